@@ -1,0 +1,46 @@
+# Two commands do everything on a fresh machine: `make train` and `make test`. Both set up what they need, once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test lint format type check bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(READY) ## make .venv with the pinned dependencies (once)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python >= 3.10 is needed, this is " + sys.version.split()[0])'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+train: $(READY) ## train the default experiment; ARGS="op=add seed=1" overrides
+	$(BIN)/python src/train.py $(ARGS)
+
+test: $(READY) ## run the tests; ARGS="-k operators" selects
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) ## check style
+	$(BIN)/ruff check .
+
+format: $(READY) ## rewrite files in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+type: $(READY) ## check types
+	$(BIN)/mypy
+
+check: lint type ## everything but the tests, changing nothing
+	$(BIN)/ruff format --check .
+
+bench: $(READY) ## measure training speed; ratios against multiplication
+	$(BIN)/python benchmarks/training_step.py $(ARGS)
+
+clean: ## remove caches and build products; keeps .venv and logs
+	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
