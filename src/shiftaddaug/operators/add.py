@@ -1,0 +1,90 @@
+"""add: the negated l1 distance between a patch and a filter (AdderNet, Chen et al., CVPR 2020, arXiv 1912.13200)."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from shiftaddaug.errors import UserError
+from shiftaddaug.kernels.add import add_conv2d
+from shiftaddaug.operators.base import Operator, Pair
+
+
+@dataclass(frozen=True)
+class Add(Operator):
+    """Y = -c sum |X - W|, c = 1 or a fixed power of two; gradients as in `kernels.add`.
+
+    Under autocast everything is computed, and returned, in float32: a sum of many magnitudes needs the bits.
+
+    NOTE: AdderNet's code uses eta = 0.2 (its text 0.1) and weights ~ N(0, 1). In narrow inverted bottlenecks these
+    outputs are about -sum |x| for every filter: the channels say the same, and the net stays at chance. Where |w|
+    is larger than |x| the operator acts like a sum signed by the weights. Hence the defaults; a step of the weights
+    has to grow with their scale, so eta goes with init_std.
+
+    Raises:
+        UserError: a field outside its range.
+    """
+
+    name = "add"
+    multiplication_free = True
+    shareable = True
+
+    eta: float = 0.8
+    """Adaptive local learning rate: the root mean square of the rescaled weight gradient."""
+    init_std: float = 8.0
+    """Standard deviation of fresh weights, in units of the input's (batch-normalised inputs: 1)."""
+    output_scale: bool = True
+    """Whether outputs are multiplied by 2^-round(log2 sqrt(k)), k the inputs of a filter: a shift that keeps them
+    comparable to a convolution's. NOTE: not in AdderNet; the batch norm that follows absorbs it."""
+
+    def __post_init__(self) -> None:
+        for key in ("eta", "init_std"):
+            value = getattr(self, key)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+                raise UserError(f"op.{key}={value}: must be a positive number")
+        if not isinstance(self.output_scale, bool):
+            raise UserError(f"op.output_scale={self.output_scale}: must be true or false")
+
+    def init_parameters(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
+        return {"weight": torch.randn(shape) * self.init_std}
+
+    def effective_weight(self, parameters: Mapping[str, Tensor]) -> Tensor:
+        return parameters["weight"]
+
+    def conv2d(
+        self, x: Tensor, weight: Tensor, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1, groups: int = 1
+    ) -> Tensor:
+        if torch.is_autocast_enabled(x.device.type):
+            x, weight = x.float(), weight.float()
+        y = add_conv2d(x, weight, stride, padding, dilation, groups)
+        return y.mul_(2.0 ** self.output_exponent(weight[0].numel())) if self.output_scale else y
+
+    def linear(self, x: Tensor, weight: Tensor) -> Tensor:
+        if weight.dim() != 2 or x.dim() == 0 or x.shape[-1] != weight.shape[1]:
+            raise ValueError(
+                f"weight {tuple(weight.shape)} does not fit input {tuple(x.shape)}: (F, C) and (..., C) expected"
+            )
+        y = self.conv2d(x.reshape(-1, x.shape[-1], 1, 1), weight[:, :, None, None])
+        return y.reshape(*x.shape[:-1], weight.shape[0])
+
+    def output_exponent(self, inputs: int) -> int:
+        """Exponent of the output's scale for a filter of that many inputs, in / groups * kh * kw; 0 if unscaled."""
+        return -round(0.5 * math.log2(inputs)) if self.output_scale else 0
+
+    def rescale_gradient(self, gradient: Tensor) -> Tensor:
+        """eta sqrt(k) g / ||g||_2, k the number of elements of g (AdderNet, section 3.3, equation 13).
+
+        A zero gradient stays zero. Same shape and dtype as the gradient, which is left as it is.
+        """
+        # Scaling by the largest element first keeps the squares of tiny gradients from vanishing.
+        values = gradient.to(torch.promote_types(gradient.dtype, torch.float32))
+        largest = torch.linalg.vector_norm(values, ord=math.inf)
+        values = values / torch.where(largest == 0, 1.0, largest)
+        norm = torch.linalg.vector_norm(values).clamp_min(1.0)  # at least 1 unless the gradient is zero
+        rescaled: Tensor = values * (self.eta * math.sqrt(gradient.numel()) / norm)
+        return rescaled.to(gradient.dtype)
+
+
+OPERATOR = Add

@@ -1,0 +1,82 @@
+"""Rounding to powers of two and to fixed point, with the gradients that let training pass through it.
+
+Both are staircases, whose derivative is zero almost everywhere. Training uses a straight-through gradient instead
+(Bengio et al., arXiv 1308.3432, section 4; for shift networks DeepShift, arXiv 1905.13298, section 3): the rounding
+counts as the identity in the backward pass.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class _StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, replacement: Tensor) -> Tensor:
+        return replacement.view_as(replacement)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
+
+
+def straight_through(value: Tensor, replacement: Tensor) -> Tensor:
+    """`replacement`, exactly, with the gradient of `value`; same shape and dtype."""
+    result: Tensor = _StraightThrough.apply(value, replacement)
+    return result
+
+
+def round_power_of_two(w: Tensor, min_exponent: int, max_exponent: int) -> Tensor:
+    """sign(w) * 2^p with p = round(log2 |w|), or zero.
+
+    p is clamped to max_exponent; magnitudes whose p falls below min_exponent, that is |w| < 2^(min_exponent - 1/2),
+    become exactly zero, as zeros do. Results are exact powers of two, the same on every device, and are mapped to
+    themselves. Weights that are not finite give NaN.
+
+    The gradient is straight-through: the identity everywhere, in the clamped and the zeroed range too, so that
+    no weight gets stuck.
+
+    NOTE: DeepShift's published code bounds p on neither side here; the bounds are those of its 5-bit weights.
+
+    Args:
+        w: any shape, floating; half precision is rounded in float32.
+        min_exponent, max_exponent: bounds of p, min_exponent <= max_exponent.
+
+    Returns:
+        Tensor of w's shape and dtype.
+    """
+    with torch.no_grad():
+        magnitude = w.abs().to(torch.promote_types(w.dtype, torch.float32))
+        mantissa, _ = torch.frexp(magnitude)  # magnitude = mantissa * 2^e, 1/2 <= mantissa < 1
+        # Dividing by the mantissa leaves 2^e exactly, where a logarithm and a power could be off by an ulp.
+        power = magnitude / mantissa
+        power = torch.where(mantissa < 0.5**0.5, power / 2, power)
+        power = power.clamp(max=2.0**max_exponent)
+        is_zero = (magnitude == 0) | (power < 2.0**min_exponent)
+        rounded = torch.where(is_zero, 0.0, torch.copysign(power, w)).to(w.dtype)
+    return straight_through(w, rounded)
+
+
+def fixed_point(x: Tensor, integer_bits: int, fraction_bits: int) -> Tensor:
+    """x rounded to the nearest multiple of 2^-fraction_bits (ties to even) and saturated, two's complement.
+
+    The range is [-2^integer_bits, 2^integer_bits - 2^-fraction_bits]: 1 + integer_bits + fraction_bits bits in all.
+
+    The gradient is straight-through inside the range, both ends included, and zero where x is saturated.
+
+    NOTE: DeepShift's code counts the sign among the integer bits, rounds down and stops at 2^integer_bits - 1.
+
+    Args:
+        x: any shape, floating. The grid is met exactly only if x's dtype holds that many bits (24 in float32).
+
+    Returns:
+        Tensor of x's shape and dtype.
+    """
+    step = 2.0**-fraction_bits
+    low, high = -(2.0**integer_bits), 2.0**integer_bits - step
+    with torch.no_grad():
+        rounded = (x.clamp(low, high) / step).round() * step
+    # Not the gradient of clamp: at the ends of its range that has changed between versions of torch.
+    inside = torch.where((x >= low) & (x <= high), x, x.detach())
+    return straight_through(inside, rounded)
