@@ -1,0 +1,54 @@
+"""From configuration to networks: one place where a net, an operator and an augmentation meet."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from shiftaddaug.nets.cost import NetCost, net_cost, select_layers
+from shiftaddaug.nets.plain import OperatorOf, PlainNet
+from shiftaddaug.nets.plan import NetPlan
+from shiftaddaug.nets.spec import Widening
+from shiftaddaug.nets.supernet import Supernet
+from shiftaddaug.operators.base import Operator
+from shiftaddaug.operators.mult import Mult
+
+
+def operator_chooser(operator: Operator, mult_layers: Collection[str]) -> OperatorOf:
+    """The operator of a layer by its name: `operator`, but multiplication for `mult_layers`."""
+    multiplication = Mult()
+    return lambda name: multiplication if name in mult_layers else operator
+
+
+def build_supernet(
+    plan: NetPlan,
+    operator: Operator,
+    mult_layers: Collection[str] = (),
+    width_multipliers: Sequence[float] = (1.0,),
+    expand_multipliers: Sequence[float] = (1.0,),
+    divisor: int = 8,
+) -> Supernet:
+    """The network that is trained; with multipliers (1,) it is the target and nothing else.
+
+    Raises:
+        UserError: augmentation of an operator that cannot be augmented; a name in `mult_layers` no layer has.
+    """
+    widening = Widening(plan, tuple(width_multipliers), tuple(expand_multipliers), divisor)
+    return Supernet(widening, operator_chooser(operator, select_layers(plan, mult_layers)))
+
+
+def target_cost(plan: NetPlan, operator: Operator, mult_layers: Collection[str]) -> NetCost:
+    """Params and MACs of the deployed network, and the share of its MACs that is multiplication-free."""
+    return net_cost(plan, select_layers(plan, mult_layers), operator.multiplication_free)
+
+
+def build_plain(plan: NetPlan, operator: Operator, mult_layers: Collection[str]) -> PlainNet:
+    """The deployable network, its weights not yet set."""
+    return PlainNet(plan, operator_chooser(operator, select_layers(plan, mult_layers)))
+
+
+def plain_state(supernet: Supernet) -> Mapping[str, Any]:
+    """State dict of the target as a `PlainNet`: slices of the supernet's weights, made operator-ready."""
+    state = {}
+    for name, module in supernet.named_modules():
+        if hasattr(module, "target_state"):
+            state.update({f"{name}.{key}": value for key, value in module.target_state().items()})
+    return state

@@ -1,0 +1,78 @@
+"""Parameters and multiply-accumulates (or their multiplication-free counterparts) of a plan. Imports no torch."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from shiftaddaug.errors import UserError
+from shiftaddaug.nets.plan import ConvPlan, Layer, NetPlan
+
+LAYER_GROUPS = ("stem", "blocks", "se", "head", "classifier")
+
+
+@dataclass(frozen=True)
+class NetCost:
+    """Of one inference of one image. MACs count a layer's accumulations, whatever its operator does before them."""
+
+    params: int
+    macs: int
+    multiplication_free_macs: int
+
+    @property
+    def multiplication_free_share(self) -> float:
+        """Of the MACs, in [0, 1]."""
+        return self.multiplication_free_macs / self.macs
+
+
+def layer_macs(plan: NetPlan, layer: Layer) -> int:
+    """Accumulations of a layer: outputs x inputs per output. As in NetAug, bias, norm and activation do not count."""
+    return _weights(plan, layer) * layer.output_size**2
+
+
+def net_cost(plan: NetPlan, mult_layers: Collection[str] = (), multiplication_free: bool = True) -> NetCost:
+    """Cost of the target.
+
+    Args:
+        plan: of the network.
+        mult_layers: names of the layers that multiply even so (see `select_layers`).
+        multiplication_free: whether the operator of all other layers is.
+    """
+    macs = free = params = 0
+    for layer in plan.layers():
+        cost = layer_macs(plan, layer)
+        macs += cost
+        free += cost if multiplication_free and layer.name not in mult_layers else 0
+        params += _weights(plan, layer) + _affine(plan, layer)
+    return NetCost(params, macs, free)
+
+
+def select_layers(plan: NetPlan, names: Collection[str]) -> frozenset[str]:
+    """The layers that `net.mult_layers` means: groups (stem, blocks, se, head, classifier), or layer names.
+
+    Raises:
+        UserError: a name that is neither.
+    """
+    layers = list(plan.layers())
+    selected = set()
+    for name in names:
+        found = {layer.name for layer in layers if name in (layer.group, layer.name, layer.name.removesuffix(".conv"))}
+        if not found and name not in LAYER_GROUPS:
+            raise UserError(
+                f"net.mult_layers={name}: no such layer in net={plan.name}; options: {', '.join(LAYER_GROUPS)}, "
+                f"or a layer's name such as {layers[len(layers) // 2].name}"
+            )
+        selected |= found
+    return frozenset(selected)
+
+
+def _weights(plan: NetPlan, layer: Layer) -> int:
+    channels, conv = plan.channels(), layer.plan
+    if not isinstance(conv, ConvPlan):
+        return channels[conv.source] * channels[conv.out]
+    inputs = 1 if conv.depthwise else channels[conv.source]
+    return channels[conv.out] * inputs * conv.kernel**2
+
+
+def _affine(plan: NetPlan, layer: Layer) -> int:
+    """Parameters besides the weight: a batch-norm's two vectors, or a bias."""
+    out = plan.channels()[layer.plan.out]
+    return out if layer.group in ("se", "classifier") else 2 * out

@@ -1,0 +1,191 @@
+"""Hybrid layers against METHOD's formulas, written out with plain convolutions in float64."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from shiftaddaug import operators
+from shiftaddaug.errors import UserError
+from shiftaddaug.hybrid.layers import HybridBatchNorm2d, HybridConv2d, HybridLinear, Widths
+from shiftaddaug.operators.base import Operator
+from shiftaddaug.operators.mult import Mult
+
+TOLERANCE = 1e-9  # float64, sums of some hundred terms of size up to 1e2
+
+SOURCE, OUT = Widths(5, 9), Widths(6, 11)
+
+
+def shareable() -> Iterator[str]:
+    for name in operators.available():
+        if operators.build(name).shareable:
+            yield name
+
+
+@pytest.fixture(params=shareable())
+def operator(request: pytest.FixtureRequest) -> Operator:
+    return operators.build(request.param)
+
+
+def draw(layer: torch.nn.Module) -> None:
+    torch.manual_seed(0)
+    layer.double()
+    for module in layer.modules():
+        if isinstance(module, HybridConv2d | HybridLinear):
+            module.init_target()
+            module.init_augmented()
+            if module.bias is not None:
+                torch.nn.init.normal_(module.bias)
+
+
+@pytest.mark.parametrize("channels", [5, 7, 9])
+@pytest.mark.parametrize("out_channels", [6, 8, 11])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_dense(operator: Operator, channels: int, out_channels: int, stride: int) -> None:
+    """Y_t = op(X_t) + mult(X_a), Y_a = mult(X)."""
+    layer = HybridConv2d(operator, SOURCE, OUT, kernel=3, stride=stride)
+    draw(layer)
+    x = torch.randn(2, channels, 7, 5, dtype=torch.float64)
+    y = layer(x, out_channels)
+    w = layer.weight
+    effective = operator.effective_weight({"weight": w[:6, :5].contiguous()})
+    wanted = operator.conv2d(x[:, :5], effective, stride, 1)
+    if channels > 5:
+        wanted = wanted + F.conv2d(x[:, 5:], w[:6, 5:channels], None, stride, 1)
+    if out_channels > 6:
+        wanted = torch.cat([wanted, F.conv2d(x, w[6:out_channels, :channels], None, stride, 1)], 1)
+    torch.testing.assert_close(y, wanted, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("channels", [5, 7, 9])
+def test_depthwise(operator: Operator, channels: int) -> None:
+    """Y_t = op(X_t), Y_a = mult(X_a), concatenated."""
+    layer = HybridConv2d(operator, SOURCE, SOURCE, kernel=3, stride=2, depthwise=True)
+    draw(layer)
+    x = torch.randn(2, channels, 7, 5, dtype=torch.float64)
+    effective = operator.effective_weight({"weight": layer.weight[:5]})
+    wanted = operator.conv2d(x[:, :5], effective, 2, 1, 1, 5)
+    if channels > 5:
+        augmented = F.conv2d(x[:, 5:], layer.weight[5:channels], None, 2, 1, 1, channels - 5)
+        wanted = torch.cat([wanted, augmented], 1)
+    torch.testing.assert_close(layer(x), wanted, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("channels", [5, 7, 9])
+def test_linear_head(operator: Operator, channels: int) -> None:
+    """logits = op(X_t) + mult(X_a) + bias."""
+    layer = HybridLinear(operator, SOURCE, Widths(4, 4))
+    draw(layer)
+    x = torch.randn(3, channels, dtype=torch.float64)
+    wanted = operator.linear(x[:, :5], operator.effective_weight({"weight": layer.weight[:, :5]})) + layer.bias
+    wanted = wanted + F.linear(x[:, 5:], layer.weight[:, 5:channels])
+    torch.testing.assert_close(layer(x), wanted, rtol=0, atol=TOLERANCE)
+
+
+def test_target_width_is_the_operator_alone(operator: Operator) -> None:
+    layer = HybridConv2d(operator, SOURCE, OUT, kernel=3)
+    draw(layer)
+    x = torch.randn(2, 5, 7, 5, dtype=torch.float64)
+    effective = operator.effective_weight({"weight": layer.weight[:6, :5]})
+    assert torch.equal(layer(x), operator.conv2d(x, effective, 1, 1))
+
+
+def test_multiplicative_pass_multiplies_with_the_same_weight(operator: Operator) -> None:
+    layer = HybridConv2d(operator, SOURCE, OUT, kernel=3)
+    draw(layer)
+    x = torch.randn(2, 9, 7, 5, dtype=torch.float64)
+    y = layer(x, 11, multiplicative=True)
+    torch.testing.assert_close(y, F.conv2d(x, layer.weight, None, 1, 1), rtol=0, atol=TOLERANCE)
+
+
+def test_gradient_reaches_only_the_active_slice(operator: Operator) -> None:
+    layer = HybridConv2d(operator, SOURCE, OUT)
+    draw(layer)
+    layer(torch.randn(2, 7, 3, 3, dtype=torch.float64), 8).square().sum().backward()
+    gradient = layer.weight.grad
+    assert isinstance(gradient, Tensor)
+    assert gradient[:8, :7].ne(0).all()
+    assert gradient[8:].eq(0).all()
+    assert gradient[:, 7:].eq(0).all()
+
+
+def test_only_the_targets_gradient_is_rescaled() -> None:
+    add = operators.build("add")
+    layer = HybridConv2d(add, SOURCE, OUT)
+    layer.weight.grad = torch.randn_like(layer.weight)
+    before = layer.weight.grad.clone()
+    layer.rescale_gradients()
+    target = before[:6, :5]
+    wanted = 0.8 * target.numel() ** 0.5 * target / target.norm()  # AdderNet eq. 13, eta 0.8
+    torch.testing.assert_close(layer.weight.grad[:6, :5], wanted)
+    assert torch.equal(layer.weight.grad[6:], before[6:])
+    assert torch.equal(layer.weight.grad[:, 5:], before[:, 5:])
+
+
+def test_the_targets_first_weights_do_not_depend_on_its_surroundings(operator: Operator) -> None:
+    narrow = HybridConv2d(operator, Widths(5, 5), Widths(6, 6), 3)
+    wide = HybridConv2d(operator, SOURCE, OUT, 3)
+    for layer in (narrow, wide):
+        torch.manual_seed(3)
+        layer.init_target()
+        layer.init_augmented()
+    assert torch.equal(wide.weight[:6, :5], narrow.weight)
+    bound = (9 * 3 * 3) ** -0.5  # kaiming-uniform at the fan-in of the widest layer
+    assert wide.weight[6:].abs().max() <= bound
+
+
+def test_unshareable_operator_is_refused_only_when_widened() -> None:
+    ps = operators.build("shift_ps")
+    HybridConv2d(ps, Widths(5, 5), Widths(6, 6))
+    with pytest.raises(UserError, match=r"op=shift_ps: .* options: aug=none, or another op"):
+        HybridConv2d(ps, Widths(5, 5), OUT)
+
+
+def test_target_state_is_operator_ready() -> None:
+    shift = operators.build("shift")
+    layer = HybridConv2d(shift, SOURCE, OUT, bias=True)
+    draw(layer)
+    state = layer.target_state()
+    assert state["weight"].shape == (6, 5, 1, 1)
+    magnitudes = state["weight"].abs()
+    assert torch.equal(magnitudes, torch.exp2(torch.log2(magnitudes).round()))
+    assert layer.bias is not None
+    assert torch.equal(state["bias"], layer.bias[:6])
+
+
+class TestBatchNorm:
+    def test_target_pass_is_batch_norm(self) -> None:
+        norm, reference = HybridBatchNorm2d(Widths(3, 5)), torch.nn.BatchNorm2d(3)
+        for _ in range(3):
+            x = torch.randn(4, 3, 2, 2) * 3 + 1
+            assert torch.equal(norm(x), reference(x))
+        norm.eval(), reference.eval()
+        assert torch.equal(norm(x), reference(x))
+        assert int(norm.num_batches_tracked) == 3
+
+    @pytest.mark.parametrize("training", [True, False])
+    def test_augmented_pass_uses_the_batch_and_leaves_the_targets_statistics(self, training: bool) -> None:
+        norm = HybridBatchNorm2d(Widths(3, 5)).train(training)
+        torch.nn.init.normal_(norm.weight)
+        before = {name: value.clone() for name, value in norm.state_dict().items()}
+        x = torch.randn(4, 4, 2, 2, dtype=torch.float64)
+        norm.double()
+        y = norm(x, augmented=True)
+        mean, var = x.mean((0, 2, 3), keepdim=True), x.var((0, 2, 3), unbiased=False, keepdim=True)
+        wanted = (x - mean) / (var + 1e-5).sqrt() * norm.weight[:4].view(1, -1, 1, 1)
+        torch.testing.assert_close(y, wanted)
+        assert all(torch.equal(value, before[name]) for name, value in norm.float().state_dict().items())
+
+
+def test_mult_layers_widened_fully_is_one_convolution() -> None:
+    layer = HybridConv2d(Mult(), SOURCE, OUT, kernel=3)
+    draw(layer)
+    x = torch.randn(1, 9, 4, 4, dtype=torch.float64)
+    torch.testing.assert_close(layer(x, 11), F.conv2d(x, layer.weight, None, 1, 1), rtol=0, atol=TOLERANCE)
+
+
+def test_configs_op_names_are_the_operators(configs: Path) -> None:
+    assert sorted(path.stem for path in (configs / "op").glob("*.yaml")) == operators.available()

@@ -1,0 +1,210 @@
+"""The supernet's invariants, for every net, operator and augmentation."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from shiftaddaug import operators
+from shiftaddaug.errors import UserError
+from shiftaddaug.nets.build import build_plain, build_supernet, plain_state, target_cost
+from shiftaddaug.nets.extract import extract_target, load_target, max_difference, save_target
+from shiftaddaug.nets.plain import PlainNet
+from shiftaddaug.nets.plan import NetPlan
+from shiftaddaug.nets.supernet import Supernet
+from shiftaddaug.nets.tables import plan_net
+from shiftaddaug.operators.base import Operator
+
+ROOT = Path(__file__).resolve().parents[2]
+NETS = sorted(path.stem for path in (ROOT / "configs" / "net").glob("*.yaml"))
+OPS = sorted(path.stem for path in (ROOT / "configs" / "op").glob("*.yaml"))
+AUGS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "width": {"width_multipliers": (1.0, 1.6)},
+    "expand": {"expand_multipliers": (1.0, 1.6)},
+    "width_expand": {"width_multipliers": (1.0, 1.6), "expand_multipliers": (1.0, 1.6)},
+}
+SIDE = 16
+
+
+def config(group: str, name: str) -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "configs" / group / f"{name}.yaml").read_text())
+
+
+def make(net: str, op: str, aug: str = "none", seed: int = 0) -> tuple[Supernet, Operator, list[str]]:
+    """A supernet with the operator's own mult_layers, its batch-norms moved off their initial state."""
+    op_config = config("op", op)
+    operator, mult_layers = operators.from_config(op_config), op_config["mult_layers"]
+    plan = plan_net(config("net", net), 7, 3, SIDE)
+    torch.manual_seed(seed)
+    supernet = build_supernet(plan, operator, mult_layers, **AUGS[aug])
+    supernet(images())
+    for name, parameter in supernet.named_parameters():
+        if ".norm." in name or name.endswith(".bias"):
+            torch.nn.init.normal_(parameter, 1.0, 0.2)
+    return supernet, operator, mult_layers
+
+
+def images(seed: int = 1, batch: int = 3) -> torch.Tensor:
+    return torch.randn(batch, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
+
+
+def combinations() -> list[tuple[str, str, str]]:
+    return [(n, o, a) for n in NETS for o in OPS for a in AUGS if a == "none" or operators.build(o).shareable]
+
+
+@pytest.mark.parametrize(("net", "op", "aug"), combinations())
+def test_extracted_target_equals_the_supernets_target(net: str, op: str, aug: str) -> None:
+    supernet, operator, mult_layers = make(net, op, aug)
+    target = extract_target(supernet, operator, mult_layers)
+    assert max_difference(supernet, target.net, images()) == 0
+    assert supernet.training  # max_difference left it as it was
+    assert not any(isinstance(module, Supernet) for module in target.net.modules())
+    cost = target_cost(supernet.plan, operator, mult_layers)
+    assert sum(p.numel() for p in target.net.parameters()) == cost.params
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("op", ["mult", "add"])
+def test_target_evaluation_forgets_augmented_passes(net: str, op: str) -> None:
+    supernet, _, _ = make(net, op, "width_expand")
+    supernet.eval()
+    before = supernet(images())
+    supernet.train()
+    for step in range(2):
+        supernet(images(step + 5), supernet.widening.sample(random.Random(step)))
+    supernet.eval()
+    assert torch.equal(supernet(images()), before)
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("op", ["mult", "shift", "add"])
+def test_aug_none_is_the_plain_network_in_training_too(net: str, op: str) -> None:
+    """Same outputs, bit for bit, and the same gradients and batch-norm statistics."""
+    supernet, operator, mult_layers = make(net, op)
+    assert target_cost(supernet.plan, operator, mult_layers).params == sum(p.numel() for p in supernet.parameters())
+    plain = build_plain(supernet.plan, operator, mult_layers)
+    plain.load_state_dict(plain_state(supernet))
+    y, wanted = supernet(images()), plain.train()(images())
+    assert torch.equal(y, wanted)
+    y.square().sum().backward()
+    wanted.square().sum().backward()
+    ours, theirs = dict(supernet.named_parameters()), dict(plain.named_parameters())
+    assert ours.keys() == theirs.keys()
+    for name, parameter in ours.items():
+        assert parameter.grad is not None
+        assert torch.equal(parameter.grad, theirs[name].grad), name  # type: ignore[arg-type]
+    buffers = dict(plain.named_buffers())
+    assert all(torch.equal(value, buffers[name]) for name, value in supernet.named_buffers())
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("op", ["mult", "shift", "add"])
+def test_every_parameter_gets_a_finite_gradient(net: str, op: str) -> None:
+    supernet, _, _ = make(net, op, "width_expand")
+    widest = max(
+        (supernet.widening.sample(random.Random(seed)) for seed in range(200)), key=lambda spec: sum(spec.channels)
+    )
+    full = type(widest)(supernet.widening.max_channels(), augmented=True)
+    (supernet(images()).square().sum() + supernet(images(), full).square().sum()).backward()
+    for name, parameter in supernet.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_one_seed_one_target_whatever_the_augmentation(net: str) -> None:
+    states = []
+    for aug in AUGS:
+        torch.manual_seed(0)
+        plan = plan_net(config("net", net), 7, 3, SIDE)
+        states.append(plain_state(build_supernet(plan, operators.build("add"), ["stem"], **AUGS[aug])))
+    for state in states[1:]:
+        assert state.keys() == states[0].keys()
+        assert all(torch.equal(value, states[0][name]) for name, value in state.items())
+
+
+def test_a_widened_multiplicative_net_at_its_widest_is_the_wide_net() -> None:
+    """With op=mult a sub-network is an ordinary network of its widths."""
+    plan = plan_net(config("net", "mcunet"), 7, 3, SIDE)
+    torch.manual_seed(0)
+    supernet = build_supernet(plan, operators.build("mult"), [], (1.0, 2.0), (1.0, 3.0))
+    widest = supernet.widening.max_channels()
+    spaces = tuple(type(s)(s.name, c, s.kind, s.parent) for s, c in zip(plan.spaces, widest, strict=True))
+    wide = build_plain(NetPlan(**(vars(plan) | {"spaces": spaces})), operators.build("mult"), [])
+    state = {name: value for name, value in supernet.state_dict().items() if "running" not in name}
+    wide.load_state_dict(state, strict=False)
+    spec = type(supernet.target_spec)(widest, augmented=True)
+    torch.testing.assert_close(supernet(images(), spec), wide.train()(images()), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("aug", ["width", "expand", "width_expand"])
+def test_unshareable_operator_is_refused(aug: str) -> None:
+    with pytest.raises(UserError, match=r"op=shift_ps: .* cannot be augmented; options: aug=none"):
+        make("mbv2_micro", "shift_ps", aug)
+
+
+def test_spec_can_make_layers_multiply() -> None:
+    supernet, _, _ = make("mbv2_micro", "shift")
+    everything = frozenset(layer.name for layer in supernet.plan.layers())
+    spec = type(supernet.target_spec)(supernet.target_spec.channels, mult_layers=everything)
+    plain = PlainNet(supernet.plan, lambda name: operators.build("mult"))
+    plain.load_state_dict(supernet.state_dict())
+    supernet.eval()
+    assert torch.equal(supernet(images(), spec), plain.eval()(images()))
+    assert not torch.equal(supernet(images()), plain(images()))
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_pyramid_halves(net: str) -> None:
+    supernet, operator, mult_layers = make(net, "mult")
+    target = extract_target(supernet, operator, mult_layers).net
+    supernet.eval()
+    maps = supernet.pyramid(images())
+    assert [m.shape[-1] for m in maps] == [SIDE // 2**i for i in range(len(maps))]
+    assert maps[-1].shape[-1] == SIDE // supernet.plan.total_stride
+    assert all(torch.equal(a, b) for a, b in zip(maps, target.pyramid(images()), strict=True))
+
+
+class TestSavedTarget:
+    @pytest.mark.parametrize("op", OPS)
+    def test_round_trip(self, tmp_path: Path, op: str) -> None:
+        supernet, operator, mult_layers = make("mbv3_w035", op)
+        target = extract_target(supernet, operator, mult_layers, {"data": {"name": "x"}})
+        save_target(target, tmp_path)
+        loaded = load_target(tmp_path)
+        assert max_difference(supernet, loaded.net, images()) == 0
+        assert loaded.operator == operator
+        assert (loaded.mult_layers, loaded.config) == (tuple(mult_layers), {"data": {"name": "x"}})
+
+    def test_never_overwrites(self, tmp_path: Path) -> None:
+        supernet, operator, mult_layers = make("mbv2_micro", "mult")
+        target = extract_target(supernet, operator, mult_layers)
+        save_target(target, tmp_path)
+        with pytest.raises(FileExistsError):
+            save_target(target, tmp_path)
+
+    @pytest.mark.parametrize("damage", ["truncate", "garbage", "missing", "other_net", "json"])
+    def test_damage_is_one_line(self, tmp_path: Path, damage: str) -> None:
+        supernet, operator, mult_layers = make("mbv2_micro", "mult")
+        save_target(extract_target(supernet, operator, mult_layers), tmp_path)
+        weights = tmp_path / "model.safetensors"
+        if damage == "truncate":
+            weights.write_bytes(weights.read_bytes()[:1000])
+        elif damage == "garbage":
+            weights.write_bytes(b"garbage")
+        elif damage == "missing":
+            weights.unlink()
+        elif damage == "json":
+            (tmp_path / "architecture.json").write_text("{")
+        else:
+            other, _, _ = make("resnet20", "mult")
+            (tmp_path / "other").mkdir()
+            save_target(extract_target(other, operator, mult_layers), tmp_path / "other")
+            (tmp_path / "other" / "model.safetensors").replace(weights)
+        with pytest.raises(UserError, match=r"^ckpt_path=.*") as caught:
+            load_target(tmp_path)
+        assert "\n" not in str(caught.value)

@@ -1,0 +1,145 @@
+"""Architectures: published sizes, and the rules of the table decoder."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shiftaddaug.errors import UserError
+from shiftaddaug.nets.cost import net_cost, select_layers
+from shiftaddaug.nets.plan import NetPlan
+from shiftaddaug.nets.tables import make_divisible, plan_net
+
+NETS = ["mbv2_micro", "mbv2_tiny", "mbv2_w035", "mbv3_w035", "mcunet", "proxyless_w035", "resnet20"]
+
+
+def table(configs: Path, name: str, **changes: Any) -> dict[str, Any]:
+    return yaml.safe_load((configs / "net" / f"{name}.yaml").read_text()) | changes
+
+
+def test_every_yaml_is_listed_here(configs: Path) -> None:
+    assert sorted(path.stem for path in (configs / "net").glob("*.yaml")) == NETS
+
+
+# NetAug (arXiv 2110.08890) table 1, to the digits it prints; ResNet-20 from arXiv 1512.03385 plus two 1x1 shortcuts
+@pytest.mark.parametrize(
+    ("name", "size", "params", "macs"),
+    [
+        ("mcunet", 176, 0.74e6, 81.8e6),
+        ("mbv2_tiny", 144, 0.75e6, 23.5e6),
+        ("proxyless_w035", 160, 1.8e6, 35.7e6),
+    ],
+)
+def test_published_sizes(configs: Path, name: str, size: int, params: float, macs: float) -> None:
+    cost = net_cost(plan_net(table(configs, name), 1000, 3, size))
+    assert cost.macs == pytest.approx(macs, rel=0.01)
+    # 1.8 M is 1.78 M rounded to two digits, so the rounding is allowed for
+    assert cost.params == pytest.approx(params, rel=0.011)
+
+
+def test_exact_sizes_do_not_drift(configs: Path) -> None:
+    costs = {name: net_cost(plan_net(table(configs, name), 1000, 3, 160)) for name in NETS}
+    assert {name: (cost.params, cost.macs) for name, cost in costs.items()} == {
+        "mbv2_micro": (321144, 13422800),
+        "mbv2_tiny": (750280, 27713200),
+        "mbv2_w035": (1677128, 30874800),
+        "mbv3_w035": (2109840, 19495688),
+        "mcunet": (737408, 65863200),
+        "proxyless_w035": (1781344, 35716800),
+        "resnet20": (336824, 1020377600),
+    }
+
+
+def test_resnet20_for_cifar(configs: Path) -> None:
+    cost = net_cost(plan_net(table(configs, "resnet20"), 10, 3, 32))
+    # 6n+2 = 20 layers, 0.27 M parameters and 40.8 M MACs (arXiv 1512.03385), and the 1x1 shortcuts' 2,752 weights
+    assert cost.params == 269722 + 16 * 32 + 32 * 64 + 2 * (32 + 64)
+    assert cost.macs == 40551040 + 16 * 32 * 16**2 + 32 * 64 * 8**2
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_json_round_trip(configs: Path, name: str) -> None:
+    plan = plan_net(table(configs, name), 10, 3, 32)
+    assert NetPlan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_producers_and_consumers_share_spaces(configs: Path, name: str) -> None:
+    plan = plan_net(table(configs, name), 10, 3, 32)
+    known = set(plan.channels())
+    for layer in plan.layers():
+        assert {layer.plan.source, layer.plan.out} <= known
+    for block in plan.blocks:
+        if block.shortcut == "identity":
+            assert block.stride == 1
+            assert block.convs[0].source == block.convs[-1].out
+
+
+def test_stem_stride_follows_the_image(configs: Path) -> None:
+    mcunet = table(configs, "mcunet")
+    assert plan_net(mcunet, 10, 3, 32).stem.stride == 1
+    assert plan_net(mcunet, 10, 3, 176).stem.stride == 2
+    assert plan_net(mcunet | {"stem_stride": 2}, 10, 3, 32).stem.stride == 2
+
+
+def test_no_residual_in_a_stages_first_block(configs: Path) -> None:
+    plan = plan_net(table(configs, "mbv2_w035"), 10, 3, 32)
+    shortcuts = [block.shortcut for block in plan.blocks]
+    firsts = [0, 1, 3, 6, 10, 13, 16]  # of the stages
+    assert [shortcuts[i] for i in firsts] == ["none"] * 7
+    assert [s for i, s in enumerate(shortcuts) if i not in firsts] == ["identity"] * 10
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stem_stride": 0}, r"net\.stem_stride=0: must be"),
+        ({"width_mult": 0}, r"net\.width_mult=0\.0: must be positive"),
+        ({"stages": [{"block": "bottle"}]}, r"block=bottle: no such block; options: inverted_bottleneck, "),
+        ({"stages": [{"block": "basic", "channels": 8, "kernels": 4}]}, r"kernels=4: must be odd"),
+        ({"stages": [{"block": "basic", "channels": 8, "act": "gelu"}]}, r"act=gelu: no such activation; options"),
+        (
+            {"stages": [{"block": "inverted_bottleneck", "channels": 8, "expand": [1, 2], "kernels": [3]}]},
+            r"lists of different lengths",
+        ),
+    ],
+)
+def test_bad_tables(configs: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        plan_net(table(configs, "resnet20", **change), 10, 3, 32)
+
+
+def test_image_smaller_than_the_strides(configs: Path) -> None:
+    with pytest.raises(UserError, match=r"data\.image_size=8: too small for net=mcunet, whose strides multiply to 16"):
+        plan_net(table(configs, "mcunet"), 10, 3, 8)
+
+
+def test_select_layers(configs: Path) -> None:
+    plan = plan_net(table(configs, "mbv3_w035"), 10, 3, 32)
+    assert select_layers(plan, ["stem"]) == {"stem.conv"}
+    assert select_layers(plan, ["classifier"]) == {"neck", "classifier"}
+    assert select_layers(plan, ["blocks.1.depthwise"]) == {"blocks.1.depthwise.conv"}
+    assert len(select_layers(plan, ["se"])) == 2 * 8  # stages of 3, 2 and 3 blocks
+    with pytest.raises(UserError, match=r"net\.mult_layers=stm: no such layer in net=mbv3_w035; options: stem, "):
+        select_layers(plan, ["stm"])
+
+
+def test_multiplication_free_share(configs: Path) -> None:
+    plan = plan_net(table(configs, "resnet20"), 10, 3, 32)
+    stem_macs = 3 * 9 * 16 * 32 * 32
+    cost = net_cost(plan, select_layers(plan, ["stem"]))
+    assert cost.macs - cost.multiplication_free_macs == stem_macs
+    assert net_cost(plan, multiplication_free=False).multiplication_free_share == 0
+
+
+@given(st.floats(0.1, 1e4), st.integers(1, 64))
+def test_make_divisible(value: float, divisor: int) -> None:
+    rounded = make_divisible(value, divisor)
+    assert rounded % divisor == 0
+    assert rounded >= divisor
+    assert rounded >= 0.9 * value
+    assert rounded <= max(divisor, 1.1 * value + divisor)
