@@ -1,0 +1,142 @@
+"""Checks of the data configuration that need neither torch nor the images.
+
+A command calls `check_data_config` before it imports torch; the data modules call the same functions.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from shiftaddaug.data.cifar_layout import CIFAR_LAYOUTS, cifar_layout, find_cifar, require_cifar
+from shiftaddaug.data.class_folders import count_classes
+from shiftaddaug.errors import UserError
+
+Check = Callable[[str, Any], None]
+
+HELD = {"digits": (10, 1)} | {name: (layout.num_classes, 3) for name, layout in CIFAR_LAYOUTS.items()}
+"""(classes, channels) of the data sets that come in one form only."""
+
+
+def check_data_config(cfg: Mapping[str, Any]) -> None:
+    """Check the `data` group of a composed configuration: its values, and that the files it names are there.
+
+    Keys that are absent are not checked; data modules that are not known here have only their values checked.
+
+    Raises:
+        UserError: one line with the key, the bad value and what to do.
+    """
+    check_values(cfg)
+    name = str(cfg.get("name"))
+    if name in HELD:
+        check_held(name, *HELD[name], num_classes=cfg.get("num_classes"), in_channels=cfg.get("in_channels"))
+    target = str(cfg.get("_target_", "")).rpartition(".")[2]
+    if target == "CifarDataModule":
+        check_cifar(cfg.get("data_dir"), name, bool(cfg.get("download", False)))
+    elif target == "ImageFolderDataModule":
+        held = count_classes(cfg.get("data_dir"), name)
+        check_held(name, held, None, num_classes=cfg.get("num_classes"))
+
+
+def check_values(values: Mapping[str, Any]) -> None:
+    """Check each value on its own, and `mean` and `std` against `in_channels`.
+
+    Raises:
+        UserError: as `check_data_config`.
+    """
+    for key, check in _CHECKS.items():
+        if key in values:
+            check(key, values[key])
+    for key in ("mean", "std"):
+        if values.get(key) is not None and values.get("in_channels") is not None:
+            check_per_channel(key, values[key], values["in_channels"])
+
+
+def check_held(
+    name: str,
+    held_classes: int,
+    held_channels: int | None,
+    *,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+) -> None:
+    """Compare what the configuration claims (None: nothing) with what the data set holds (None: any number).
+
+    Raises:
+        UserError: they disagree.
+    """
+    if num_classes is not None and num_classes != held_classes:
+        raise UserError(f"data.num_classes={num_classes}: {name} holds {held_classes} classes")
+    if None not in (in_channels, held_channels) and in_channels != held_channels:
+        raise UserError(f"data.in_channels={in_channels}: {name} holds images of {held_channels} channels")
+
+
+def check_cifar(data_dir: str | Path | None, name: str, download: bool) -> None:
+    """Check that the files of a CIFAR are there, or may be fetched.
+
+    Raises:
+        UserError: there is no CIFAR of that name, or its files (or some of them) are not there.
+    """
+    layout = cifar_layout(name)
+    if data_dir is None:
+        raise UserError(f"paths.data_dir=null: {layout.title} needs a folder that holds, or will hold, {layout.folder}")
+    if download:
+        find_cifar(data_dir, layout)
+    else:
+        require_cifar(data_dir, layout)
+
+
+def check_per_channel(key: str, values: Iterable[float], in_channels: int) -> None:
+    """Check `mean` or `std`: one finite number per channel; a deviation is positive.
+
+    Raises:
+        UserError: it is not so.
+    """
+    listed = list(values) if isinstance(values, Iterable) else [values]
+    numbers = all(isinstance(v, int | float) and math.isfinite(v) for v in listed)
+    if len(listed) != in_channels or not numbers:
+        raise UserError(f"data.{key}={listed}: must be {in_channels} numbers, one per channel (data.in_channels)")
+    if key == "std" and min(listed) <= 0:
+        raise UserError(f"data.std={listed}: must be positive")
+
+
+def _at_least(least: int, nullable: bool = False) -> Check:
+    def check(key: str, value: Any) -> None:
+        if value is None and nullable:
+            return
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            alternative = ", or null" if nullable else ""
+            raise UserError(f"data.{key}={_shown(value)}: must be a whole number of at least {least}{alternative}")
+
+    return check
+
+
+def _fraction(key: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise UserError(f"data.{key}={_shown(value)}: must be a number between 0 and 1, both excluded")
+
+
+def _flag(key: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise UserError(f"data.{key}={_shown(value)}: must be true or false")
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value)
+
+
+_CHECKS: dict[str, Check] = {
+    "num_classes": _at_least(1, nullable=True),
+    "in_channels": _at_least(1),
+    "image_size": _at_least(1),
+    "batch_size": _at_least(1),
+    "crop_padding": _at_least(0),
+    "num_workers": _at_least(0),
+    "seed": _at_least(0),
+    "split_seed": _at_least(0),
+    "val_fraction": _fraction,
+    "test_fraction": _fraction,
+    "horizontal_flip": _flag,
+    "download": _flag,
+    "verify": _flag,
+}

@@ -1,0 +1,154 @@
+"""CIFAR-10 and CIFAR-100 (Krizhevsky, 2009), read from the files their authors publish."""
+
+import hashlib
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from shiftaddaug.data.checks import check_cifar, check_values
+from shiftaddaug.data.cifar_layout import cifar_layout, find_cifar, require_cifar
+from shiftaddaug.data.in_memory import InMemoryDataModule, LabelledImages, LoadedSet
+from shiftaddaug.data.pickles import read_plain_dict
+from shiftaddaug.errors import UserError
+
+_SIDE = 32
+_PIXELS = 3 * _SIDE * _SIDE
+
+log = logging.getLogger(__name__)
+
+
+class CifarDataModule(InMemoryDataModule):
+    """32x32 colour images of 10 or 100 classes, 50000 for training and 10000 for test.
+
+    Args:
+        name: `cifar10` or `cifar100`.
+        data_dir: holds the folder `cifar-10-batches-py` or `cifar-100-python`, or is that folder.
+        download: whether `prepare_data` fetches files that are not there; it never replaces any that are.
+        verify: whether files must have the published checksums; false reads any files of that form.
+        others: see InMemoryDataModule.
+
+    Raises:
+        UserError: there is no CIFAR of that name, or a value is out of its range.
+    """
+
+    def __init__(
+        self,
+        data_dir: str | Path,
+        name: str = "cifar100",
+        download: bool = False,
+        verify: bool = True,
+        num_classes: int | None = None,
+        in_channels: int = 3,
+        image_size: int = 32,
+        batch_size: int = 128,
+        val_fraction: float = 0.1,
+        split_seed: int = 0,
+        seed: int = 0,
+        mean: Iterable[float] = (0.507, 0.487, 0.441),
+        std: Iterable[float] = (0.267, 0.256, 0.276),
+        crop_padding: int = 4,
+        horizontal_flip: bool = True,
+    ) -> None:
+        self.layout = cifar_layout(name)
+        super().__init__(
+            name=name,
+            num_classes=self.layout.num_classes if num_classes is None else num_classes,
+            in_channels=in_channels,
+            image_size=image_size,
+            batch_size=batch_size,
+            val_fraction=val_fraction,
+            split_seed=split_seed,
+            seed=seed,
+            mean=mean,
+            std=std,
+            crop_padding=crop_padding,
+            horizontal_flip=horizontal_flip,
+        )
+        check_values({"download": download, "verify": verify})
+        self.data_dir = data_dir
+        self.download = download
+        self.verify = verify
+
+    def prepare_data(self) -> None:
+        """Fetch the files if they are not there and may be fetched.
+
+        Raises:
+            UserError: they are not there and may not, or cannot, be fetched.
+        """
+        check_cifar(self.data_dir, self.name, self.download)
+        if find_cifar(self.data_dir, self.layout) is None:
+            self._download()
+
+    def load(self) -> LoadedSet:
+        folder = require_cifar(self.data_dir, self.layout)
+        if self.verify:
+            self._verify(folder)
+        else:
+            log.warning("data.verify=false: the files in %s are taken as they are, unchecked", folder)
+        return LoadedSet(
+            train=self._read(folder, self.layout.train_files),
+            test=self._read(folder, self.layout.test_files),
+            num_classes=self.layout.num_classes,
+        )
+
+    def _read(self, folder: Path, files: Sequence[str]) -> LabelledImages:
+        parts = [_read_part(folder / file, self.layout.labels_key) for file in files]
+        images = np.concatenate([images for images, _ in parts])
+        labels = np.concatenate([labels for _, labels in parts])
+        return LabelledImages(torch.from_numpy(images), torch.from_numpy(labels))
+
+    def _verify(self, folder: Path) -> None:
+        source = _published(self.name)
+        files = [*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])]
+        for file, expected in files:
+            path = folder / file
+            if not path.is_file():
+                raise UserError(f"{path}: missing; data.verify=false does without it")
+            with path.open("rb") as stream:
+                found = hashlib.file_digest(stream, "md5").hexdigest()
+            if found != expected:
+                raise UserError(
+                    f"{path}: md5 {found}, but the published file has {expected}; data.verify=false accepts it"
+                )
+
+    def _download(self) -> None:
+        from torchvision.datasets import utils
+
+        source = _published(self.name)
+        try:
+            # Not the data set's own download: its constructor goes on to unpickle what it fetched, unrestricted.
+            utils.download_and_extract_archive(
+                source.url, str(self.data_dir), filename=source.filename, md5=source.tgz_md5
+            )
+        except Exception as error:  # whatever a network, an archive or a disk can raise
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"data.download=true: {source.url} could not be fetched ({type(error).__name__}: {reason}); a local"
+                f" copy is looked for in {Path(self.data_dir) / self.layout.folder}"
+            ) from error
+
+
+def _published(name: str) -> Any:
+    """torchvision's class of that data set: it states the address and the checksums."""
+    from torchvision import datasets
+
+    return {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
+
+
+def _read_part(path: Path, labels_key: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Images, uint8 (N, 3, 32, 32), and labels, int64 (N,), of one file."""
+    record = read_plain_dict(path)
+    pixels, labels = record.get("data"), record.get(labels_key)
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape != (len(pixels), _PIXELS):
+        raise UserError(f"{path}: damaged, `data` is not an array of rows of {_PIXELS} bytes")
+    try:
+        numbers = np.array(labels, dtype=np.int64)
+    except (TypeError, ValueError, OverflowError):
+        numbers = np.empty(0, np.int64)
+    if numbers.shape != (len(pixels),):
+        raise UserError(f"{path}: damaged, `{labels_key}` is not a list of {len(pixels)} numbers")
+    return pixels.reshape(-1, 3, _SIDE, _SIDE), numbers

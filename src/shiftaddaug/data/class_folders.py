@@ -1,0 +1,89 @@
+"""Trees of class folders, `train/<class>/*.jpg` and so on, listed without reading an image.
+
+Needs the standard library only.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from shiftaddaug.errors import UserError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+EXPECTED = "expected train/<class>/*.jpg, val/<class>/*.jpg and optionally test/<class>/*.jpg"
+
+
+def require_image_folder(data_dir: str | Path | None, name: str = "image_folder") -> Path:
+    """`data_dir` as a path, once it is known to have train/ and val/.
+
+    Raises:
+        UserError: no folder is given, it does not exist, or it lacks train/ or val/.
+    """
+    if data_dir is None:
+        raise UserError(f"data.data_dir=null: {name} needs a folder of images ({EXPECTED})")
+    root = Path(data_dir)
+    if not root.is_dir():
+        raise UserError(f"data.data_dir={root}: no such folder ({EXPECTED})")
+    for split in ("train", "val"):
+        if not (root / split).is_dir():
+            raise UserError(f"data.data_dir={root}: there is no {split}/ in it ({EXPECTED})")
+    return root
+
+
+def has_test_split(root: Path) -> bool:
+    """Whether test/ has class folders; ImageNet's own test/ has unlabelled images only, which are of no use here."""
+    return (root / "test").is_dir() and bool(_folders(root / "test"))
+
+
+def class_names(root: Path) -> list[str]:
+    """Names of the class folders, sorted: the label of a class is its place in this list.
+
+    Hidden folders are not classes.
+
+    Raises:
+        UserError: there is no class folder, or the splits disagree on the classes.
+    """
+    names = _folders(root / "train")
+    if not names:
+        raise UserError(f"data.data_dir={root}: there is no class folder in train/ ({EXPECTED})")
+    for split in ("val", "test") if has_test_split(root) else ("val",):
+        difference = sorted(set(names) ^ set(_folders(root / split)))
+        if difference:
+            raise UserError(
+                f"data.data_dir={root}: train/ and {split}/ disagree on {len(difference)} classes,"
+                f" {difference[0]} for one; both need the same class folders"
+            )
+    return names
+
+
+def count_classes(data_dir: str | Path | None, name: str = "image_folder") -> int:
+    """How many classes the tree at `data_dir` has; reads no image.
+
+    Raises:
+        UserError: as `require_image_folder` and `class_names`.
+    """
+    return len(class_names(require_image_folder(data_dir, name)))
+
+
+def list_images(split_dir: Path, names: Sequence[str]) -> list[tuple[Path, int]]:
+    """(file, label) of every image under `split_dir`, by class and then by path.
+
+    Raises:
+        UserError: a class has no image.
+    """
+    images: list[tuple[Path, int]] = []
+    for label, name in enumerate(names):
+        files = sorted(
+            Path(folder, file)
+            for folder, _, files in os.walk(split_dir / name, followlinks=True)
+            for file in files
+            if file.lower().endswith(IMAGE_SUFFIXES)
+        )
+        if not files:
+            raise UserError(f"data.data_dir={split_dir.parent}: no image in class folder {split_dir / name}")
+        images += [(file, label) for file in files]
+    return images
+
+
+def _folders(split_dir: Path) -> list[str]:
+    return sorted(entry.name for entry in os.scandir(split_dir) if entry.is_dir() and not entry.name.startswith("."))

@@ -1,0 +1,198 @@
+"""Any tree of class folders of images, read from disk as it trains; ImageNet is one."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
+
+from shiftaddaug.data.base import ClassificationDataModule
+from shiftaddaug.data.checks import check_held, check_values
+from shiftaddaug.data.class_folders import class_names, count_classes, has_test_split, list_images, require_image_folder
+from shiftaddaug.data.sampling import DrawSampler, stratified_split
+from shiftaddaug.errors import UserError
+
+Transform = Callable[[Any], Tensor]
+
+_PIL_MODES = {1: "L", 3: "RGB"}
+_EVAL_MARGIN = 8 / 7  # the shorter side before the central crop, in image_size; 256 for 224, as is usual
+
+
+class FolderImages(Dataset[tuple[Tensor, int]]):
+    """Images decoded from files when asked for: uint8 (C, H, W) and a label.
+
+    Args:
+        samples: (file, label) of each image.
+        transform: from a PIL image to a tensor; may draw from torch's global CPU generator.
+        mode: PIL's name of the channels.
+    """
+
+    def __init__(self, samples: Sequence[tuple[Path, int]], transform: Transform, mode: str) -> None:
+        self.samples = samples
+        self.transform = transform
+        self.mode = mode
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, int]:
+        """The image at an index, or at (index, draw) as DrawSampler gives them: `draw` seeds its transform.
+
+        Raises:
+            UserError: the file cannot be read as an image.
+        """
+        if isinstance(key, int):
+            return self._load(key)
+        index, draw = key
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(draw)
+            return self._load(index)
+
+    def _load(self, index: int) -> tuple[Tensor, int]:
+        from PIL import Image
+
+        path, label = self.samples[index]
+        try:
+            with Image.open(path) as file:
+                image = file.convert(self.mode)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{path}: cannot be read as an image ({type(error).__name__}: {reason})") from error
+        return self.transform(image), label
+
+
+class FolderLoader(DataLoader[Any]):
+    """A DataLoader out of whose worker processes a UserError comes as the one line it was."""
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        try:
+            yield from super().__iter__()
+        except UserError as error:
+            # A worker's error arrives as its traceback in text, the message being the last line.
+            raise UserError(str(error).strip().splitlines()[-1].rpartition("UserError: ")[2]) from None
+
+
+class ImageFolderDataModule(ClassificationDataModule):
+    """Images in `data_dir/{train,val[,test]}/<class>/`, as torchvision's ImageFolder lays them out.
+
+    With a test/ folder the splits are taken as they are. Without one, val/ is the test set, looked at once at the
+    end, and validation images are carved out of train/ by `split_seed`: ImageNet's own test labels are not
+    public, and choosing the best epoch on val/ would leave nothing to report on.
+
+    Training images are a random part of the file (8 to 100 % of its area) scaled to `image_size`; the others are
+    scaled to a shorter side of 8/7 `image_size` and cropped at the centre.
+
+    Args:
+        data_dir: the folder that has train/ and val/; must be given.
+        num_classes: None takes the number of class folders.
+        in_channels: 3 (colour) or 1 (grey).
+        num_workers: processes that decode images.
+        others: see ClassificationDataModule.
+
+    Raises:
+        UserError: the folder is missing or not laid out so, or a value is out of its range.
+    """
+
+    def __init__(
+        self,
+        data_dir: str | Path | None,
+        name: str = "image_folder",
+        num_classes: int | None = None,
+        in_channels: int = 3,
+        image_size: int = 32,
+        batch_size: int = 128,
+        val_fraction: float = 0.1,
+        split_seed: int = 0,
+        seed: int = 0,
+        mean: Iterable[float] = (0.485, 0.456, 0.406),
+        std: Iterable[float] = (0.229, 0.224, 0.225),
+        horizontal_flip: bool = True,
+        num_workers: int = 4,
+    ) -> None:
+        root = require_image_folder(data_dir, name)
+        held = count_classes(root, name)
+        super().__init__(
+            name=name,
+            num_classes=held if num_classes is None else num_classes,
+            in_channels=in_channels,
+            image_size=image_size,
+            batch_size=batch_size,
+            val_fraction=val_fraction,
+            split_seed=split_seed,
+            seed=seed,
+            mean=mean,
+            std=std,
+            horizontal_flip=horizontal_flip,
+        )
+        check_held(name, held, None, num_classes=num_classes)
+        check_values({"num_workers": num_workers})
+        if in_channels not in _PIL_MODES:
+            raise UserError(f"data.in_channels={in_channels}: {name} reads images as 1 (grey) or 3 (colour) channels")
+        self.data_dir = root
+        self.num_workers = num_workers
+
+    @classmethod
+    def count_classes(cls, data_dir: str | Path | None) -> int:
+        """How many classes the tree at `data_dir` has; reads no image, needs no torchvision.
+
+        Raises:
+            UserError: it is not a tree of class folders.
+        """
+        return count_classes(data_dir)
+
+    def setup(self, stage: str | None = None) -> None:
+        """List the files of every split, once.
+
+        Raises:
+            UserError: the splits disagree on the classes, or a class has no image.
+        """
+        if self.train_set is not None:
+            return
+        names = class_names(self.data_dir)
+        train, val = (list_images(self.data_dir / split, names) for split in ("train", "val"))
+        if has_test_split(self.data_dir):
+            test = list_images(self.data_dir / "test", names)
+        else:
+            test = val
+            labels = torch.tensor([label for _, label in train])
+            kept, held_out = stratified_split(labels, self.val_fraction, self.split_seed)
+            train, val = [train[i] for i in kept.tolist()], [train[i] for i in held_out.tolist()]
+        mode = _PIL_MODES[self.in_channels]
+        eval_transform = self._eval_transform()
+        self.train_set = FolderImages(train, self._train_transform(), mode)
+        self.val_set = FolderImages(val, eval_transform, mode)
+        self.test_set = FolderImages(test, eval_transform, mode)
+
+    def transform(self, images: Tensor, train: bool) -> Tensor:
+        """Normalise; the loader's workers have already augmented what is to be."""
+        return self._normalise(images)
+
+    def _train_transform(self) -> Transform:
+        from torchvision.transforms import v2
+
+        flip = [v2.RandomHorizontalFlip()] if self.horizontal_flip else []
+        return v2.Compose([v2.RandomResizedCrop(self.image_size), *flip, v2.PILToTensor()])
+
+    def _eval_transform(self) -> Transform:
+        from torchvision.transforms import v2
+
+        shorter_side = round(self.image_size * _EVAL_MARGIN)
+        return v2.Compose([v2.Resize(shorter_side), v2.CenterCrop(self.image_size), v2.PILToTensor()])
+
+    def _train_sampler(self, dataset: Dataset[Any], **options: Any) -> DistributedSampler[Any]:
+        return DrawSampler(dataset, shuffle=True, **options)
+
+    def _loader(
+        self, dataset: Dataset[Any], sampler: Sampler[Any], batch_size: int, drop_last: bool
+    ) -> DataLoader[Any]:
+        return FolderLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            drop_last=drop_last,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )

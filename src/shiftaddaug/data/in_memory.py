@@ -1,0 +1,162 @@
+"""Small labelled image sets that live in memory as uint8 tensors and are augmented a batch at a time."""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from shiftaddaug.data import augment
+from shiftaddaug.data.base import Batch, ClassificationDataModule
+from shiftaddaug.data.checks import check_held, check_values
+from shiftaddaug.data.sampling import stratified_split
+from shiftaddaug.errors import UserError
+
+
+class LabelledImages(Dataset[Batch]):
+    """Square images, uint8 (N, C, H, H), and their labels, int64 (N,).
+
+    A loader asks for a whole batch of indices at once.
+
+    Raises:
+        UserError: the images and the labels differ in number.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        assert images.dtype == torch.uint8 and images.dim() == 4 and images.shape[2] == images.shape[3]
+        assert labels.dtype == torch.int64 and labels.dim() == 1
+        if len(images) != len(labels):
+            raise UserError(f"data: {len(images)} images but {len(labels)} labels; the files do not belong together")
+        self.images = images
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.images[index], self.labels[index]
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        return self.select(torch.as_tensor(indices))
+
+    def select(self, indices: Tensor) -> Batch:
+        """Copies of the images and labels at `indices`, int64."""
+        return self.images[indices], self.labels[indices]
+
+
+@dataclass(frozen=True)
+class LoadedSet:
+    """What `load` found: training and test images at one stored size, and how many classes there are."""
+
+    train: LabelledImages
+    test: LabelledImages
+    num_classes: int
+
+
+class InMemoryDataModule(ClassificationDataModule):
+    """Base of data sets that fit in memory; a subclass says in `load` where the images come from.
+
+    Images larger than `image_size` are made smaller once, at setup; smaller ones are stored as they are, and each
+    batch is enlarged (bilinearly) where it is computed with, after cropping and flipping at the stored size.
+
+    Args:
+        crop_padding: black pixels around the image out of which a training crop is taken, at `image_size`;
+            0 = no crop.
+        others: see ClassificationDataModule.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        num_classes: int,
+        in_channels: int,
+        image_size: int,
+        batch_size: int,
+        val_fraction: float,
+        split_seed: int,
+        seed: int,
+        mean: Iterable[float],
+        std: Iterable[float],
+        crop_padding: int,
+        horizontal_flip: bool,
+    ) -> None:
+        super().__init__(
+            name=name,
+            num_classes=num_classes,
+            in_channels=in_channels,
+            image_size=image_size,
+            batch_size=batch_size,
+            val_fraction=val_fraction,
+            split_seed=split_seed,
+            seed=seed,
+            mean=mean,
+            std=std,
+            horizontal_flip=horizontal_flip,
+        )
+        check_values({"crop_padding": crop_padding})
+        self.crop_padding = crop_padding
+
+    @abstractmethod
+    def load(self) -> LoadedSet:
+        """Read the images from where they are kept.
+
+        Raises:
+            UserError: they are not there or cannot be read.
+        """
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load the images and carve the validation set, once; all stages share one load.
+
+        Raises:
+            UserError: the images cannot be read, or are not what the configuration claims.
+        """
+        if self.train_set is not None:
+            return
+        loaded = self.load()
+        channels = loaded.train.images.shape[1]
+        check_held(self.name, loaded.num_classes, channels, num_classes=self.num_classes, in_channels=self.in_channels)
+        for part in (loaded.train, loaded.test):
+            _check_labels(self.name, part.labels, self.num_classes)
+        kept, held_out = stratified_split(loaded.train.labels, self.val_fraction, self.split_seed)
+        train = self._sized(loaded.train)
+        self.train_set = LabelledImages(*train.select(kept))
+        self.val_set = LabelledImages(*train.select(held_out))
+        self.test_set = self._sized(loaded.test)
+
+    def transform(self, images: Tensor, train: bool) -> Tensor:
+        stored_size = images.shape[-1]
+        if train:
+            padding = round(self.crop_padding * stored_size / self.image_size)
+            images = augment.random_crop_flip(images, padding, self.horizontal_flip)
+        if stored_size != self.image_size:
+            unit = F.interpolate(augment.to_unit(images), size=(self.image_size, self.image_size), mode="bilinear")
+            return augment.normalise(unit, self.mean, self.std)
+        return self._normalise(images)
+
+    def _sized(self, part: LabelledImages) -> LabelledImages:
+        if part.images.shape[-1] <= self.image_size:
+            return part
+        return LabelledImages(augment.resize_images(part.images, self.image_size), part.labels)
+
+    def _loader(
+        self, dataset: Dataset[Any], sampler: Sampler[Any], batch_size: int, drop_last: bool
+    ) -> DataLoader[Any]:
+        return DataLoader(
+            dataset, batch_size=batch_size, sampler=sampler, drop_last=drop_last, collate_fn=_already_a_batch
+        )
+
+
+def _already_a_batch(batch: Any) -> Any:
+    return batch
+
+
+def _check_labels(name: str, labels: Tensor, num_classes: int) -> None:
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= num_classes:
+        raise UserError(
+            f"data.num_classes={num_classes}: {name} holds labels {low}..{high}, expected 0..{num_classes - 1}"
+        )

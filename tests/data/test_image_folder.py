@@ -1,0 +1,167 @@
+"""Class folders streamed from disk."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from shiftaddaug.data.image_folder import FolderImages, ImageFolderDataModule
+from shiftaddaug.errors import UserError
+
+MakeFolders = Callable[..., Path]
+
+
+def ready(root: Path, **options: Any) -> ImageFolderDataModule:
+    data = ImageFolderDataModule(root, **({"num_workers": 0, "batch_size": 4, "image_size": 8} | options))
+    data.setup("fit")
+    return data
+
+
+def files(part: FolderImages) -> list[str]:
+    return ["/".join(path.parts[-3:]) for path, _ in part.samples]
+
+
+def batches(data: ImageFolderDataModule, epoch: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    loader = data.train_dataloader()
+    loader.sampler.set_epoch(epoch)
+    return list(loader)
+
+
+def test_without_test_folder_val_is_the_test_set(make_folders: MakeFolders) -> None:
+    root = make_folders({"train": 10, "val": 3})
+    data = ready(root, val_fraction=0.2)
+    assert set(files(data.train_set)) | set(files(data.val_set)) == {
+        f"train/{name}/{i:03d}.png" for name in ("cat", "dog") for i in range(10)
+    }
+    assert not set(files(data.train_set)) & set(files(data.val_set))
+    assert [label for _, label in data.val_set.samples] == [0, 0, 1, 1]
+    assert files(data.test_set) == [f"val/{name}/{i:03d}.png" for name in ("cat", "dog") for i in range(3)]
+    assert files(ready(root, val_fraction=0.2, seed=4).val_set) == files(data.val_set)
+    assert files(ready(root, val_fraction=0.2, split_seed=4).val_set) != files(data.val_set)
+
+
+def test_with_test_folder_splits_are_taken_as_they_are(make_folders: MakeFolders) -> None:
+    data = ready(make_folders({"train": 4, "val": 2, "test": 3}))
+    assert [len(part) for part in (data.train_set, data.val_set, data.test_set)] == [8, 4, 6]
+    assert files(data.test_set)[0] == "test/cat/000.png"
+
+
+def test_batches_are_uint8_then_normalised(make_folders: MakeFolders) -> None:
+    data = ready(make_folders({"train": 6, "val": 3}), mean=[0.0, 0.5, 0.0], std=[1.0, 0.5, 0.1])
+    images, labels = next(iter(data.test_dataloader()))
+    assert images.shape == (4, 3, 8, 8)
+    assert images.dtype == torch.uint8
+    assert labels.tolist() == [0, 0, 0, 1]
+    out, _ = data.on_after_batch_transfer((images, labels), 0)
+    expected = torch.tensor([2 / 255, -1.0, 7 / 25.5])  # the third cat: (2, 0, 7)
+    torch.testing.assert_close(out[2, :, 4, 4], expected)
+
+
+def test_evaluation_crops_the_centre(make_folders: MakeFolders) -> None:
+    data = ready(make_folders({"train": 6, "val": 1}, size=8), image_size=7)
+    path, _ = data.test_set.samples[0]
+    from PIL import Image
+
+    picture = Image.new("RGB", (8, 8))
+    picture.putpixel((0, 3), (255, 0, 0))
+    picture.putpixel((7, 3), (0, 255, 0))
+    picture.save(path)
+    image, _ = data.test_set[0]
+    assert image.shape == (3, 7, 7)
+    assert int((image > 0).sum()) == 1  # shorter side 8 = round(7 * 8 / 7): nothing scaled, one column cut off
+
+
+def test_grey_images(make_folders: MakeFolders) -> None:
+    data = ready(make_folders({"train": 6, "val": 3}), in_channels=1, mean=[0.5], std=[0.5])
+    assert next(iter(data.train_dataloader()))[0].shape == (4, 1, 8, 8)
+
+
+def test_the_number_of_classes_is_known_before_setup(make_folders: MakeFolders) -> None:
+    root = make_folders({"train": 1, "val": 1}, classes=("a", "b", "c"))
+    assert ImageFolderDataModule.count_classes(root) == 3
+    assert ImageFolderDataModule(root).num_classes == 3
+
+
+def test_order_and_augmentation_are_functions_of_seed_and_epoch(make_folders: MakeFolders) -> None:
+    root = make_folders({"train": 6, "val": 3}, size=20)
+    for path in root.glob("train/*/*.png"):
+        _noise(path)
+    torch.manual_seed(0)
+    first = batches(ready(root), 3)
+    torch.manual_seed(1)
+    data = ready(root)
+    assert not _equal(batches(data, 2), first)
+    state = torch.get_rng_state()
+    again = batches(data, 3)
+    assert _equal(again, first)
+    assert torch.get_rng_state().equal(_after_one_base_seed(state))
+    assert not _equal(batches(ready(root, seed=1), 3), first)
+
+
+def test_workers_change_nothing(make_folders: MakeFolders) -> None:
+    root = make_folders({"train": 6, "val": 3}, size=20)
+    for path in root.glob("train/*/*.png"):
+        _noise(path)
+    loader = ready(root, num_workers=1).train_dataloader()
+    loader.sampler.set_epoch(0)
+    list(loader)  # an epoch more in the life of the worker
+    loader.sampler.set_epoch(1)
+    assert _equal(list(loader), batches(ready(root), 1))
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_an_unreadable_image_is_named_in_one_line(make_folders: MakeFolders, num_workers: int) -> None:
+    root = make_folders({"train": 6, "val": 3})
+    broken = root / "val" / "dog" / "001.png"
+    broken.write_bytes(broken.read_bytes()[:40])
+    with pytest.raises(UserError) as caught:
+        list(ready(root, num_workers=num_workers).test_dataloader())
+    assert str(caught.value).startswith(f"{broken}: cannot be read as an image (")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_classes": 1000, "name": "imagenet"}, r"data\.num_classes=1000: imagenet holds 2 classes"),
+        ({"in_channels": 2, "mean": [0, 0], "std": [1, 1]}, r"data\.in_channels=2: .*1 \(grey\) or 3"),
+        ({"num_workers": -1}, r"data\.num_workers=-1"),
+    ],
+)
+def test_wrong_values_are_named(make_folders: MakeFolders, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        ready(make_folders({"train": 6, "val": 3}), **options)
+
+
+def test_the_folder_must_be_given() -> None:
+    with pytest.raises(UserError, match=r"data\.data_dir=null: imagenet needs a folder"):
+        ImageFolderDataModule(None, name="imagenet", num_classes=1000)
+
+
+def test_an_empty_class_is_found_at_setup(make_folders: MakeFolders) -> None:
+    root = make_folders({"train": 6, "val": 1})
+    (root / "val" / "dog" / "000.png").unlink()
+    with pytest.raises(UserError, match="no image in class folder"):
+        ready(root)
+
+
+def _noise(path: Path) -> None:
+    from PIL import Image
+
+    generator = torch.Generator().manual_seed(int(path.stem))
+    pixels = torch.randint(0, 256, (20, 20, 3), dtype=torch.uint8, generator=generator)
+    Image.fromarray(pixels.numpy()).save(path)
+
+
+def _equal(first: list[Any], second: list[Any]) -> bool:
+    return all(a.equal(b) for one, two in zip(first, second, strict=True) for a, b in zip(one, two, strict=True))
+
+
+def _after_one_base_seed(state: torch.Tensor) -> torch.Tensor:
+    """The global generator after a DataLoader has drawn from it what it draws each time it starts."""
+    with torch.random.fork_rng(devices=[]):
+        torch.set_rng_state(state)
+        torch.empty((), dtype=torch.int64).random_()
+        return torch.get_rng_state()
