@@ -1,0 +1,68 @@
+"""What a person sees while a run goes on: bar, throughput, one line per epoch."""
+
+import logging
+import time
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import RichProgressBar
+
+log = logging.getLogger(__name__)
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's rich bar without the version number."""
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return metrics
+
+
+class Throughput(pl.Callback):
+    """Measure images/s of training and the time to the first step; log the learning rate beside them.
+
+    The first step of a run is not counted in images/s: it pays for lazy initialisation.
+    """
+
+    def __init__(self) -> None:
+        self.first_step_time: float | None = None
+        """Seconds since the epoch (time.time) at which the first training step had been made."""
+        self.images_per_s: float | None = None
+        """Of the last whole epoch."""
+        self._images = 0
+        self._since = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._images, self._since = 0, time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.first_step_time is None:
+            self.first_step_time = time.time()
+            self._images, self._since = 0, time.perf_counter()
+        else:
+            self._images += len(batch[0]) * trainer.world_size
+        lr = trainer.optimizers[0].param_groups[0]["lr"]
+        pl_module.log("lr", lr, on_step=True, on_epoch=False, prog_bar=True)
+        if self._images:
+            rate = self._images / (time.perf_counter() - self._since)
+            pl_module.log("images_per_s", rate, on_step=True, on_epoch=False, prog_bar=True)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # validation runs inside the training epoch: take the time before it
+        if self._images and not trainer.sanity_checking:
+            self.images_per_s = self._images / (time.perf_counter() - self._since)
+
+
+class EpochLog(pl.Callback):
+    """Log one line per epoch, for logs that are read after the bar is gone."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        shown = ("train/loss", "train/loss_aug", "train/top1", "val/loss", "val/top1", "images_per_s")
+        parts = [f"{name} {metrics[name]:.4g}" for name in shown if name in metrics]
+        log.info("epoch %d/%s: %s", trainer.current_epoch + 1, trainer.max_epochs, ", ".join(parts))

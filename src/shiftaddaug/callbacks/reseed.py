@@ -1,0 +1,27 @@
+"""Randomness that a resumed run repeats exactly."""
+
+import random
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+
+from shiftaddaug.seeding import derive_seed
+
+
+class ReseedEachEpoch(pl.Callback):
+    """At the start of each epoch, seed Python, NumPy and torch from (seed, epoch, rank).
+
+    Image augmentation, mixup and dropout draw from these generators, so an epoch's draws do not depend on what ran
+    before it: a run killed after any epoch and resumed repeats the uninterrupted one.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        seed = derive_seed(self.seed, trainer.current_epoch, trainer.global_rank)
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002 (timm's mixup draws from the legacy generator)
+        torch.manual_seed(seed)

@@ -1,0 +1,42 @@
+"""Which augmented sub-network each step trains."""
+
+import random
+from typing import Any
+
+import lightning.pytorch as pl
+
+from shiftaddaug.nets.spec import SubnetSpec, Widening
+
+
+class SampleSubnets(pl.Callback):
+    """Before each step, draw the augmented sub-network from (seed, optimiser step).
+
+    The draw is a pure function of the two, so that all ranks agree and a resumed run continues the sequence. The
+    seed is saved in the checkpoint.
+
+    Args:
+        seed: of the draws.
+        width_until, expand_until: share of the epochs, in [0, 1], after which width and expand augmentation stop.
+            NetAug stops width augmentation half-way (repository notes, 3).
+    """
+
+    def __init__(self, seed: int, width_until: float = 0.5, expand_until: float = 1.0) -> None:
+        self.seed, self.width_until, self.expand_until = seed, width_until, expand_until
+
+    def spec(self, widening: Widening, step: int, progress: float) -> SubnetSpec | None:
+        """The sub-network of this step, `progress` being the share of epochs done; None if there is none to train."""
+        width = progress < self.width_until and max(widening.width_multipliers) > 1
+        expand = progress < self.expand_until and max(widening.expand_multipliers) > 1
+        if not (width or expand):
+            return None
+        return widening.sample(random.Random(f"{self.seed}/{step}"), width, expand)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        progress = trainer.current_epoch / max(1, trainer.max_epochs or 1)
+        pl_module.augmented_spec = self.spec(pl_module.net.widening, trainer.global_step, progress)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seed": self.seed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seed = state_dict["seed"]

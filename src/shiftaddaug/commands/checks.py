@@ -1,0 +1,87 @@
+"""Check a training configuration before anything expensive, torch included, is touched."""
+
+import logging
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from shiftaddaug.data.checks import check_data_config
+from shiftaddaug.errors import UserError
+from shiftaddaug.nets.cost import select_layers
+from shiftaddaug.nets.plan import NetPlan
+from shiftaddaug.nets.tables import plan_net
+
+log = logging.getLogger(__name__)
+
+
+def check_train_config(cfg: DictConfig, overrides: Sequence[str] = ()) -> NetPlan:
+    """The plan of the target network, if the configuration is sound.
+
+    Args:
+        cfg: composed from configs/train.yaml.
+        overrides: what the user typed, to warn of settings without effect.
+
+    Raises:
+        UserError: the first mistake, by key.
+    """
+    _positive_integer("trainer.max_epochs", cfg.trainer.max_epochs)
+    _number("optim.lr", cfg.optim.lr, above=0)
+    _number("optim.warmup_epochs", cfg.optim.warmup_epochs, at_least=0)
+    _number("optim.min_lr", cfg.optim.min_lr, at_least=0)
+    _number("seed", cfg.seed, at_least=0)
+    for key in ("label_smoothing", "mixup", "cutmix"):
+        _number(f"task.{key}", cfg.task[key], at_least=0)
+    _check_augmentation(cfg, overrides)
+    check_data_config(_plain(cfg.data))
+    num_classes = cfg.data.num_classes or _folder_classes(cfg)
+    plan = plan_net(_plain(cfg.net), num_classes, cfg.data.in_channels, cfg.data.image_size)
+    select_layers(plan, list(cfg.net.mult_layers))
+    return plan
+
+
+def _check_augmentation(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    aug = cfg.aug
+    for key in ("width_multipliers", "expand_multipliers"):
+        values = aug[key]
+        if not OmegaConf.is_list(values) or len(values) == 0:
+            raise UserError(f"aug.{key}={values}: must be a list of numbers >= 1, such as [1.0, 1.6, 2.2]")
+        for value in values:
+            _number(f"aug.{key}", value, at_least=1)
+    _number("aug.weight", aug.weight, at_least=0)
+    for key in ("width_until", "expand_until"):
+        _number(f"aug.{key}", aug[key], at_least=0, at_most=1)
+    if max(*aug.width_multipliers, *aug.expand_multipliers) == 1:
+        ignored = [override for override in overrides if override.lstrip("+").startswith("aug.")]
+        if ignored:
+            log.warning("no effect, because aug=%s widens nothing: %s", aug.name, ", ".join(ignored))
+
+
+def _folder_classes(cfg: DictConfig) -> int:
+    from shiftaddaug.data.class_folders import count_classes
+
+    return count_classes(cfg.data.data_dir)
+
+
+def _plain(node: DictConfig) -> dict[str, Any]:
+    container = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def _positive_integer(key: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UserError(f"{key}={value}: must be a positive integer")
+
+
+def _number(
+    key: str, value: Any, above: float | None = None, at_least: float | None = None, at_most: float | None = None
+) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    low = (above is None or value > above) and (at_least is None or value >= at_least) if number else False
+    if low and (at_most is None or value <= at_most):
+        return
+    limits = {"> ": above, ">= ": at_least, "<= ": at_most}
+    wanted = " and ".join(f"{sign}{limit}" for sign, limit in limits.items() if limit is not None)
+    raise UserError(f"{key}={value}: must be a number {wanted}")

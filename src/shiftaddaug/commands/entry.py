@@ -1,0 +1,132 @@
+"""The way into every command: compose with Hydra, answer mistakes in one line, exit non-zero. Imports no torch."""
+
+import functools
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from shiftaddaug.errors import TrainingDiverged, UserError
+
+MISTAKES = (UserError, HydraException, OmegaConfBaseException)
+
+STARTED = time.time()
+"""When this process began to import, seconds since the epoch."""
+
+PACKAGE = Path(__file__).resolve().parents[1]
+ROOT = PACKAGE.parents[1]
+"""The checkout, if the package runs from one."""
+
+
+def config_dir() -> Path:
+    """The configs: the checkout's, or the copy inside an installed package."""
+    checkout = ROOT / "configs"
+    return checkout if (checkout / "train.yaml").exists() else PACKAGE / "configs"
+
+
+def default_root() -> Path:
+    """Where logs/ and data/ go: the checkout, or the working directory of an installed package."""
+    return ROOT if (ROOT / "configs" / "train.yaml").exists() else Path.cwd()
+
+
+def run_command(config_name: str, function: Callable[[DictConfig], Any]) -> None:
+    """Run `function` on the configuration that the command line composes.
+
+    Exits with status 2 and one line on stderr for a mistake of the user's, 130 on Ctrl-C; other errors keep
+    their traceback.
+    """
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then lets errors through, and they are answered here
+    os.environ.setdefault("SHIFTADDAUG_ROOT", str(default_root()))
+    main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)
+    command = main(_answering_mistakes(function))
+    try:
+        refuse_unusable_folders(sys.argv[1:])
+        command()
+    except MISTAKES as error:
+        fail(describe(error))
+    except KeyboardInterrupt:
+        print("interrupted; ckpt_path=last resumes from the last finished epoch", file=sys.stderr)
+        sys.exit(130)
+
+
+def _answering_mistakes(function: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """Answer a job's mistakes here: Hydra would print the overrides before letting them through.
+
+    A job of a multirun whose loss diverged does not end the other jobs.
+    """
+
+    @functools.wraps(function)
+    def answering(cfg: DictConfig) -> Any:
+        try:
+            return function(cfg)
+        except MISTAKES as error:
+            if isinstance(error, TrainingDiverged) and HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise
+            if isinstance(error, InstantiationException):
+                if not isinstance(error.__cause__, MISTAKES):
+                    raise
+                error = error.__cause__
+            fail(describe(error))
+
+    return answering
+
+
+def describe(error: Exception) -> str:
+    """One line."""
+    if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file is not None:
+        group, _, value = str(error.missing_cfg_file).rpartition("/")
+        return f"{group}={value}: no such option; options: {', '.join(error.options)}"
+    return " ".join(str(error).split())
+
+
+def fail(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def refuse_unusable_folders(arguments: list[str]) -> None:
+    """Refuse a run folder that holds a run already, or that cannot be made, before Hydra writes into it.
+
+    Raises:
+        UserError: naming the key.
+    """
+    if "LOCAL_RANK" in os.environ:  # a rank of a run that was already let in
+        return
+    given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    folders = {
+        key: Path(given[key].strip("'\"")).expanduser()
+        for key in ("hydra.run.dir", "hydra.sweep.dir", "paths.log_dir")
+        if key in given and "${" not in given[key]
+    }
+    run = folders.get("hydra.run.dir")
+    if run is not None and (run / ".hydra").exists():
+        last = run / "checkpoints" / "last.ckpt"
+        remedy = f"ckpt_path={last} resumes it in a new folder" if last.exists() else "give another folder"
+        raise UserError(f"hydra.run.dir={run}: holds a run already, which is never overwritten; {remedy}")
+    folders.setdefault("paths.log_dir", Path(os.environ["SHIFTADDAUG_ROOT"]) / "logs")
+    for key, folder in folders.items():
+        existing = folder.absolute()
+        while not existing.exists() and existing != existing.parent:
+            existing = existing.parent
+        if not existing.is_dir() or not _writable(existing):
+            raise UserError(f"{key}={folder}: cannot write there ({existing} is not a writable folder)")
+
+
+def _writable(folder: Path) -> bool:
+    """By trying: permission bits say nothing to root, nor on read-only file systems."""
+    probe = folder / f".write-probe-{os.getpid()}"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,94 @@
+"""`python src/eval.py ckpt_path=...`: evaluate a supernet's checkpoint or an extracted target."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from shiftaddaug.commands.entry import run_command
+from shiftaddaug.errors import UserError
+
+if TYPE_CHECKING:
+    from shiftaddaug.nets.extract import Target
+
+SPLITS = ("val", "test")
+
+
+def evaluate(cfg: DictConfig) -> float:
+    """Evaluate on a split of the data it was trained with; print a table and return top-1 in [0, 1].
+
+    Raises:
+        UserError: no such checkpoint, a damaged one, or data that does not fit it.
+    """
+    if cfg.split not in SPLITS:
+        raise UserError(f"split={cfg.split}: options: {', '.join(SPLITS)}")
+    path = Path(cfg.ckpt_path).expanduser()
+    if not path.exists():
+        raise UserError(f"ckpt_path={path}: no such file; options: a .ckpt file, or a run's target folder")
+
+    import lightning.pytorch as pl
+    from hydra.utils import instantiate
+
+    from shiftaddaug.report.results import RESULTS, print_result, write_json
+    from shiftaddaug.tasks.classification import ClassificationEvaluation
+
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    target = _load(path)
+    data_config = dict(target.config["data"]) | {k: v for k, v in cfg.data.items() if v is not None}
+    data = instantiate(data_config)
+    trainer = instantiate(cfg.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    module = ClassificationEvaluation(target.net, target.net.plan.num_classes)
+    run = trainer.validate if cfg.split == "val" else trainer.test
+    metrics = run(module, datamodule=data, verbose=False)[0]
+    results = _results(path, cfg.split, target, metrics)
+    if trainer.is_global_zero:
+        write_json(Path(cfg.paths.output_dir) / RESULTS, results)
+        print_result(f"{target.net.plan.name}, op={target.operator.name}, data={data_config['name']}", results)
+    return float(metrics[f"{cfg.split}/top1"])
+
+
+def _load(path: Path) -> "Target":
+    from shiftaddaug import operators
+    from shiftaddaug.commands.checkpoints import read_checkpoint
+    from shiftaddaug.nets.build import build_supernet
+    from shiftaddaug.nets.extract import extract_target, load_target
+    from shiftaddaug.nets.tables import plan_net
+
+    if path.is_dir() or path.suffix != ".ckpt":
+        return load_target(path)
+    checkpoint = read_checkpoint(path)
+    config, state = checkpoint["config"], checkpoint["state_dict"]
+    data, net, aug = config["data"], config["net"], config["aug"]
+    operator = operators.from_config(config["op"])
+    num_classes = data["num_classes"] or state["net.classifier.bias"].numel()
+    plan = plan_net(net, num_classes, data["in_channels"], data["image_size"])
+    supernet = build_supernet(
+        plan, operator, net["mult_layers"], aug["width_multipliers"], aug["expand_multipliers"], aug["divisor"]
+    )
+    weights = {name.removeprefix("net."): value for name, value in state.items() if name.startswith("net.")}
+    supernet.load_state_dict(weights)
+    return extract_target(supernet, operator, net["mult_layers"], {"data": data})
+
+
+def _results(path: Path, split: str, target: "Target", metrics: Any) -> dict[str, Any]:
+    from shiftaddaug.nets.build import target_cost
+
+    cost = target_cost(target.net.plan, target.operator, target.mult_layers)
+    return {
+        "checkpoint": str(path),
+        "split": split,
+        "top-1 %": round(100 * metrics[f"{split}/top1"], 2),
+        "top-5 %": round(100 * metrics[f"{split}/top5"], 2),
+        "loss": round(metrics[f"{split}/loss"], 4),
+        "params": cost.params,
+        "MACs": cost.macs,
+        "multiplication-free MACs %": round(100 * cost.multiplication_free_share, 1),
+    }
+
+
+def main() -> None:
+    run_command("eval", evaluate)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""One training run, from built objects to a tested target: what `commands/train.py` calls in order."""
+
+import logging
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch.loggers import CSVLogger, Logger
+from omegaconf import DictConfig, OmegaConf
+
+from shiftaddaug import operators
+from shiftaddaug.callbacks.progress import Throughput
+from shiftaddaug.commands.checkpoints import find_checkpoint, read_checkpoint, refuse_other_run
+from shiftaddaug.commands.entry import ROOT, STARTED
+from shiftaddaug.errors import UserError
+from shiftaddaug.nets.build import build_supernet, target_cost
+from shiftaddaug.nets.extract import extract_target, load_target, max_difference, save_target
+from shiftaddaug.nets.plan import NetPlan
+from shiftaddaug.report.results import (
+    CURVES,
+    METRICS,
+    RESULTS,
+    git_commit,
+    plot_curves,
+    print_result,
+    write_json,
+)
+from shiftaddaug.tasks.classification import ClassificationEvaluation, ClassificationTask
+
+log = logging.getLogger(__name__)
+
+EXACTNESS_IMAGES = 16
+"""Images on which the extracted target is compared with the supernet's target path."""
+
+
+class Run:
+    """Everything a run needs, built in an order that meets mistakes before expensive work.
+
+    Args:
+        cfg: composed from configs/train.yaml, checked.
+        plan: of the target network.
+    """
+
+    def __init__(self, cfg: DictConfig, plan: NetPlan) -> None:
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        warnings.filterwarnings("ignore", ".*exists and is not empty.*")
+        self.cfg, self.plan, self.folder = cfg, plan, Path(cfg.paths.output_dir)
+        self.config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+        self.mult_layers = list(cfg.net.mult_layers)
+        self.results: dict[str, Any] = {}
+        pl.seed_everything(cfg.seed, workers=True, verbose=False)
+        self.operator = operators.from_config(self.config["op"])
+        self.task = self._task()
+        self.ckpt_path = self._resumed_checkpoint()
+        self.data: pl.LightningDataModule = instantiate(cfg.data)
+        self.data.prepare_data()
+        self.data.setup("fit")
+        self.trainer = self._trainer()
+        self._record_start()
+
+    def _task(self) -> ClassificationTask:
+        cfg = self.cfg
+        aug = cfg.aug
+        net = build_supernet(
+            self.plan, self.operator, self.mult_layers, aug.width_multipliers, aug.expand_multipliers, aug.divisor
+        )
+        return ClassificationTask(
+            net,
+            self.plan.num_classes,
+            optimizer=instantiate(cfg.optim.optimizer),
+            aug_weight=aug.weight,
+            warmup_epochs=cfg.optim.warmup_epochs,
+            min_lr=cfg.optim.min_lr,
+            label_smoothing=cfg.task.label_smoothing,
+            mixup=cfg.task.mixup,
+            cutmix=cfg.task.cutmix,
+            config=self.config,
+        )
+
+    def _resumed_checkpoint(self) -> Path | None:
+        if self.cfg.ckpt_path is None:
+            return None
+        path = find_checkpoint(self.cfg.ckpt_path, Path(self.cfg.paths.log_dir))
+        refuse_other_run(path, read_checkpoint(path), self.config)
+        log.info("resuming %s", path)
+        return path
+
+    def _trainer(self) -> pl.Trainer:
+        cfg = self.cfg
+        self.throughput = Throughput()
+        callbacks = [instantiate(callback) for callback in cfg.callbacks.values() if callback is not None]
+        loggers: list[Logger] = [CSVLogger(str(self.folder), name="", version="")]
+        loggers += [instantiate(logger) for logger in (cfg.get("logger") or {}).values()]
+        try:
+            return instantiate(cfg.trainer, callbacks=[*callbacks, self.throughput], logger=loggers)
+        except Exception as error:  # Hydra wraps what the Trainer says of its arguments
+            raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+
+    def _record_start(self) -> None:
+        cost = target_cost(self.plan, self.operator, self.mult_layers)
+        self.results |= {
+            "net": self.plan.name,
+            "op": self.operator.name,
+            "aug": self.cfg.aug.name,
+            "data": self.cfg.data.name,
+            "seed": self.cfg.seed,
+            "params": cost.params,
+            "macs": cost.macs,
+            "multiplication_free_macs_percent": round(100 * cost.multiplication_free_share, 1),
+            "supernet_params": sum(p.numel() for p in self.task.net.parameters()),
+            "git_commit": git_commit(ROOT),
+            "torch": torch.__version__,
+            "command": " ".join(sys.argv),
+            "folder": str(self.folder),
+        }
+        log.info(
+            "net=%s op=%s aug=%s: target %.4g M params, %.4g M MACs at %d px, %.1f %% of them multiplication-free; "
+            "supernet %.4g M params",
+            self.plan.name,
+            self.operator.name,
+            self.cfg.aug.name,
+            cost.params / 1e6,
+            cost.macs / 1e6,
+            self.plan.image_size,
+            100 * cost.multiplication_free_share,
+            self.results["supernet_params"] / 1e6,
+        )
+        if self.trainer.is_global_zero:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            OmegaConf.save(self.cfg, self.folder / "config.yaml", resolve=True)
+            write_json(self.folder / "run.json", self.results)
+
+    def fit(self) -> None:
+        """Train; whatever happens, the curves of the epochs so far are drawn."""
+        started = time.time()
+        try:
+            self.trainer.fit(self.task, datamodule=self.data, ckpt_path=self.ckpt_path)
+        finally:
+            metrics = self.folder / METRICS
+            if self.trainer.is_global_zero and metrics.exists():
+                plot_curves(metrics, self.folder / CURVES)
+        first = self.throughput.first_step_time
+        self.results |= {
+            "train_seconds": round(time.time() - started, 1),
+            "seconds_to_first_step": None if first is None else round(first - STARTED, 1),
+            "images_per_s": None if self.throughput.images_per_s is None else round(self.throughput.images_per_s),
+            "epochs": self.trainer.current_epoch,
+        }
+
+    def deploy(self) -> None:
+        """Extract the target of the best checkpoint on validation, save it, reload it, prove it exact.
+
+        Raises:
+            AssertionError: the reloaded target computes anything else than the supernet's target path.
+        """
+        best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
+        if best:
+            self.task.load_state_dict(read_checkpoint(Path(best))["state_dict"])
+        target = extract_target(self.task.net, self.operator, self.mult_layers, {"data": self.config["data"]})
+        self.target_folder = self.folder / "target"
+        if self.trainer.is_global_zero:
+            save_target(target, self.target_folder)
+        self.trainer.strategy.barrier()
+        reloaded = load_target(self.target_folder).net.to(self.task.device)
+        side = self.plan.image_size
+        images = torch.randn(EXACTNESS_IMAGES, self.plan.in_channels, side, side, device=self.task.device)
+        difference = max_difference(self.task.net, reloaded, images)
+        if difference != 0:
+            raise AssertionError(f"the extracted target differs from the supernet's target path by {difference}")
+        self.results |= {"target": str(self.target_folder), "extraction_max_difference": difference}
+        self.deployed = ClassificationEvaluation(reloaded, self.plan.num_classes)
+
+    def test(self) -> None:
+        """Validation and test metrics of the deployed target itself."""
+        for split, evaluate in (("val", self.trainer.validate), ("test", self.trainer.test)):
+            metrics = evaluate(self.deployed, datamodule=self.data, verbose=False)[0]
+            for name in ("top1", "top5"):
+                self.results[f"{split}_{name}_percent"] = round(100 * metrics[f"{split}/{name}"], 2)
+            self.results[f"{split}_loss"] = round(metrics[f"{split}/loss"], 4)
+
+    def report(self) -> float:
+        """Write results.json, print the table; return the validation top-1."""
+        r = self.results
+        if self.trainer.is_global_zero:
+            write_json(self.folder / RESULTS, r)
+            for logger in self.trainer.loggers:
+                logger.log_metrics({k: v for k, v in r.items() if isinstance(v, int | float)})
+                logger.finalize("success")
+            print_result(
+                f"target of {r['net']}, op={r['op']}, aug={r['aug']}, data={r['data']}, seed={r['seed']}",
+                {
+                    "top-1 (test)": f"{r['test_top1_percent']:.2f} %",
+                    "top-1 (validation)": f"{r['val_top1_percent']:.2f} %",
+                    "params": f"{r['params']:,}",
+                    "MACs": f"{r['macs']:,} ({r['multiplication_free_macs_percent']} % multiplication-free)",
+                    "target": r["target"],
+                },
+            )
+        return float(r["val_top1_percent"]) / 100
+
+    def close(self) -> None:
+        """Let the next job of a multirun start afresh."""
+        if "wandb" in sys.modules:
+            sys.modules["wandb"].finish()

@@ -1,0 +1,94 @@
+"""What a run leaves behind besides checkpoints: results.json, the table, the curves. From recorded values only."""
+
+import csv
+import json
+import subprocess
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+RESULTS, METRICS, CURVES = "results.json", "metrics.csv", "curves.png"
+
+
+def git_commit(folder: Path) -> str:
+    """Commit of the checkout that holds `folder`, `+dirty` if it has changes; "unknown" without git."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+dirty" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1, default=str) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def print_table(title: str, rows: list[dict[str, Any]]) -> None:
+    """Print rows (dicts with the same keys) as a table, never wrapping a path."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for key in rows[0]:
+        table.add_column(key, justify="left" if isinstance(rows[0][key], str) else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    console = Console()
+    console.print(table)
+
+
+def print_result(title: str, result: dict[str, Any]) -> None:
+    """Print one result as a two-column table; what is too long for a cell (paths) stays whole on its line."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for key, value in result.items():
+        table.add_row(key, str(value))
+    Console().print(table)
+
+
+def read_metrics(path: Path) -> dict[str, dict[int, float]]:
+    """Values by metric name and epoch of a metrics.csv; the last one where an epoch has several."""
+    metrics: dict[str, dict[int, float]] = defaultdict(dict)
+    with path.open() as file:
+        for row in csv.DictReader(file):
+            epoch = int(row.pop("epoch"))
+            for name, value in row.items():
+                if value not in ("", None) and name != "step":
+                    metrics[name][epoch] = float(value)
+    return dict(metrics)
+
+
+def plot_curves(metrics_csv: Path, png: Path) -> None:
+    """Draw losses and top-1 over epochs."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    metrics = read_metrics(metrics_csv)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), constrained_layout=True)
+    for axes, names, label in (
+        (left, ("train/loss", "train/loss_aug", "val/loss"), "loss"),
+        (right, ("train/top1", "val/top1"), "top-1"),
+    ):
+        for name in names:
+            if name in metrics:
+                axes.plot(list(metrics[name]), list(metrics[name].values()), marker=".", label=name)
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(png, dpi=100)
+    plt.close(figure)

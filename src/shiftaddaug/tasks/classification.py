@@ -1,0 +1,172 @@
+"""Image classification: evaluation of any network, and training of a supernet's target with its surroundings."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics import Metric
+from torchmetrics.classification import MulticlassAccuracy
+
+from shiftaddaug.errors import TrainingDiverged
+from shiftaddaug.nets.spec import SubnetSpec
+from shiftaddaug.nets.supernet import Supernet
+from shiftaddaug.tasks.schedule import warmup_cosine
+
+Batch = tuple[Tensor, Tensor]
+
+
+class ClassificationEvaluation(pl.LightningModule):
+    """Loss, top-1 and top-5 of a network on batches of images (N, C, H, W) float32 and labels (N,) int64.
+
+    Args:
+        net: images to logits (N, num_classes).
+        num_classes: of the data.
+    """
+
+    def __init__(self, net: nn.Module, num_classes: int) -> None:
+        super().__init__()
+        self.net = net
+        top5 = min(5, num_classes)
+        self.train_top1 = MulticlassAccuracy(num_classes, average="micro")
+        self.val_top1, self.test_top1 = self.train_top1.clone(), self.train_top1.clone()
+        self.val_top5 = MulticlassAccuracy(num_classes, top_k=top5, average="micro")
+        self.test_top5 = self.val_top5.clone()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of the deployed (target) network."""
+        logits: Tensor = self.net(_channels_last(images))
+        return logits
+
+    def _evaluate(self, batch: Batch, split: str, top1: Metric, top5: Metric) -> None:
+        images, labels = batch
+        logits = self(images)
+        top1(logits, labels)
+        top5(logits, labels)
+        self.log(f"{split}/loss", F.cross_entropy(logits, labels), batch_size=len(labels), sync_dist=True)
+        self.log(f"{split}/top1", top1, on_epoch=True, prog_bar=True)
+        self.log(f"{split}/top5", top5, on_epoch=True)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._evaluate(batch, "val", self.val_top1, self.val_top5)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._evaluate(batch, "test", self.test_top1, self.test_top5)
+
+
+class ClassificationTask(ClassificationEvaluation):
+    """Train a supernet: L = L(target) + aug_weight . L(augmented sub-network), one optimiser step (NetAug, eq. 1).
+
+    Callbacks set `target_spec` and `augmented_spec` before each step; the task knows nothing of their schedules.
+
+    Args:
+        net: the supernet.
+        num_classes: of the data.
+        optimizer: parameter groups to optimiser.
+        aug_weight: lambda.
+        warmup_epochs: of linear warm-up before the cosine.
+        min_lr: at the end of the cosine.
+        label_smoothing: of both losses.
+        mixup, cutmix: alpha of timm's mixup and cutmix; 0 is off.
+        config: the run's configuration as plain containers, saved in every checkpoint.
+    """
+
+    net: Supernet
+
+    def __init__(
+        self,
+        net: Supernet,
+        num_classes: int,
+        optimizer: Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer],
+        aug_weight: float = 1.0,
+        warmup_epochs: float = 0.0,
+        min_lr: float = 0.0,
+        label_smoothing: float = 0.0,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        config: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(net, num_classes)
+        self.optimizer, self.aug_weight, self.label_smoothing = optimizer, aug_weight, label_smoothing
+        self.warmup_epochs, self.min_lr, self.config = warmup_epochs, min_lr, config or {}
+        self.mix = self._timm_mixup(mixup, cutmix, num_classes) if mixup or cutmix else None
+        self.target_spec: SubnetSpec | None = None
+        self.augmented_spec: SubnetSpec | None = None
+
+    @staticmethod
+    def _timm_mixup(mixup: float, cutmix: float, num_classes: int) -> Callable[[Tensor, Tensor], Batch]:
+        from timm.data import Mixup
+
+        # smoothing is left to the loss, which does it for mixed and unmixed labels alike
+        mix: Callable[[Tensor, Tensor], Batch] = Mixup(mixup, cutmix, label_smoothing=0.0, num_classes=num_classes)
+        return mix
+
+    def loss(self, logits: Tensor, wanted: Tensor) -> Tensor:
+        """Cross-entropy with label smoothing; `wanted` are labels (N,) or probabilities (N, num_classes)."""
+        return F.cross_entropy(logits, wanted, label_smoothing=self.label_smoothing)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        images, labels = batch
+        wanted = labels
+        if self.mix is not None and len(images) % 2 == 0:
+            images, wanted = self.mix(images, labels)
+        images = _channels_last(images)
+        logits = self.net(images, self.target_spec)
+        target_loss = loss = self.loss(logits, wanted)
+        if self.augmented_spec is not None:
+            aug_loss = self.loss(self.net(images, self.augmented_spec), wanted)
+            loss = target_loss + self.aug_weight * aug_loss
+            self._log_train("train/loss_aug", aug_loss, len(images))
+        self._check_finite(loss)
+        self.train_top1(logits.detach(), labels)
+        self._log_train("train/loss", target_loss, len(images))
+        self.log("train/top1", self.train_top1, on_step=False, on_epoch=True, prog_bar=True)
+        return loss
+
+    def _log_train(self, name: str, value: Tensor, batch_size: int) -> None:
+        self.log(name, value.detach(), on_step=False, on_epoch=True, prog_bar=True, batch_size=batch_size)
+
+    def _check_finite(self, loss: Tensor) -> None:
+        if torch.isfinite(loss):
+            return
+        good = getattr(self.trainer.checkpoint_callback, "last_model_path", "") or "none yet"
+        raise TrainingDiverged(
+            f"the loss became {loss.item()} at step {self.trainer.global_step} (epoch {self.trainer.current_epoch}); "
+            f"last good checkpoint: {good}; try a smaller optim.lr or trainer.gradient_clip_val=1"
+        )
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser, without weight decay on norms and biases, and a schedule that advances every step."""
+        matrices = [p for p in self.net.parameters() if p.ndim > 1]
+        vectors = [p for p in self.net.parameters() if p.ndim <= 1]
+        optimizer = self.optimizer([{"params": matrices}, {"params": vectors, "weight_decay": 0.0}])
+        total = int(self.trainer.estimated_stepping_batches)
+        warmup = round(self.warmup_epochs * total / max(1, self.trainer.max_epochs or 1))
+        floor = self.min_lr / optimizer.param_groups[0]["lr"]
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_cosine(step, total, warmup, floor))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip, then let every operator rescale the gradient of its own weights (AdderNet's local learning rate).
+
+        NOTE: AdderNet rescales inside backward. Here it is done once, on the accumulated and unscaled gradient:
+        the same for one loss, and right for two losses, for gradient accumulation and for loss scaling.
+        """
+        self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        for layer in self.net.hybrid_layers().values():
+            layer.rescale_gradients()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["config"] = self.config
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    """In the memory layout in which convolutions (depthwise above all) train about twice as fast on CPU."""
+    return images.contiguous(memory_format=torch.channels_last)
