@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from shiftaddaug.errors import TrainingDiverged, UserError
@@ -85,7 +86,30 @@ def describe(error: Exception) -> str:
     if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file is not None:
         group, _, value = str(error.missing_cfg_file).rpartition("/")
         return f"{group}={value}: no such option; options: {', '.join(error.options)}"
-    return " ".join(str(error).split())
+    message = " ".join(str(error).split())
+    unknown = re.match(r"Could not override '([\w.]+)'", message)
+    return message if unknown is None else _no_such_key(unknown[1], sys.argv[1:])
+
+
+def _no_such_key(key: str, arguments: list[str]) -> str:
+    """The keys there are where the user looked for `key`, the nearest one first."""
+    from difflib import get_close_matches
+
+    from hydra import compose, initialize_config_dir
+
+    groups = [a for a in arguments if re.fullmatch(r"(op|aug|net|data|task|optim|callbacks|trainer|logger)=\w+", a)]
+    config_name = "eval" if Path(sys.argv[0]).stem in ("eval", "shiftaddaug-eval") else "train"
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        node: Any = compose(config_name, overrides=groups)
+    parent = ""
+    for part in key.split("."):
+        if not OmegaConf.is_dict(node) or part not in node:
+            break
+        parent, node = f"{parent}{part}.", OmegaConf.select(node, part, throw_on_missing=False)
+    options = [f"{parent}{name}" for name in node] if OmegaConf.is_dict(node) else []
+    near = get_close_matches(key, options, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{key}: no such key; {hint}options: {', '.join(options) or 'none'} (+{key}=... adds a new one)"
 
 
 def fail(message: str) -> NoReturn:

@@ -28,6 +28,7 @@ from shiftaddaug.report.results import (
     git_commit,
     plot_curves,
     print_result,
+    shortest_path,
     write_json,
 )
 from shiftaddaug.tasks.classification import ClassificationEvaluation, ClassificationTask
@@ -47,8 +48,7 @@ class Run:
     """
 
     def __init__(self, cfg: DictConfig, plan: NetPlan) -> None:
-        warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        warnings.filterwarnings("ignore", ".*exists and is not empty.*")
+        _quieten_lightning()
         self.cfg, self.plan, self.folder = cfg, plan, Path(cfg.paths.output_dir)
         self.config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
         self.mult_layers = list(cfg.net.mult_layers)
@@ -93,7 +93,10 @@ class Run:
     def _trainer(self) -> pl.Trainer:
         cfg = self.cfg
         self.throughput = Throughput()
-        callbacks = [instantiate(callback) for callback in cfg.callbacks.values() if callback is not None]
+        wanted = {name: callback for name, callback in cfg.callbacks.items() if callback is not None}
+        if not cfg.trainer.enable_progress_bar:
+            wanted.pop("progress_bar", None)
+        callbacks = [instantiate(callback) for callback in wanted.values()]
         loggers: list[Logger] = [CSVLogger(str(self.folder), name="", version="")]
         loggers += [instantiate(logger) for logger in (cfg.get("logger") or {}).values()]
         try:
@@ -188,9 +191,10 @@ class Run:
         r = self.results
         if self.trainer.is_global_zero:
             write_json(self.folder / RESULTS, r)
+            final = {f"final/{name}": value for name, value in r.items() if isinstance(value, int | float)}
             for logger in self.trainer.loggers:
-                logger.log_metrics({k: v for k, v in r.items() if isinstance(v, int | float)})
-                logger.finalize("success")
+                if not isinstance(logger, CSVLogger):  # metrics.csv is for what changes; results.json is beside it
+                    logger.log_metrics(final)
             print_result(
                 f"target of {r['net']}, op={r['op']}, aug={r['aug']}, data={r['data']}, seed={r['seed']}",
                 {
@@ -198,7 +202,7 @@ class Run:
                     "top-1 (validation)": f"{r['val_top1_percent']:.2f} %",
                     "params": f"{r['params']:,}",
                     "MACs": f"{r['macs']:,} ({r['multiplication_free_macs_percent']} % multiplication-free)",
-                    "target": r["target"],
+                    "target": shortest_path(self.target_folder),
                 },
             )
         return float(r["val_top1_percent"]) / 100
@@ -207,3 +211,11 @@ class Run:
         """Let the next job of a multirun start afresh."""
         if "wandb" in sys.modules:
             sys.modules["wandb"].finish()
+
+
+def _quieten_lightning() -> None:
+    """Leave out what says nothing about this run: tips, absent devices, advice on loader workers."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (".*does not have many workers.*", ".*exists and is not empty.*", ".*LeafSpec.*"):
+        warnings.filterwarnings("ignore", message)

@@ -33,30 +33,46 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def print_table(title: str, rows: list[dict[str, Any]]) -> None:
-    """Print rows (dicts with the same keys) as a table, never wrapping a path."""
-    from rich.console import Console
+    """Print rows (dicts with the same keys) as a table."""
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
-    for key in rows[0]:
-        table.add_column(key, justify="left" if isinstance(rows[0][key], str) else "right", overflow="fold")
+    for key, value in rows[0].items():
+        table.add_column(key, justify="left" if isinstance(value, str) else "right", no_wrap=True)
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
-    console = Console()
-    console.print(table)
+    _print_whole(table)
 
 
 def print_result(title: str, result: dict[str, Any]) -> None:
-    """Print one result as a two-column table; what is too long for a cell (paths) stays whole on its line."""
-    from rich.console import Console
+    """Print one result as a table of two columns."""
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", show_header=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(no_wrap=True)
     for key, value in result.items():
         table.add_row(key, str(value))
-    Console().print(table)
+    _print_whole(table)
+
+
+def _print_whole(table: Any) -> None:
+    """Print at the width the table needs: a path is for copying, so it is never cut or folded."""
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    console = Console()
+    needed = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
+    console.width = max(console.width, needed)
+    console.print(table)
+
+
+def shortest_path(path: Path) -> str:
+    """Relative to the working directory where that is a path downwards, else absolute."""
+    try:
+        return str(path.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
 
 
 def read_metrics(path: Path) -> dict[str, dict[int, float]]:

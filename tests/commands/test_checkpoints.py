@@ -1,0 +1,83 @@
+"""Finding, reading and refusing checkpoints."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from shiftaddaug.commands.checkpoints import find_checkpoint, read_checkpoint, refuse_other_run
+from shiftaddaug.errors import UserError
+
+CONFIG: dict[str, Any] = {
+    "net": {"name": "mcunet"},
+    "op": {"name": "add"},
+    "data": {"name": "digits", "image_size": 32},
+    "aug": {"width_multipliers": [1.0], "expand_multipliers": [1.0]},
+}
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    path = tmp_path / "a.ckpt"
+    torch.save({"config": CONFIG, "state_dict": {"w": torch.arange(1000.0)}}, path)
+    return path
+
+
+def test_read(checkpoint: Path) -> None:
+    assert torch.equal(read_checkpoint(checkpoint)["state_dict"]["w"], torch.arange(1000.0))
+
+
+@pytest.mark.parametrize("keep", [0, 100, 3000])
+def test_truncated(checkpoint: Path, keep: int) -> None:
+    checkpoint.write_bytes(checkpoint.read_bytes()[:keep])
+    with pytest.raises(UserError, match=r"not a readable checkpoint, perhaps truncated") as caught:
+        read_checkpoint(checkpoint)
+    assert "\n" not in str(caught.value)
+
+
+class _Bomb:
+    def __reduce__(self) -> Any:
+        return os.mkdir, ("bomb",)
+
+
+def test_reading_executes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"config": _Bomb()}, tmp_path / "bomb.ckpt")
+    with pytest.raises(UserError, match="not a readable checkpoint"):
+        read_checkpoint(tmp_path / "bomb.ckpt")
+    assert not (tmp_path / "bomb").exists()
+
+
+def test_of_another_project(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    with pytest.raises(UserError, match="holds no run of this project"):
+        read_checkpoint(tmp_path / "other.ckpt")
+
+
+@pytest.mark.parametrize(("group", "value"), [("net", "mbv2_tiny"), ("op", "shift"), ("data", "cifar10")])
+def test_of_another_run(checkpoint: Path, group: str, value: str) -> None:
+    ours = CONFIG | {group: CONFIG[group] | {"name": value}}
+    theirs = CONFIG[group]["name"]
+    with pytest.raises(
+        UserError, match=rf"was trained with {group}\.name={theirs}, this run has {group}\.name={value}"
+    ):
+        refuse_other_run(checkpoint, read_checkpoint(checkpoint), ours)
+    refuse_other_run(checkpoint, read_checkpoint(checkpoint), CONFIG)
+
+
+def test_last_is_the_newest_run(tmp_path: Path) -> None:
+    for i, name in enumerate(("new", "old")):
+        path = tmp_path / "train" / "runs" / name / "checkpoints" / "last.ckpt"
+        path.parent.mkdir(parents=True)
+        path.touch()
+        os.utime(path, (1000 - i, 1000 - i))
+    assert find_checkpoint("last", tmp_path).parts[-3] == "new"
+
+
+def test_nothing_to_resume(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"ckpt_path=last: no checkpoints/last\.ckpt in any run under"):
+        find_checkpoint("last", tmp_path)
+    with pytest.raises(UserError, match=r"ckpt_path=/no\.ckpt: no such file; options: a \.ckpt file, or last"):
+        find_checkpoint("/no.ckpt", tmp_path)

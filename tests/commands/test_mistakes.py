@@ -1,0 +1,110 @@
+"""Bad input: one clear line on stderr that names the key, the value and the options; status 2; nothing written."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from shiftaddaug.commands.checks import check_train_config
+from shiftaddaug.commands.entry import refuse_unusable_folders, run_command
+from shiftaddaug.errors import UserError
+from tests.commands.running import composed
+
+
+def answer(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, logs: Path, *arguments: str) -> str:
+    """What a command that checks its configuration, and does nothing else, prints on stderr; its status is 2."""
+    monkeypatch.setattr(sys, "argv", ["train.py", f"paths.log_dir={logs}", *arguments])
+    monkeypatch.setenv("SHIFTADDAUG_ROOT", str(logs))
+    with pytest.raises(SystemExit) as exit_:
+        run_command("train", lambda cfg: check_train_config(cfg) and None)
+    assert exit_.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1, error
+    return error
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("op=ad", "op=ad: no such option; options: add, mult, shift, shift_ps"),
+        ("aug=widht", "aug=widht: no such option; options: expand, none, width, width_expand"),
+        ("net=vgg", "net=vgg: no such option; options: mbv2_micro, mbv2_tiny, mbv2_w035"),
+        ("data=mnist", "data=mnist: no such option; options: cifar10, cifar100, digits, image_folder, imagenet"),
+        ("optim.lrr=1", "optim.lrr: no such key; did you mean optim.lr? options: optim.lr, "),
+        ("seeed=1", "seeed: no such key; did you mean seed? options: seed, ckpt_path"),
+        ("aug.width_multipliers=[0.5,2]", "aug.width_multipliers=0.5: must be a number >= 1"),
+        ("aug.expand_multipliers=[wide]", "aug.expand_multipliers=wide: must be a number >= 1"),
+        ("aug.expand_multipliers=[.nan]", "aug.expand_multipliers=.nan: must be a number >= 1"),
+        ("aug.width_multipliers=2", "aug.width_multipliers=2: must be a list of numbers >= 1"),
+        ("aug.width_multipliers=[]", "aug.width_multipliers=[]: must be a list of numbers >= 1"),
+        ("aug.weight=-1", "aug.weight=-1: must be a number >= 0"),
+        ("aug.width_until=2", "aug.width_until=2: must be a number >= 0 and <= 1"),
+        ("trainer.max_epochs=0", "trainer.max_epochs=0: must be a positive integer"),
+        ("trainer.max_epochs=-3", "trainer.max_epochs=-3: must be a positive integer"),
+        ("data.batch_size=0", "data.batch_size=0: must be"),
+        ("data.batch_size=-1", "data.batch_size=-1: must be"),
+        ("optim.lr=0", "optim.lr=0: must be a number > 0"),
+        ("optim.lr=-0.1", "optim.lr=-0.1: must be a number > 0"),
+        ("optim.lr=fast", "optim.lr=fast: must be a number > 0"),
+        ("data.image_size=8", "data.image_size=8: too small for net=mbv2_micro, whose strides multiply to 16"),
+        ("data.num_classes=7", "data.num_classes=7: digits holds 10 classes"),
+        ("net.mult_layers=[stm]", "net.mult_layers=stm: no such layer in net=mbv2_micro; options: stem, blocks, se"),
+    ],
+)
+def test_one_line(
+    argument: str, message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert message in answer(capsys, monkeypatch, tmp_path, argument)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("data=imagenet",), "data.data_dir=null: imagenet needs a folder"),
+        (("data=imagenet", "data.data_dir=/no/where"), "data.data_dir=/no/where: no such folder"),
+        (("data=cifar100", "data.download=false", "paths.data_dir=/no/where"), "no CIFAR-100 there"),
+    ],
+)
+def test_missing_data(
+    arguments: tuple[str, ...],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    assert message in answer(capsys, monkeypatch, tmp_path, *arguments)
+
+
+def test_a_run_folder_is_never_overwritten(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    (run / ".hydra").mkdir(parents=True)
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "last.ckpt").touch()
+    error = answer(capsys, monkeypatch, tmp_path, f"hydra.run.dir={run}")
+    assert "holds a run already" in error
+    assert f"ckpt_path={run}/checkpoints/last.ckpt resumes it" in error
+
+
+@pytest.mark.parametrize("key", ["hydra.run.dir", "hydra.sweep.dir", "paths.log_dir"])
+def test_unwritable_folders(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHIFTADDAUG_ROOT", str(tmp_path))
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(UserError, match=rf"{key}=.*/below: cannot write there \(.*file is not a writable folder\)"):
+        refuse_unusable_folders([f"{key}={file}/below"])
+
+
+def test_a_setting_without_effect_is_warned_of(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    cfg = composed(tmp_path / "run", "aug=none", "aug.weight=2")
+    check_train_config(cfg, ["aug=none", "aug.weight=2"])
+    assert "no effect, because aug=none widens nothing: aug.weight=2" in caplog.text
+
+
+def test_unshareable_operator(tmp_path: Path) -> None:
+    from shiftaddaug.commands.train import train
+
+    with pytest.raises(UserError, match="op=shift_ps: .* cannot be augmented; options: aug=none, or another op"):
+        train(composed(tmp_path / "run", "op=shift_ps"))
+    assert not (tmp_path / "run").exists()
