@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from omegaconf import DictConfig, OmegaConf
 
 from shiftaddaug import operators
+from shiftaddaug.callbacks.checkpoint import BestCheckpoint, checkpoint_path
 from shiftaddaug.callbacks.progress import Throughput
 from shiftaddaug.commands.checkpoints import find_checkpoint, read_checkpoint, refuse_other_run
 from shiftaddaug.commands.entry import ROOT, STARTED
@@ -161,9 +162,11 @@ class Run:
         Raises:
             AssertionError: the reloaded target computes anything else than the supernet's target path.
         """
-        best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
-        if best:
-            self.task.load_state_dict(read_checkpoint(Path(best))["state_dict"])
+        best = checkpoint_path(self.trainer, BestCheckpoint)
+        if best is None:
+            log.warning("no best checkpoint to deploy: deploying the weights as they are now")
+        else:
+            self.task.load_state_dict(read_checkpoint(best)["state_dict"])
         target = extract_target(self.task.net, self.operator, self.mult_layers, {"data": self.config["data"]})
         self.target_folder = self.folder / "target"
         if self.trainer.is_global_zero:
@@ -179,8 +182,11 @@ class Run:
         self.deployed = ClassificationEvaluation(reloaded, self.plan.num_classes)
 
     def test(self) -> None:
-        """Validation and test metrics of the deployed target itself."""
-        for split, evaluate in (("val", self.trainer.validate), ("test", self.trainer.test)):
+        """Validation and test metrics of the deployed target itself; the test set is used here and nowhere else."""
+        trainer = instantiate(
+            self.cfg.trainer, callbacks=[], logger=False, enable_checkpointing=False, enable_progress_bar=False
+        )
+        for split, evaluate in (("val", trainer.validate), ("test", trainer.test)):
             metrics = evaluate(self.deployed, datamodule=self.data, verbose=False)[0]
             for name in ("top1", "top5"):
                 self.results[f"{split}_{name}_percent"] = round(100 * metrics[f"{split}/{name}"], 2)

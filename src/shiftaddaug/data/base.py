@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+import torch
 from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
@@ -111,6 +112,11 @@ class ClassificationDataModule(LightningDataModule, ABC):
         self, dataset: Dataset[Any], sampler: Sampler[Any], batch_size: int, drop_last: bool
     ) -> DataLoader[Any]:
         """A loader of (uint8 images (N, C, H, W), int64 labels (N,))."""
+
+    def _loader_generator(self) -> torch.Generator:
+        """For what a DataLoader draws when it is opened: out of torch's global generator, those draws would shift
+        the image augmentation of the epoch, and a resumed run opens its loaders at other moments."""
+        return torch.Generator().manual_seed(derive_seed("loader", self.seed))
 
     def _eval_loader(self, dataset: Dataset[Any]) -> DataLoader[Any]:
         replicas, rank = self._replicas()

@@ -195,4 +195,5 @@ class ImageFolderDataModule(ClassificationDataModule):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
+            generator=self._loader_generator(),
         )

@@ -146,7 +146,12 @@ class InMemoryDataModule(ClassificationDataModule):
         self, dataset: Dataset[Any], sampler: Sampler[Any], batch_size: int, drop_last: bool
     ) -> DataLoader[Any]:
         return DataLoader(
-            dataset, batch_size=batch_size, sampler=sampler, drop_last=drop_last, collate_fn=_already_a_batch
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            drop_last=drop_last,
+            collate_fn=_already_a_batch,
+            generator=self._loader_generator(),
         )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
+from shiftaddaug.callbacks.checkpoint import LastCheckpoint, checkpoint_path
 from shiftaddaug.errors import TrainingDiverged
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
@@ -131,7 +132,7 @@ class ClassificationTask(ClassificationEvaluation):
     def _check_finite(self, loss: Tensor) -> None:
         if torch.isfinite(loss):
             return
-        good = getattr(self.trainer.checkpoint_callback, "last_model_path", "") or "none yet"
+        good = checkpoint_path(self.trainer, LastCheckpoint) or "none yet"
         raise TrainingDiverged(
             f"the loss became {loss.item()} at step {self.trainer.global_step} (epoch {self.trainer.current_epoch}); "
             f"last good checkpoint: {good}; try a smaller optim.lr or trainer.gradient_clip_val=1"

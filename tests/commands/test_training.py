@@ -1,0 +1,167 @@
+"""Whole runs: what they leave behind, and that a run killed and resumed is the run that was not killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+
+from shiftaddaug.commands.checkpoints import read_checkpoint
+from shiftaddaug.errors import TrainingDiverged, UserError
+from tests.commands.running import LITTLE, ROOT, composed, run_little
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"]
+    return state
+
+
+def assert_same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
+    assert ours.keys() == theirs.keys()
+    different = [name for name, value in ours.items() if not torch.equal(value, theirs[name])]
+    assert not different
+
+
+class TestWhatARunLeaves:
+    @pytest.fixture(scope="class")
+    def run(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        folder = tmp_path_factory.mktemp("logs") / "run"
+        run_little(folder, "op=shift", "trainer.max_epochs=2")
+        return folder
+
+    def test_files(self, run: Path) -> None:
+        names = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+        assert names >= {
+            "config.yaml", "run.json", "metrics.csv", "results.json", "curves.png", "checkpoints/last.ckpt",
+            "checkpoints/best.ckpt", "target/model.safetensors", "target/architecture.json",
+        }  # fmt: skip
+
+    def test_results(self, run: Path) -> None:
+        results = json.loads((run / "results.json").read_text())
+        assert results["extraction_max_difference"] == 0
+        assert (results["op"], results["aug"], results["seed"], results["epochs"]) == ("shift", "width_expand", 0, 2)
+        assert results["multiplication_free_macs_percent"] > 90
+        assert results["supernet_params"] > 5 * results["params"]
+        assert 0 <= results["test_top1_percent"] <= 100
+
+    def test_the_saved_target_is_the_best_checkpoints(self, run: Path) -> None:
+        from safetensors.torch import load_file
+
+        target, state = load_file(run / "target" / "model.safetensors"), read_checkpoint(run / "checkpoints/best.ckpt")
+        bias = state["state_dict"]["net.classifier.bias"]
+        assert torch.equal(target["classifier.bias"], bias)
+        powers = target["blocks.1.expand.conv.weight"].abs()
+        assert torch.equal(powers, torch.exp2(torch.log2(powers).round()))
+
+    def test_evaluating_checkpoint_and_target_agrees_with_the_run(self, run: Path, tmp_path: Path) -> None:
+        from shiftaddaug.commands.evaluate import evaluate
+
+        little = [argument for argument in LITTLE if "test_batches" in argument or "accelerator" in argument]
+        top1 = [
+            evaluate(composed(tmp_path, *little, f"ckpt_path={run / path}", config_name="eval"))
+            for path in ("checkpoints/best.ckpt", "target", "target/model.safetensors")
+        ]
+        results = json.loads((run / "results.json").read_text())
+        assert [round(100 * value, 2) for value in top1] == [results["test_top1_percent"]] * 3
+
+    def test_resuming_another_operator_or_net_is_refused(self, run: Path, tmp_path: Path) -> None:
+        ckpt = f"ckpt_path={run}/checkpoints/last.ckpt"
+        for change, message in (
+            ("op=add", r"was trained with op\.name=shift, this run has op\.name=add"),
+            ("net=resnet20", r"was trained with net\.name=mbv2_micro, this run has net\.name=resnet20"),
+        ):
+            with pytest.raises(UserError, match=message):
+                run_little(tmp_path / "other", change, ckpt)
+
+
+class _Stop(pl.Callback):
+    """Raise after an epoch's checkpoint, as a kill would."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if trainer.current_epoch == self.epoch:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "arguments", [("op=shift",), ("op=add", "callbacks=ema", "task.mixup=0.2", "trainer.gradient_clip_val=5")]
+)
+def test_stopped_at_any_epoch_and_resumed_is_the_same(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    arguments = (*arguments, "trainer.max_epochs=3")
+    wanted = run_little(tmp_path / "whole", *arguments)
+    for epoch in (1, 2):
+        stop = f"+callbacks.stop={{_target_: {__name__}._Stop, epoch: {epoch}}}"
+        stopped = tmp_path / f"stopped{epoch}"
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            run_little(stopped, *arguments, stop)
+        resumed = tmp_path / f"resumed{epoch}"
+        results = run_little(resumed, *arguments, f"ckpt_path={stopped}/checkpoints/last.ckpt")
+        assert_same(weights(resumed), weights(tmp_path / "whole"))
+        same = ("val_top1_percent", "test_top1_percent", "test_loss")  # so the same checkpoint was the best
+        assert {key: results[key] for key in same} == {key: wanted[key] for key in same}
+
+
+def test_killed_and_resumed_is_the_same(tmp_path: Path) -> None:
+    """SIGKILL, a real process, and `ckpt_path=last`."""
+    arguments = [*LITTLE, "trainer.max_epochs=4", f"paths.log_dir={tmp_path}/logs"]
+    line = [sys.executable, str(ROOT / "src" / "train.py"), *arguments]
+    killed = tmp_path / "logs" / "killed"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([*line, f"hydra.run.dir={killed}"], env=environment)
+    last = killed / "checkpoints" / "last.ckpt"
+    deadline = time.monotonic() + 200
+    while not last.exists() and process.poll() is None and time.monotonic() < deadline:
+        os.sched_yield()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    epoch = read_checkpoint(last)["epoch"]
+    resumed = tmp_path / "logs" / "resumed"
+    subprocess.run([*line, f"hydra.run.dir={resumed}", "ckpt_path=last"], env=environment, check=True, timeout=300)
+    run_little(tmp_path / "whole", "trainer.max_epochs=4")
+    assert epoch < 3
+    assert_same(weights(resumed), weights(tmp_path / "whole"))
+
+
+def test_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    poison = f"+callbacks.poison={{_target_: {__name__}._Poison, epoch: 1}}"
+    with pytest.raises(
+        TrainingDiverged, match=r"the loss became nan at step 4 \(epoch 1\); last good checkpoint: (.*);"
+    ):
+        run_little(tmp_path / "run", "trainer.max_epochs=3", poison)
+    good = weights(tmp_path / "run")
+    assert all(value.isfinite().all() for value in good.values())
+    assert (tmp_path / "run" / "curves.png").exists()
+
+
+class _Poison(pl.Callback):
+    """Make a weight NaN after the first step of an epoch."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        if trainer.current_epoch == self.epoch:
+            pl_module.net.classifier.weight.data.fill_(float("nan"))
+
+
+def test_one_seed_one_result_and_another_seed_another(tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        run_little(tmp_path / name, "trainer.max_epochs=1", f"seed={seed}")
+    assert_same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    with pytest.raises(AssertionError):
+        assert_same(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+def test_shift_ps_trains_alone(tmp_path: Path) -> None:
+    results = run_little(tmp_path / "run", "op=shift_ps", "aug=none", "optim=radam", "trainer.max_epochs=1")
+    assert results["supernet_params"] > results["params"]  # a sign and a shift for each weight
+    assert results["extraction_max_difference"] == 0
