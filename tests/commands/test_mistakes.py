@@ -105,6 +105,6 @@ def test_a_setting_without_effect_is_warned_of(caplog: pytest.LogCaptureFixture,
 def test_unshareable_operator(tmp_path: Path) -> None:
     from shiftaddaug.commands.train import train
 
-    with pytest.raises(UserError, match="op=shift_ps: .* cannot be augmented; options: aug=none, or another op"):
+    with pytest.raises(UserError, match=r"op=shift_ps: .* cannot be augmented; options: aug=none, or another op"):
         train(composed(tmp_path / "run", "op=shift_ps"))
     assert not (tmp_path / "run").exists()

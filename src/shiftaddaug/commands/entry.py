@@ -143,6 +143,7 @@ def refuse_unusable_folders(arguments: list[str]) -> None:
             existing = existing.parent
         if not existing.is_dir() or not _writable(existing):
             raise UserError(f"{key}={folder}: cannot write there ({existing} is not a writable folder)")
+    folders["paths.log_dir"].mkdir(parents=True, exist_ok=True)  # a sweep's study is opened before any run
 
 
 def _writable(folder: Path) -> bool:

@@ -223,5 +223,5 @@ def _quieten_lightning() -> None:
     """Leave out what says nothing about this run: tips, absent devices, advice on loader workers."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (".*does not have many workers.*", ".*exists and is not empty.*", ".*LeafSpec.*"):
-        warnings.filterwarnings("ignore", message)
+    for message in ("does not have many workers", "exists and is not empty", "LeafSpec", "smaller than the logging"):
+        warnings.filterwarnings("ignore", f".*{message}.*")

@@ -14,22 +14,27 @@ class MultirunTable(Callback):
     """Print and save (jobs.csv in the sweep's folder) the results of the jobs of this multirun."""
 
     def __init__(self) -> None:
-        self.jobs: list[tuple[str, Path]] = []
+        self.jobs: list[tuple[list[str], Path]] = []
 
     def on_job_end(self, config: DictConfig, job_return: Any, **kwargs: Any) -> None:
-        hydra = config.hydra
-        self.jobs.append((str(hydra.job.override_dirname), Path(hydra.runtime.output_dir)))
+        self.jobs.append((list(config.hydra.overrides.task), Path(config.hydra.runtime.output_dir)))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        rows = [_row(overrides, folder) for overrides, folder in self.jobs]
-        if not rows:
+        if not self.jobs:
             return
+        rows = job_rows(self.jobs)
         print_table("jobs", rows)
         path = self.jobs[0][1].parent / "jobs.csv"
         with path.open("w", newline="") as file:
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()
             writer.writerows(rows)
+
+
+def job_rows(jobs: list[tuple[list[str], Path]]) -> list[dict[str, Any]]:
+    """A row for each job (its overrides and its folder); overrides that all jobs share are left out."""
+    shared = set.intersection(*(set(overrides) for overrides, _ in jobs)) if len(jobs) > 1 else set()
+    return [_row(" ".join(o for o in overrides if o not in shared), folder) for overrides, folder in jobs]
 
 
 def _row(overrides: str, folder: Path) -> dict[str, Any]:
