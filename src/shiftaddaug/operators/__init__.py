@@ -36,10 +36,14 @@ def build(name: str, **parameters: Any) -> "Operator":
     return operator_class(**parameters)
 
 
+NO_FIELDS = ("mult_layers", "defaults")
+"""Keys of a yaml of configs/op that are for the nets and for Hydra."""
+
+
 def from_config(config: Mapping[str, Any]) -> "Operator":
-    """The operator of a yaml of configs/op: its `name` and fields. `mult_layers` there is for the nets.
+    """The operator of a yaml of configs/op, composed or as it stands in the file.
 
     Raises:
         UserError: as `build`.
     """
-    return build(**{key: value for key, value in config.items() if key not in ("_target_", "mult_layers")})
+    return build(**{key: value for key, value in config.items() if key not in NO_FIELDS})

@@ -4,6 +4,8 @@ import netrc
 import os
 from typing import TYPE_CHECKING, Any
 
+from omegaconf import OmegaConf
+
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import WandbLogger
 
@@ -19,6 +21,10 @@ def wandb_logger(offline: bool | None = None, **arguments: Any) -> "WandbLogger"
 
     if offline is None:
         offline = os.environ.get("WANDB_MODE") == "offline" or not _has_key()
+    if offline:
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # it would reach for the network otherwise
+    if OmegaConf.is_config(arguments.get("config")):  # W&B knows plain containers only
+        arguments["config"] = OmegaConf.to_container(arguments["config"], resolve=True)
     return WandbLogger(offline=offline, **arguments)
 
 

@@ -127,7 +127,8 @@ class ClassificationTask(ClassificationEvaluation):
         return loss
 
     def _log_train(self, name: str, value: Tensor, batch_size: int) -> None:
-        self.log(name, value.detach(), on_step=False, on_epoch=True, prog_bar=True, batch_size=batch_size)
+        value = value.detach()
+        self.log(name, value, on_step=False, on_epoch=True, prog_bar=True, batch_size=batch_size, sync_dist=True)
 
     def _check_finite(self, loss: Tensor) -> None:
         if torch.isfinite(loss):

@@ -1,0 +1,49 @@
+"""README's promises: its commands compose, its make targets exist, its map is the tree."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from shiftaddaug.commands.checks import check_train_config
+from tests.commands.running import ROOT, composed
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = "\n".join(re.findall(r"```bash\n(.*?)```", README, re.DOTALL))
+COMMANDS = re.findall(r"^python src/(\w+)\.py *(.*?) *(?:#.*)?$", BLOCKS, re.MULTILINE)
+
+
+def test_there_are_commands() -> None:
+    assert len(COMMANDS) > 10
+    assert {name for name, _ in COMMANDS} == {"train", "eval"}
+
+
+@pytest.mark.parametrize(("name", "arguments"), COMMANDS)
+def test_commands_compose(name: str, arguments: str, tmp_path: Path) -> None:
+    jobs = [a.split(",")[0] for a in shlex.split(arguments) if a != "-m"]  # a multirun's first job
+    cfg = composed(tmp_path / "run", *jobs, config_name=name)
+    if name == "train":
+        check_train_config(cfg)
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"\bmake ([a-z]+)", README)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_map_is_the_tree() -> None:
+    package = ROOT / "src" / "shiftaddaug"
+    listed = set(re.findall(r"^  (\w+)/ ", README.split("src/shiftaddaug/\n")[1], re.MULTILINE))
+    assert listed == {path.parent.name for path in package.glob("*/__init__.py")}
+    for path in re.findall(r"`((?:src/shiftaddaug/)?(?:commands|nets|hybrid|operators|data)/\w+\.py)`", README):
+        assert (package / path.removeprefix("src/shiftaddaug/")).exists(), path
+
+
+def test_options_are_the_files() -> None:
+    for group in ("op", "aug", "net", "data"):
+        row = re.search(rf"^\| `{group}` \| (.*?) \|", README, re.MULTILINE)
+        assert row is not None
+        options = set(re.findall(r"`(\w+)`", row[1]))
+        assert options == {path.stem for path in (ROOT / "configs" / group).glob("*.yaml")}
