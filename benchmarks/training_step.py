@@ -79,6 +79,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--csv", type=Path, default=ROOT / "logs" / "bench_training_step.csv")
     arguments = parser.parse_args()
+    if arguments.rounds < SPECS:
+        parser.error(f"--rounds {arguments.rounds}: at least {SPECS}, one for each sub-network")
     torch.set_num_threads(arguments.threads)
     candidates = {(op, aug): Step(op, aug, arguments) for aug in AUGS for op in OPS}
     for round_ in range(SPECS + arguments.rounds):

@@ -48,6 +48,10 @@ def answer(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
         ("optim.lr=fast", "optim.lr=fast: must be a number > 0"),
         ("data.image_size=8", "data.image_size=8: too small for net=mbv2_micro, whose strides multiply to 16"),
         ("data.num_classes=7", "data.num_classes=7: digits holds 10 classes"),
+        ("task.label_smoothing=2", "task.label_smoothing=2: must be a number >= 0 and <= 1"),
+        ("seed=99999999999", "seed=99999999999: must be a number >= 0 and <= 4294967295"),
+        ("net.divisor=0", "net.divisor=0: must be a positive integer"),
+        ("aug.divisor=0", "aug.divisor=0: must be a positive integer"),
         ("net.mult_layers=[stm]", "net.mult_layers=stm: no such layer in net=mbv2_micro; options: stem, blocks, se"),
     ],
 )
@@ -79,8 +83,8 @@ def test_a_run_folder_is_never_overwritten(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    (run / ".hydra").mkdir(parents=True)
-    (run / "checkpoints").mkdir()
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "run.json").touch()
     (run / "checkpoints" / "last.ckpt").touch()
     error = answer(capsys, monkeypatch, tmp_path, f"hydra.run.dir={run}")
     assert "holds a run already" in error
@@ -100,6 +104,25 @@ def test_a_setting_without_effect_is_warned_of(caplog: pytest.LogCaptureFixture,
     cfg = composed(tmp_path / "run", "aug=none", "aug.weight=2")
     check_train_config(cfg, ["aug=none", "aug.weight=2"])
     assert "no effect, because aug=none widens nothing: aug.weight=2" in caplog.text
+
+
+def test_odd_batches_cannot_be_mixed(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data\.batch_size=63: must be even with task\.mixup=0\.2"):
+        check_train_config(composed(tmp_path / "run", "data.batch_size=63", "task.mixup=0.2"))
+
+
+def test_a_stop_of_what_is_not_widened_is_warned_of(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    check_train_config(composed(tmp_path / "run", "aug=expand"), ["aug=expand", "aug.width_until=0.2"])
+    assert "no effect, because aug.width_multipliers widen nothing: aug.width_until=0.2" in caplog.text
+
+
+def test_a_sweep_folder_is_never_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHIFTADDAUG_ROOT", str(tmp_path))
+    (tmp_path / "sweep" / "0").mkdir(parents=True)
+    refuse_unusable_folders([f"hydra.sweep.dir={tmp_path}/sweep"])
+    (tmp_path / "sweep" / "0" / "run.json").touch()
+    with pytest.raises(UserError, match=r"hydra\.sweep\.dir=.*: holds a run already, which is never overwritten"):
+        refuse_unusable_folders([f"hydra.sweep.dir={tmp_path}/sweep"])
 
 
 def test_unshareable_operator(tmp_path: Path) -> None:

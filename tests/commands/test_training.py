@@ -15,6 +15,7 @@ import torch
 
 from shiftaddaug.commands.checkpoints import read_checkpoint
 from shiftaddaug.errors import TrainingDiverged, UserError
+from shiftaddaug.report.results import read_history
 from tests.commands.running import LITTLE, ROOT, composed, run_little
 
 
@@ -106,6 +107,8 @@ def test_stopped_at_any_epoch_and_resumed_is_the_same(tmp_path: Path, arguments:
         resumed = tmp_path / f"resumed{epoch}"
         results = run_little(resumed, *arguments, f"ckpt_path={stopped}/checkpoints/last.ckpt")
         assert_same(weights(resumed), weights(tmp_path / "whole"))
+        whole_curve = read_history(tmp_path / "whole")["train/loss"]
+        assert read_history(resumed)["train/loss"] == whole_curve
         same = ("val_top1_percent", "test_top1_percent", "test_loss")  # so the same checkpoint was the best
         assert {key: results[key] for key in same} == {key: wanted[key] for key in same}
 

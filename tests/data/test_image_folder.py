@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from shiftaddaug.data.class_folders import count_classes
 from shiftaddaug.data.image_folder import FolderImages, ImageFolderDataModule
 from shiftaddaug.errors import UserError
 
@@ -80,7 +81,7 @@ def test_grey_images(make_folders: MakeFolders) -> None:
 
 def test_the_number_of_classes_is_known_before_setup(make_folders: MakeFolders) -> None:
     root = make_folders({"train": 1, "val": 1}, classes=("a", "b", "c"))
-    assert ImageFolderDataModule.count_classes(root) == 3
+    assert count_classes(root) == 3
     assert ImageFolderDataModule(root).num_classes == 3
 
 

@@ -1,17 +1,39 @@
 """Checkpoints of a run: the best on validation, and the last."""
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities import rank_zero_only
+
+from shiftaddaug.errors import UserError
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Write a checkpoint beside its place, then put it there in one step.
+
+    A run killed while it writes leaves the previous checkpoint whole. Lightning writes into the system's temporary
+    folder first, which protects only where that lies on the same file system.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half = path.with_name(f".{path.name}.{os.getpid()}")
+        torch.save(checkpoint, half)
+        os.replace(half, path)
 
 
 class BestCheckpoint(ModelCheckpoint):
     """best.ckpt: the highest value of `monitor` so far.
 
     A resumed run writes into a folder of its own. Lightning then forgets which score was the best; here the best of
-    the resumed run stands until it is beaten, so that resuming changes nothing. Its file stays where it is.
+    the resumed run stands until it is beaten, so that resuming changes nothing; its file is copied.
     """
 
     def __init__(self, dirpath: str, monitor: str, mode: str = "max") -> None:
@@ -25,7 +47,24 @@ class BestCheckpoint(ModelCheckpoint):
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        super().load_state_dict({**state_dict, "dirpath": self.dirpath})
+        """Take over the best so far.
+
+        Raises:
+            UserError: its file is gone.
+        """
+        if not state_dict["best_model_path"]:
+            super().load_state_dict({**state_dict, "dirpath": self.dirpath})
+            return
+        old, new = Path(state_dict["best_model_path"]), Path(str(self.dirpath)) / "best.ckpt"
+        if not old.exists():
+            raise UserError(
+                f"ckpt_path: the best checkpoint of the resumed run, {old}, is gone; resume with it in place"
+            )
+        if old != new:
+            _copy(old, new)
+        paths = {"best_model_path": str(new), "kth_best_model_path": str(new), "dirpath": self.dirpath}
+        score = state_dict["best_model_score"]
+        super().load_state_dict({**state_dict, **paths, "best_k_models": {str(new): score}})
 
 
 class LastCheckpoint(ModelCheckpoint):
@@ -39,6 +78,12 @@ class LastCheckpoint(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Nothing: what was last is past."""
+
+
+@rank_zero_only
+def _copy(old: Path, new: Path) -> None:
+    new.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(old, new)
 
 
 def checkpoint_path(trainer: pl.Trainer, kind: type[ModelCheckpoint]) -> Path | None:

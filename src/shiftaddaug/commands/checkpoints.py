@@ -1,6 +1,5 @@
 """Find, read and check the checkpoints a user names."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,14 @@ from shiftaddaug.errors import UserError
 LAST = "last"
 """`ckpt_path=last`: the newest run's last checkpoint."""
 
-IDENTITY = ("net.name", "op.name", "data.name", "data.image_size", "aug.width_multipliers", "aug.expand_multipliers")
-"""Configuration keys in which a run and the checkpoint it resumes must agree."""
+IDENTITY = (
+    *("op", "net", "data", "aug", "task", "optim", "seed"),
+    *("trainer.max_epochs", "trainer.accumulate_grad_batches", "trainer.gradient_clip_val", "callbacks.ema"),
+)
+"""Parts of the configuration in which a run and the checkpoint it resumes must agree."""
+
+FREE = ("data.data_dir", "data.download", "data.verify", "data.num_workers")
+"""Keys within them that may differ: they do not change what is computed."""
 
 
 def find_checkpoint(ckpt_path: str, log_dir: Path) -> Path:
@@ -40,7 +45,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError, KeyError) as error:
+    except Exception as error:  # damaged bytes make the unpickler raise almost anything
         reason = " ".join(str(error).split())[:120]
         raise UserError(f"ckpt_path={path}: not a readable checkpoint, perhaps truncated ({reason})") from None
     if not isinstance(checkpoint, dict) or "config" not in checkpoint or "state_dict" not in checkpoint:
@@ -49,15 +54,29 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def refuse_other_run(path: Path, checkpoint: dict[str, Any], config: dict[str, Any]) -> None:
-    """Refuse to resume a checkpoint of another network, operator or data set.
+    """Refuse to resume what was not the same run: half of it would be the one, half the other.
 
     Raises:
-        UserError: naming the key, and both values.
+        UserError: naming the first key that differs, and both values.
     """
-    for key in IDENTITY:
-        theirs, ours = (_get(container, key) for container in (checkpoint["config"], config))
-        if theirs != ours:
-            raise UserError(f"ckpt_path={path}: was trained with {key}={theirs}, this run has {key}={ours}")
+    for part in IDENTITY:
+        theirs, ours = (_leaves(part, _get(container, part)) for container in (checkpoint["config"], config))
+        for key in theirs | ours:
+            if key not in FREE and theirs.get(key) != ours.get(key):
+                raise UserError(
+                    f"ckpt_path={path}: was trained with {key}={theirs.get(key)}, this run has {key}={ours.get(key)}; "
+                    f"repeat the overrides of the run that is resumed"
+                )
+
+
+def _leaves(name: str, node: Any) -> dict[str, Any]:
+    """Values by dotted key."""
+    if not isinstance(node, dict):
+        return {name: node}
+    leaves: dict[str, Any] = {}
+    for key, value in node.items():
+        leaves |= _leaves(f"{name}.{key}", value)
+    return leaves
 
 
 def _get(config: dict[str, Any], key: str) -> Any:

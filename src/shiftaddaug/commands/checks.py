@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from shiftaddaug.data.checks import check_data_config
+from shiftaddaug.data.checks import HELD, check_data_config
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.cost import select_layers
 from shiftaddaug.nets.plan import NetPlan
@@ -30,12 +30,22 @@ def check_train_config(cfg: DictConfig, overrides: Sequence[str] = ()) -> NetPla
     _number("optim.lr", cfg.optim.lr, above=0)
     _number("optim.warmup_epochs", cfg.optim.warmup_epochs, at_least=0)
     _number("optim.min_lr", cfg.optim.min_lr, at_least=0)
-    _number("seed", cfg.seed, at_least=0)
-    for key in ("label_smoothing", "mixup", "cutmix"):
+    _number("seed", cfg.seed, at_least=0, at_most=2**32 - 1)
+    _number("task.label_smoothing", cfg.task.label_smoothing, at_least=0, at_most=1)
+    for key in ("mixup", "cutmix"):
         _number(f"task.{key}", cfg.task[key], at_least=0)
+        if cfg.task[key] and cfg.data.batch_size % 2:
+            raise UserError(f"data.batch_size={cfg.data.batch_size}: must be even with task.{key}={cfg.task[key]}")
+    _positive_integer("net.divisor", cfg.net.divisor)
+    if cfg.optim.warmup_epochs >= cfg.trainer.max_epochs:
+        log.warning(
+            "optim.warmup_epochs=%s leaves no epoch at the full learning rate of trainer.max_epochs=%s",
+            cfg.optim.warmup_epochs,
+            cfg.trainer.max_epochs,
+        )
     _check_augmentation(cfg, overrides)
     check_data_config(_plain(cfg.data))
-    num_classes = cfg.data.num_classes or _folder_classes(cfg)
+    num_classes = cfg.data.num_classes or _held_classes(cfg)
     plan = plan_net(_plain(cfg.net), num_classes, cfg.data.in_channels, cfg.data.image_size)
     select_layers(plan, list(cfg.net.mult_layers))
     return plan
@@ -52,13 +62,21 @@ def _check_augmentation(cfg: DictConfig, overrides: Sequence[str]) -> None:
     _number("aug.weight", aug.weight, at_least=0)
     for key in ("width_until", "expand_until"):
         _number(f"aug.{key}", aug[key], at_least=0, at_most=1)
+    _positive_integer("aug.divisor", aug.divisor)
+    typed = [override for override in overrides if override.startswith("aug.")]
     if max(*aug.width_multipliers, *aug.expand_multipliers) == 1:
-        ignored = [override for override in overrides if override.lstrip("+").startswith("aug.")]
-        if ignored:
-            log.warning("no effect, because aug=%s widens nothing: %s", aug.name, ", ".join(ignored))
+        if typed:
+            log.warning("no effect, because aug=%s widens nothing: %s", aug.name, ", ".join(typed))
+        return
+    for kind in ("width", "expand"):
+        if max(aug[f"{kind}_multipliers"]) == 1:
+            for override in (o for o in typed if o.startswith(f"aug.{kind}_until")):
+                log.warning("no effect, because aug.%s_multipliers widen nothing: %s", kind, override)
 
 
-def _folder_classes(cfg: DictConfig) -> int:
+def _held_classes(cfg: DictConfig) -> int:
+    if cfg.data.name in HELD:
+        return HELD[cfg.data.name][0]
     from shiftaddaug.data.class_folders import count_classes
 
     return count_classes(cfg.data.data_dir)

@@ -4,7 +4,6 @@ import functools
 import os
 import re
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,9 +18,6 @@ from omegaconf.errors import OmegaConfBaseException
 from shiftaddaug.errors import TrainingDiverged, UserError
 
 MISTAKES = (UserError, HydraException, OmegaConfBaseException)
-
-STARTED = time.time()
-"""When this process began to import, seconds since the epoch."""
 
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parents[1]
@@ -48,10 +44,13 @@ def run_command(config_name: str, function: Callable[[DictConfig], Any]) -> None
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then lets errors through, and they are answered here
     os.environ.setdefault("SHIFTADDAUG_ROOT", str(default_root()))
     main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)
-    command = main(_answering_mistakes(function))
+    diverged: list[str] = []
+    command = main(_answering_mistakes(function, diverged))
     try:
         refuse_unusable_folders(sys.argv[1:])
         command()
+        if diverged:
+            fail(f"{len(diverged)} of the jobs diverged: {diverged[0]}")
     except MISTAKES as error:
         fail(describe(error))
     except KeyboardInterrupt:
@@ -59,10 +58,10 @@ def run_command(config_name: str, function: Callable[[DictConfig], Any]) -> None
         sys.exit(130)
 
 
-def _answering_mistakes(function: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+def _answering_mistakes(function: Callable[[DictConfig], Any], diverged: list[str]) -> Callable[[DictConfig], Any]:
     """Answer a job's mistakes here: Hydra would print the overrides before letting them through.
 
-    A job of a multirun whose loss diverged does not end the other jobs.
+    A job of a multirun whose loss diverged does not end the other jobs: it scores 0 and is noted in `diverged`.
     """
 
     @functools.wraps(function)
@@ -71,7 +70,9 @@ def _answering_mistakes(function: Callable[[DictConfig], Any]) -> Callable[[Dict
             return function(cfg)
         except MISTAKES as error:
             if isinstance(error, TrainingDiverged) and HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise
+                print(f"error: {error}", file=sys.stderr)
+                diverged.append(str(error))
+                return 0.0
             if isinstance(error, InstantiationException):
                 if not isinstance(error.__cause__, MISTAKES):
                     raise
@@ -131,11 +132,11 @@ def refuse_unusable_folders(arguments: list[str]) -> None:
         for key in ("hydra.run.dir", "hydra.sweep.dir", "paths.log_dir")
         if key in given and "${" not in given[key]
     }
-    run = folders.get("hydra.run.dir")
-    if run is not None and (run / ".hydra").exists():
-        last = run / "checkpoints" / "last.ckpt"
-        remedy = f"ckpt_path={last} resumes it in a new folder" if last.exists() else "give another folder"
-        raise UserError(f"hydra.run.dir={run}: holds a run already, which is never overwritten; {remedy}")
+    for key, pattern in (("hydra.run.dir", "run.json"), ("hydra.sweep.dir", "*/run.json")):
+        if key in folders and any(folders[key].glob(pattern)):
+            last = folders[key] / "checkpoints" / "last.ckpt"
+            remedy = f"ckpt_path={last} resumes it in a new folder" if last.exists() else "give another folder"
+            raise UserError(f"{key}={folders[key]}: holds a run already, which is never overwritten; {remedy}")
     folders.setdefault("paths.log_dir", Path(os.environ["SHIFTADDAUG_ROOT"]) / "logs")
     for key, folder in folders.items():
         existing = folder.absolute()

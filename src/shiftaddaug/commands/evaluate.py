@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from shiftaddaug.commands.entry import run_command
@@ -34,7 +35,7 @@ def evaluate(cfg: DictConfig) -> float:
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     target = _load(path)
-    data_config = dict(target.config["data"]) | {k: v for k, v in cfg.data.items() if v is not None}
+    data_config = _data_config(cfg, target)
     data = instantiate(data_config)
     trainer = instantiate(cfg.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     module = ClassificationEvaluation(target.net, target.net.plan.num_classes)
@@ -45,6 +46,21 @@ def evaluate(cfg: DictConfig) -> float:
         write_json(Path(cfg.paths.output_dir) / RESULTS, results)
         print_result(f"{target.net.plan.name}, op={target.operator.name}, data={data_config['name']}", results)
     return float(metrics[f"{cfg.split}/top1"])
+
+
+def _data_config(cfg: DictConfig, target: "Target") -> dict[str, Any]:
+    """The data as trained on, with what the user changes; the class count is the network's.
+
+    Raises:
+        UserError: the checkpoint names something else than a data module of this package.
+    """
+    stored = dict(target.config["data"])
+    if not str(stored.get("_target_")).startswith("shiftaddaug.data."):
+        raise UserError(f"ckpt_path={cfg.ckpt_path}: its data module is {stored.get('_target_')}, none of this package")
+    typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    if "data_dir" in stored and (stored["data_dir"] is None or any(o.startswith("paths.data_dir=") for o in typed)):
+        stored["data_dir"] = cfg.paths.data_dir
+    return stored | {"num_classes": target.net.plan.num_classes} | {k: v for k, v in cfg.data.items() if v is not None}
 
 
 def _load(path: Path) -> "Target":
@@ -75,14 +91,14 @@ def _results(path: Path, split: str, target: "Target", metrics: Any) -> dict[str
 
     cost = target_cost(target.net.plan, target.operator, target.mult_layers)
     return {
-        "checkpoint": str(path),
+        "ckpt_path": str(path),
         "split": split,
-        "top-1 %": round(100 * metrics[f"{split}/top1"], 2),
-        "top-5 %": round(100 * metrics[f"{split}/top5"], 2),
-        "loss": round(metrics[f"{split}/loss"], 4),
+        f"{split}_top1_percent": round(100 * metrics[f"{split}/top1"], 2),
+        f"{split}_top5_percent": round(100 * metrics[f"{split}/top5"], 2),
+        f"{split}_loss": round(metrics[f"{split}/loss"], 4),
         "params": cost.params,
-        "MACs": cost.macs,
-        "multiplication-free MACs %": round(100 * cost.multiplication_free_share, 1),
+        "macs": cost.macs,
+        "multiplication_free_macs_percent": round(100 * cost.multiplication_free_share, 1),
     }
 
 

@@ -14,18 +14,19 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from omegaconf import DictConfig, OmegaConf
 
 from shiftaddaug import operators
-from shiftaddaug.callbacks.checkpoint import BestCheckpoint, checkpoint_path
+from shiftaddaug.callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint, checkpoint_path
 from shiftaddaug.callbacks.progress import Throughput
+from shiftaddaug.commands import STARTED
 from shiftaddaug.commands.checkpoints import find_checkpoint, read_checkpoint, refuse_other_run
-from shiftaddaug.commands.entry import ROOT, STARTED
+from shiftaddaug.commands.entry import ROOT
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.build import build_supernet, target_cost
 from shiftaddaug.nets.extract import extract_target, load_target, max_difference, save_target
 from shiftaddaug.nets.plan import NetPlan
 from shiftaddaug.report.results import (
-    CURVES,
     METRICS,
     RESULTS,
+    RUN,
     git_commit,
     plot_curves,
     print_result,
@@ -46,11 +47,16 @@ class Run:
     Args:
         cfg: composed from configs/train.yaml, checked.
         plan: of the target network.
+        started: when the user's command (or this job of it) began, seconds since the epoch.
+
+    Raises:
+        UserError: a mistake that only shows when things are built.
     """
 
-    def __init__(self, cfg: DictConfig, plan: NetPlan) -> None:
+    def __init__(self, cfg: DictConfig, plan: NetPlan, started: float = STARTED) -> None:
         _quieten_lightning()
-        self.cfg, self.plan, self.folder = cfg, plan, Path(cfg.paths.output_dir)
+        self.cfg, self.plan, self.started = cfg, plan, started
+        self.folder = Path(cfg.paths.output_dir)
         self.config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
         self.mult_layers = list(cfg.net.mult_layers)
         self.results: dict[str, Any] = {}
@@ -101,7 +107,9 @@ class Run:
         loggers: list[Logger] = [CSVLogger(str(self.folder), name="", version="")]
         loggers += [instantiate(logger) for logger in (cfg.get("logger") or {}).values()]
         try:
-            return instantiate(cfg.trainer, callbacks=[*callbacks, self.throughput], logger=loggers)
+            return instantiate(
+                cfg.trainer, callbacks=[*callbacks, self.throughput], logger=loggers, plugins=[AtomicCheckpointIO()]
+            )
         except Exception as error:  # Hydra wraps what the Trainer says of its arguments
             raise UserError(f"trainer: {' '.join(str(error).split())}") from error
 
@@ -121,6 +129,7 @@ class Run:
             "torch": torch.__version__,
             "command": " ".join(sys.argv),
             "folder": str(self.folder),
+            "resumed_from": None if self.ckpt_path is None else str(self.ckpt_path.absolute()),
         }
         log.info(
             "net=%s op=%s aug=%s: target %.4g M params, %.4g M MACs at %d px, %.1f %% of them multiplication-free; "
@@ -135,23 +144,28 @@ class Run:
             self.results["supernet_params"] / 1e6,
         )
         if self.trainer.is_global_zero:
+            if (self.folder / RUN).exists():
+                raise UserError(f"paths.output_dir={self.folder}: holds a run already, which is never overwritten")
             self.folder.mkdir(parents=True, exist_ok=True)
             OmegaConf.save(self.cfg, self.folder / "config.yaml", resolve=True)
-            write_json(self.folder / "run.json", self.results)
+            write_json(self.folder / RUN, self.results)
 
     def fit(self) -> None:
         """Train; whatever happens, the curves of the epochs so far are drawn."""
         started = time.time()
         try:
             self.trainer.fit(self.task, datamodule=self.data, ckpt_path=self.ckpt_path)
+        except SystemExit:
+            if self.trainer.interrupted:  # Lightning's answer to Ctrl-C; the command has its own
+                raise KeyboardInterrupt from None
+            raise
         finally:
-            metrics = self.folder / METRICS
-            if self.trainer.is_global_zero and metrics.exists():
-                plot_curves(metrics, self.folder / CURVES)
+            if self.trainer.is_global_zero and (self.folder / METRICS).exists():
+                plot_curves(self.folder)
         first = self.throughput.first_step_time
         self.results |= {
             "train_seconds": round(time.time() - started, 1),
-            "seconds_to_first_step": None if first is None else round(first - STARTED, 1),
+            "seconds_to_first_step": None if first is None else round(first - self.started, 1),
             "images_per_s": None if self.throughput.images_per_s is None else round(self.throughput.images_per_s),
             "epochs": self.trainer.current_epoch,
         }
@@ -167,8 +181,9 @@ class Run:
             log.warning("no best checkpoint to deploy: deploying the weights as they are now")
         else:
             self.task.load_state_dict(read_checkpoint(best)["state_dict"])
-        target = extract_target(self.task.net, self.operator, self.mult_layers, {"data": self.config["data"]})
-        self.target_folder = self.folder / "target"
+        data = self.config["data"] | ({"data_dir": None} if "data_dir" in self.config["data"] else {})
+        target = extract_target(self.task.net, self.operator, self.mult_layers, {"data": data})
+        self.target_folder = Path(self.trainer.strategy.broadcast(str(self.folder / "target")))
         if self.trainer.is_global_zero:
             save_target(target, self.target_folder)
         self.trainer.strategy.barrier()

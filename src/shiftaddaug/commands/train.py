@@ -1,13 +1,13 @@
 """`python src/train.py`: train a target inside its supernet, deploy it, test what was deployed. Once each."""
 
-import logging
+import time
 from typing import Any
 
 from omegaconf import DictConfig
 
+from shiftaddaug.commands import STARTED
 from shiftaddaug.commands.entry import run_command
-
-log = logging.getLogger(__name__)
+from shiftaddaug.errors import UserError
 
 
 def train(cfg: DictConfig) -> float:
@@ -16,16 +16,14 @@ def train(cfg: DictConfig) -> float:
     Raises:
         UserError: a mistake in the configuration, before anything expensive; a loss that is no longer a number.
     """
-    from hydra.core.hydra_config import HydraConfig
-
     from shiftaddaug.commands.checks import check_train_config
 
-    overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    overrides, started = _asked_for()
     plan = check_train_config(cfg, overrides)
 
     from shiftaddaug.commands.run import Run  # imports torch and lightning, now that the configuration is known good
 
-    run = Run(cfg, plan)
+    run = Run(cfg, plan, started)
     try:
         run.fit()
         run.deploy()
@@ -33,6 +31,27 @@ def train(cfg: DictConfig) -> float:
         return run.report()
     finally:
         run.close()
+
+
+def _asked_for() -> tuple[list[str], float]:
+    """What the user typed, and when: the later jobs of a multirun begin when their turn comes.
+
+    Raises:
+        UserError: a sweep that would not sweep.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from omegaconf import OmegaConf
+
+    if not HydraConfig.initialized():
+        return [], time.time()
+    hydra = HydraConfig.get()
+    overrides = list(hydra.overrides.task)
+    sweep = [override for override in overrides if override.startswith("sweep=")]
+    if sweep and hydra.mode != RunMode.MULTIRUN:
+        raise UserError(f"{sweep[0]}: a sweep needs -m; python src/train.py -m {sweep[0]}")
+    first = OmegaConf.is_missing(hydra.job, "num") or hydra.job.num == 0
+    return overrides, STARTED if first else time.time()
 
 
 def main() -> Any:

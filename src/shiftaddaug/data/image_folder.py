@@ -133,15 +133,6 @@ class ImageFolderDataModule(ClassificationDataModule):
         self.data_dir = root
         self.num_workers = num_workers
 
-    @classmethod
-    def count_classes(cls, data_dir: str | Path | None) -> int:
-        """How many classes the tree at `data_dir` has; reads no image, needs no torchvision.
-
-        Raises:
-            UserError: it is not a tree of class folders.
-        """
-        return count_classes(data_dir)
-
     def setup(self, stage: str | None = None) -> None:
         """List the files of every split, once.
 

@@ -118,7 +118,9 @@ class HybridWeight(nn.Module):
             gradient = getattr(self, name).grad
             if gradient is not None:
                 target = self._target_slice(gradient)
-                target.copy_(self.operator.rescale_gradient(target))
+                rescaled = self.operator.rescale_gradient(target)
+                if rescaled is not target:
+                    target.copy_(rescaled)
 
     def forward(self, x: Tensor, out_channels: int | None = None, multiplicative: bool = False) -> Tensor:
         """Compute with the input's channels, and as many output channels as told.
@@ -132,7 +134,8 @@ class HybridWeight(nn.Module):
         out_channels = out_channels or self.out.target
         narrow = x.shape[1] == self.source.target and (self.depthwise or out_channels == self.out.target)
         if narrow:
-            y = self._map(operator, x, operator.effective_weight(self.target_parameters()))
+            # contiguous, as the deployed weight is: a matrix product of a slice may round otherwise
+            y = self._map(operator, x, operator.effective_weight(self.target_parameters()).contiguous())
         elif self.depthwise:
             y = self._depthwise(operator, x)
         else:

@@ -82,15 +82,18 @@ def load_target(path: Path) -> Target:
     folder = path if path.is_dir() else path.parent
     try:
         raw = json.loads((folder / ARCHITECTURE).read_text())
+        if raw["format"] != FORMAT:
+            raise ValueError(f"format {raw['format']}, this version reads {FORMAT}")
         plan, operator = NetPlan.from_dict(raw["plan"]), operators.build(**raw["operator"])
         net = build_plain(plan, operator, raw["mult_layers"])
         net.load_state_dict(load_file(folder / WEIGHTS))
+        target = Target(net.eval(), operator, tuple(raw["mult_layers"]), raw["config"])
     except FileNotFoundError as error:
         raise UserError(f"ckpt_path={path}: no {Path(error.filename or WEIGHTS).name} there") from None
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"ckpt_path={path}: not a readable target ({type(error).__name__}: {reason})") from None
-    return Target(net.eval(), operator, tuple(raw["mult_layers"]), raw["config"])
+    return target
 
 
 @torch.no_grad()

@@ -42,7 +42,7 @@ def _row(overrides: str, folder: Path) -> dict[str, Any]:
     return {
         "job": folder.name,
         "overrides": overrides,
-        "val top-1 %": result.get("val_top1_percent", "failed"),
+        "val top-1 %": result.get("val_top1_percent", "" if result else "failed"),
         "test top-1 %": result.get("test_top1_percent"),
         "params": result.get("params"),
         "MACs": result.get("macs"),

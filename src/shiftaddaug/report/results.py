@@ -7,7 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-RESULTS, METRICS, CURVES = "results.json", "metrics.csv", "curves.png"
+RUN, RESULTS, METRICS, CURVES = "run.json", "results.json", "metrics.csv", "curves.png"
 
 
 def git_commit(folder: Path) -> str:
@@ -61,7 +61,7 @@ def _print_whole(table: Any) -> None:
     from rich.console import Console
     from rich.measure import Measurement
 
-    console = Console()
+    console = Console(markup=False, emoji=False)  # an override such as [stem] is no markup
     needed = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
     console.width = max(console.width, needed)
     console.print(table)
@@ -87,14 +87,24 @@ def read_metrics(path: Path) -> dict[str, dict[int, float]]:
     return dict(metrics)
 
 
-def plot_curves(metrics_csv: Path, png: Path) -> None:
-    """Draw losses and top-1 over epochs."""
+def read_history(folder: Path) -> dict[str, dict[int, float]]:
+    """Metrics of a run and, for the epochs before it, of the run it resumed (run.json says which), if still there."""
+    resumed_from = read_json(folder / RUN).get("resumed_from") if (folder / RUN).exists() else None
+    history = read_history(Path(resumed_from).parents[1]) if resumed_from else {}
+    own = read_metrics(folder / METRICS) if (folder / METRICS).exists() else {}
+    first = min((epoch for values in own.values() for epoch in values), default=0)
+    before = {name: {e: v for e, v in values.items() if e < first} for name, values in history.items()}
+    return {name: before.get(name, {}) | own.get(name, {}) for name in before | own}
+
+
+def plot_curves(folder: Path) -> None:
+    """Draw losses and top-1 over the epochs of a run, into its folder."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    metrics = read_metrics(metrics_csv)
+    metrics = read_history(folder)
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), constrained_layout=True)
     for axes, names, label in (
         (left, ("train/loss", "train/loss_aug", "val/loss"), "loss"),
@@ -106,5 +116,5 @@ def plot_curves(metrics_csv: Path, png: Path) -> None:
         axes.set(xlabel="epoch", ylabel=label)
         axes.grid(alpha=0.3)
         axes.legend()
-    figure.savefig(png, dpi=100)
+    figure.savefig(folder / CURVES, dpi=100)
     plt.close(figure)

@@ -131,11 +131,18 @@ class ClassificationTask(ClassificationEvaluation):
         self.log(name, value, on_step=False, on_epoch=True, prog_bar=True, batch_size=batch_size, sync_dist=True)
 
     def _check_finite(self, loss: Tensor) -> None:
-        if torch.isfinite(loss):
-            return
-        good = checkpoint_path(self.trainer, LastCheckpoint) or "none yet"
-        raise TrainingDiverged(
-            f"the loss became {loss.item()} at step {self.trainer.global_step} (epoch {self.trainer.current_epoch}); "
+        if not torch.isfinite(loss):
+            raise self._diverged(f"the loss became {loss.item()}")
+
+    def on_train_epoch_end(self) -> None:
+        """Before the checkpoints are written: no checkpoint of weights that are no numbers."""
+        if not all(torch.isfinite(parameter).all() for parameter in self.net.parameters()):
+            raise self._diverged("weights became inf or nan")
+
+    def _diverged(self, what: str) -> TrainingDiverged:
+        good = checkpoint_path(self.trainer, LastCheckpoint) or self.trainer.ckpt_path or "none yet"
+        return TrainingDiverged(
+            f"{what} at step {self.trainer.global_step} (epoch {self.trainer.current_epoch}); "
             f"last good checkpoint: {good}; try a smaller optim.lr or trainer.gradient_clip_val=1"
         )
 

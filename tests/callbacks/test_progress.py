@@ -1,0 +1,131 @@
+"""Throughput with a clock of the test's own, and the line of an epoch."""
+
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+
+from shiftaddaug.callbacks import progress
+from shiftaddaug.callbacks.progress import EpochLog, Throughput
+
+
+class _Clock:
+    """Stands in for the `time` module."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return 1e9 + self.now
+
+
+class _Training:
+    """A trainer's calls of the callback, each step taking as long as told."""
+
+    def __init__(self, clock: _Clock, world_size: int = 1) -> None:
+        self.clock, self.callback, self.logged = clock, Throughput(), list[tuple[str, float]]()
+        optimizer = SimpleNamespace(param_groups=[{"lr": 0.25}, {"lr": 0.5}])
+        self.trainer: Any = SimpleNamespace(world_size=world_size, optimizers=[optimizer], sanity_checking=False)
+        self.module: Any = SimpleNamespace(log=lambda name, value, **_: self.logged.append((name, value)))
+
+    def epoch(self, *steps: tuple[int, float]) -> None:
+        """(images, seconds) of each step."""
+        self.callback.on_train_epoch_start(self.trainer, self.module)
+        for i, (images, seconds) in enumerate(steps):
+            self.clock.now += seconds
+            batch = (torch.zeros(images, 1), torch.zeros(images))
+            self.callback.on_train_batch_end(self.trainer, self.module, None, batch, i)
+        self.callback.on_validation_start(self.trainer, self.module)
+
+    def rates(self) -> list[float]:
+        return [value for name, value in self.logged if name == "images_per_s"]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
+    clock = _Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    return clock
+
+
+class TestThroughput:
+    def test_the_first_step_of_a_run_is_not_counted(self, clock: _Clock) -> None:
+        training = _Training(clock)
+        training.epoch((10, 50.0), (10, 2.0), (30, 2.0))
+        assert training.rates() == [5.0, 10.0]  # 10 images in 2 s, then 40 in 4 s
+        assert training.callback.images_per_s == 10.0
+
+    def test_the_first_step_of_later_epochs_is(self, clock: _Clock) -> None:
+        training = _Training(clock)
+        training.epoch((10, 50.0), (10, 2.0))
+        training.epoch((12, 4.0), (12, 2.0))
+        assert training.rates() == [5.0, 3.0, 4.0]
+        assert training.callback.images_per_s == 4.0
+
+    def test_time_between_epochs_is_not_counted(self, clock: _Clock) -> None:
+        training = _Training(clock)
+        training.epoch((10, 50.0), (10, 2.0))
+        clock.now += 1000
+        training.epoch((12, 4.0))
+        assert training.callback.images_per_s == 3.0
+
+    def test_images_of_all_ranks_are_counted(self, clock: _Clock) -> None:
+        training = _Training(clock, world_size=4)
+        training.epoch((10, 50.0), (10, 2.0))
+        assert training.callback.images_per_s == 20.0
+
+    def test_time_of_the_first_step(self, clock: _Clock) -> None:
+        training = _Training(clock)
+        assert training.callback.first_step_time is None
+        training.epoch((10, 7.0), (10, 2.0))
+        assert training.callback.first_step_time == 1e9 + 107
+
+    def test_one_step_says_nothing_of_speed(self, clock: _Clock) -> None:
+        training = _Training(clock)
+        training.epoch((10, 7.0))
+        assert training.callback.images_per_s is None
+        assert training.logged == [("lr", 0.25)]
+
+    def test_learning_rate_is_logged_at_every_step(self, clock: _Clock) -> None:
+        training = _Training(clock)
+        training.epoch((10, 7.0), (10, 2.0))
+        assert [entry for entry in training.logged if entry[0] == "lr"] == [("lr", 0.25)] * 2
+
+    def test_a_sanity_check_is_no_end_of_an_epoch(self, clock: _Clock) -> None:
+        training = _Training(clock)
+        training.trainer.sanity_checking = True
+        training.epoch((10, 7.0), (10, 2.0))
+        assert training.callback.images_per_s is None
+
+
+class TestEpochLog:
+    def line(self, caplog: pytest.LogCaptureFixture, metrics: dict[str, float], rank_zero: bool = True) -> list[str]:
+        trainer: Any = SimpleNamespace(
+            is_global_zero=rank_zero,
+            current_epoch=2,
+            max_epochs=5,
+            callback_metrics={name: torch.tensor(value) for name, value in metrics.items()},
+        )
+        with caplog.at_level(logging.INFO, logger=progress.__name__):
+            EpochLog().on_train_epoch_end(trainer, pl.LightningModule())
+        return [record.getMessage() for record in caplog.records if record.name == progress.__name__]
+
+    def test_what_is_known_in_a_fixed_order_epochs_counted_from_one(self, caplog: pytest.LogCaptureFixture) -> None:
+        metrics = {"val/top1": 0.5, "lr": 0.1, "images_per_s": 1234.56, "train/loss": 1.23456, "val/top5": 0.9}
+        lines = self.line(caplog, metrics)
+        assert lines == ["epoch 3/5: train/loss 1.235, val/top1 0.5, images_per_s 1235"]
+
+    def test_only_the_first_rank_speaks(self, caplog: pytest.LogCaptureFixture) -> None:
+        assert self.line(caplog, {"val/top1": 0.5}, rank_zero=False) == []
+
+
+def test_the_bar_has_no_version_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress.RichProgressBar, "get_metrics", lambda *_: {"v_num": 3, "val/top1": 0.5})
+    bar = progress.ProgressBar()
+    assert bar.get_metrics(pl.Trainer(accelerator="cpu", logger=False), pl.LightningModule()) == {"val/top1": 0.5}

@@ -1,0 +1,222 @@
+"""Every yaml composes, opens with the command that selects it, and differs from its siblings as it claims."""
+
+import inspect
+import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+from tests.commands.running import composed
+
+from shiftaddaug import operators
+from shiftaddaug.commands.checks import check_train_config
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+FOLDER = Path("/logs/run")
+"""Where the composed run would write; nothing is written."""
+
+NOT_SELECTED = ("paths", "hydra", "task")
+"""Groups of one file, of which there is nothing to select."""
+
+NETS, OPS, AUGS = (sorted(path.stem for path in (CONFIGS / group).glob("*.yaml")) for group in ("net", "op", "aug"))
+
+
+@cache
+def composed_once(*overrides: str) -> DictConfig:
+    return composed(FOLDER, *overrides)
+
+
+def files() -> list[str]:
+    """group/name of every yaml of a group."""
+    return sorted(str(path.relative_to(CONFIGS).with_suffix("")) for path in CONFIGS.glob("*/*.yaml"))
+
+
+def selected() -> list[str]:
+    """Those that a user selects by name."""
+    return [f for f in files() if f.split("/")[0] not in NOT_SELECTED and not f.endswith("/default")]
+
+
+def command_line(path: Path) -> list[str]:
+    """The arguments of the command in the first line."""
+    first, *rest = path.read_text().splitlines()
+    if first.startswith("# @package"):
+        first = rest[0]
+    command = re.fullmatch(r"# python src/(train|eval)\.py( .+)?", first)
+    assert command is not None, f"{path.name}: the first line must be `# python src/train.py ...`, not {first!r}"
+    return shlex.split(command[2] or "")
+
+
+def overrides_of(file: str) -> tuple[str, ...]:
+    """What of the file's command Hydra composes: everything but its flags."""
+    return tuple(argument for argument in command_line(CONFIGS / f"{file}.yaml") if not argument.startswith("-"))
+
+
+def targets(node: Any) -> Iterator[dict[str, Any]]:
+    """Every node with a _target_, whatever it is nested in."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node
+        node = list(node.values())
+    if isinstance(node, list):
+        for child in node:
+            yield from targets(child)
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """Every interpolation resolved; a mandatory value that is missing raises."""
+    container = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def leaves(cfg: DictConfig) -> dict[str, Any]:
+    """Value by dotted key; a list is a value."""
+
+    def walk(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+        if not isinstance(node, dict):
+            yield prefix, node
+            return
+        for key, value in node.items():
+            yield from walk(value, f"{prefix}.{key}" if prefix else key)
+
+    return dict(walk(plain(cfg), ""))
+
+
+def test_the_files_are_found() -> None:
+    assert {"op/add", "aug/none", "net/mcunet", "data/cifar100", "debug/fast", "sweep/augmentation"} <= set(selected())
+
+
+class TestEveryFile:
+    @pytest.mark.parametrize("file", selected())
+    def test_opens_with_the_command_that_selects_it(self, file: str) -> None:
+        group, name = file.split("/")
+        assert f"{group}={name}" in overrides_of(file)
+
+    @pytest.mark.parametrize("file", files())
+    def test_composes_by_its_command_and_names_arguments_that_exist(self, file: str) -> None:
+        overrides = overrides_of(file) if file in selected() else (file.replace("/", "="),)
+        container = plain(composed_once(*overrides))
+        for node in targets(container):
+            arguments = {key: value for key, value in node.items() if not key.startswith("_")}
+            signature = inspect.signature(get_object(node["_target_"]))
+            signature.bind_partial(**arguments)  # TypeError: an argument it does not take
+
+    @pytest.mark.parametrize("file", [f for f in files() if f.split("/")[0] in ("op", "aug", "net", "data")])
+    def test_is_called_what_its_name_says(self, file: str) -> None:
+        group, name = file.split("/")
+        assert composed_once(*overrides_of(file))[group].name == name
+
+
+@pytest.mark.parametrize("name", ["train", "eval"])
+def test_entry_points_compose_by_their_command(name: str) -> None:
+    overrides = [argument.replace("<run>", "run") for argument in command_line(CONFIGS / f"{name}.yaml")]
+    cfg = plain(composed(FOLDER, *overrides, config_name=name))
+    assert cfg["paths"]["output_dir"] == str(FOLDER)
+
+
+def test_none_and_width_expand_differ_in_the_augmentation_alone() -> None:
+    none, both = (leaves(composed_once(f"aug={name}")) for name in ("none", "width_expand"))
+    assert none.keys() == both.keys()
+    different = {key for key in none if none[key] != both[key]}
+    assert different == {"aug.name", "aug.width_multipliers", "aug.expand_multipliers"}
+
+
+@pytest.mark.parametrize("aug", AUGS)
+def test_every_augmentation_takes_the_nets_multipliers_or_none(aug: str) -> None:
+    cfg = composed_once(f"aug={aug}")
+    widened = {"none": (), "width": ("width",), "expand": ("expand",), "width_expand": ("width", "expand")}[aug]
+    for kind in ("width", "expand"):
+        key = f"{kind}_multipliers"
+        assert list(cfg.aug[key]) == (list(cfg.net[key]) if kind in widened else [1.0])
+
+
+def keys_of(group: str) -> dict[str, set[str]]:
+    return {path.stem: {str(key) for key in OmegaConf.load(path)} for path in (CONFIGS / group).glob("*.yaml")}
+
+
+@pytest.mark.parametrize("group", ["aug", "net"])
+def test_files_of_a_group_have_the_same_keys(group: str) -> None:
+    keys = keys_of(group)
+    assert len(keys) > 1
+    assert {name: sorted(k) for name, k in keys.items()} == dict.fromkeys(keys, sorted(next(iter(keys.values()))))
+
+
+def test_every_operator_has_a_name_and_layers_that_multiply() -> None:
+    assert keys_of("op").keys() == set(operators.available())
+    for name, keys in keys_of("op").items():
+        assert {"name", "mult_layers"} <= keys, name
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_every_net_passes_the_checks_with_every_operator_and_augmentation(net: str) -> None:
+    cfg = composed_once().copy()
+    cfg.net = OmegaConf.load(CONFIGS / "net" / f"{net}.yaml")
+    checked = 0
+    for op in OPS:
+        cfg.op = OmegaConf.load(CONFIGS / "op" / f"{op}.yaml")
+        for aug in AUGS:
+            if aug != "none" and not operators.build(op).shareable:
+                continue
+            cfg.aug = OmegaConf.load(CONFIGS / "aug" / f"{aug}.yaml")
+            plan = check_train_config(cfg)
+            assert (plan.name, plan.num_classes, plan.in_channels, plan.image_size) == (net, 10, 1, 32)
+            checked += 1
+    assert checked == len(AUGS) * sum(operators.build(op).shareable for op in OPS) + sum(
+        not operators.build(op).shareable for op in OPS
+    )
+
+
+def test_swapping_a_group_file_equals_composing_it() -> None:
+    """What the test above relies on."""
+    cfg = composed_once().copy()
+    for group, name in (("net", "mcunet"), ("op", "add"), ("aug", "width")):
+        cfg[group] = OmegaConf.load(CONFIGS / group / f"{name}.yaml")
+    assert plain(cfg) == plain(composed(FOLDER, "net=mcunet", "op=add", "aug=width"))
+
+
+class TestInstantiates:
+    @pytest.mark.parametrize("name", ["default", "ema"])
+    def test_callbacks(self, name: str, tmp_path: Path) -> None:
+        cfg = composed_once(f"callbacks={name}").copy()
+        cfg.paths.output_dir = str(tmp_path)
+        made = {key: instantiate(callback) for key, callback in cfg.callbacks.items()}
+        kinds = {"sample_subnets": "SampleSubnets", "reseed": "ReseedEachEpoch", "best_checkpoint": "BestCheckpoint"}
+        assert kinds.items() <= {key: type(callback).__name__ for key, callback in made.items()}.items()
+        assert ("ema" in made) == (name == "ema")
+        assert made["best_checkpoint"].dirpath == made["last_checkpoint"].dirpath == str(tmp_path / "checkpoints")
+
+    @pytest.mark.parametrize("name", ["sgd", "radam"])
+    def test_optimizers_at_the_groups_learning_rate(self, name: str) -> None:
+        cfg = composed_once(f"optim={name}").copy()
+        cfg.optim.lr = 0.123
+        optimizer = instantiate(cfg.optim.optimizer)([{"params": [torch.nn.Parameter(torch.zeros(1))]}])
+        assert type(optimizer).__name__.lower() == name
+        assert optimizer.param_groups[0]["lr"] == 0.123
+
+    def test_csv_adds_no_logger(self) -> None:
+        assert composed_once("logger=csv").logger == {}
+
+    def test_tensorboard_writes_into_the_runs_folder(self, tmp_path: Path) -> None:
+        cfg = composed_once("logger=tensorboard").copy()
+        cfg.paths.output_dir = str(tmp_path)
+        assert list(cfg.logger) == ["tensorboard"]
+        logger = instantiate(cfg.logger.tensorboard)
+        assert type(logger).__name__ == "TensorBoardLogger"
+        assert Path(logger.log_dir) == tmp_path / "tensorboard"
+
+    def test_wandb_is_told_what_the_run_is(self) -> None:
+        wandb = plain(composed_once("logger=wandb"))["logger"]["wandb"]
+        assert wandb["name"] == "mbv2_micro-shift-width_expand-digits-0"
+        assert wandb["offline"] is None
+        assert (wandb["config"]["net"], wandb["config"]["op"]["name"]) == ("mbv2_micro", "shift")
+
+    def test_many_is_all_of_them(self) -> None:
+        many = plain(composed_once("logger=many"))["logger"]
+        names = ("tensorboard", "wandb")
+        assert many == {name: plain(composed_once(f"logger={name}"))["logger"][name] for name in names}

@@ -1,0 +1,71 @@
+"""The table at the end of a multirun, from folders that jobs left."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from shiftaddaug.report.multirun import MultirunTable
+
+RESULT = {
+    "val_top1_percent": 91.25,
+    "test_top1_percent": 90.5,
+    "params": 66570,
+    "macs": 492368,
+    "train_seconds": 12.5,
+    "seed": 0,
+}
+MULTIPLIERS = ["aug.width_multipliers=[1.0,1.6,2.2]", "aug.expand_multipliers=[1.0,1.6,2.2,2.8]", "optim.lr=0.0123456"]
+ADD, SHIFT = " ".join(["op=add", *MULTIPLIERS]), "op=shift"
+ROWS = [
+    ["0", ADD, "91.25", "90.5", "66570", "492368", "12.5"],
+    ["1", SHIFT, "failed", "", "", "", ""],
+]
+
+
+def end_job(table: MultirunTable, folder: Path, overrides: list[str], result: dict[str, Any] | None) -> None:
+    folder.mkdir()
+    if result is not None:
+        (folder / "results.json").write_text(json.dumps(result))
+    hydra = {"overrides": {"task": overrides}, "runtime": {"output_dir": str(folder)}}
+    table.on_job_end(OmegaConf.create({"hydra": hydra}), job_return=None)
+
+
+@pytest.fixture
+def printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
+    """Cells of the rows printed after a job that succeeded and one that failed; both had `seed=3`."""
+    monkeypatch.setenv("COLUMNS", "80")
+    table = MultirunTable()
+    end_job(table, tmp_path / "0", ["seed=3", "op=add", *MULTIPLIERS], RESULT)
+    end_job(table, tmp_path / "1", ["op=shift", "seed=3"], None)
+    table.on_multirun_end(OmegaConf.create())
+    lines = capsys.readouterr().out.splitlines()
+    return [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│" in line]
+
+
+def test_prints_every_job_whole_and_the_failed_one_too(printed: list[list[str]]) -> None:
+    assert len(ADD) > 80
+    assert printed == ROWS
+
+
+@pytest.mark.usefixtures("printed")
+def test_writes_the_same_beside_the_jobs(tmp_path: Path) -> None:
+    with (tmp_path / "jobs.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["job", "overrides", "val top-1 %", "test top-1 %", "params", "MACs", "s"]
+    assert rows == ROWS
+
+
+def test_a_job_alone_shows_all_its_overrides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = MultirunTable()
+    end_job(table, tmp_path / "0", ["op=add", "seed=3"], RESULT)
+    table.on_multirun_end(OmegaConf.create())
+    assert "│ op=add seed=3 │" in capsys.readouterr().out
+
+
+def test_without_jobs_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    MultirunTable().on_multirun_end(OmegaConf.create())
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,223 @@
+"""What a run leaves behind: metrics read, curves drawn, the commit, tables that can be copied from."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from shiftaddaug.report.results import (
+    git_commit,
+    plot_curves,
+    print_result,
+    print_table,
+    read_history,
+    read_json,
+    read_metrics,
+    shortest_path,
+    write_json,
+)
+
+METRICS = """\
+epoch,lr,step,train/loss,val/top1
+0,0.1,0,,
+0,0.2,1,,
+0,,1,2.5,
+0,,1,,0.25
+1,0.3,2,,
+1,,3,1.5,
+2,,5,,0.5
+"""
+LONG = "/a/folder/" + "/".join(f"run-{i:02d}-of-many" for i in range(12)) + "/target"
+
+
+@pytest.fixture
+def metrics_csv(tmp_path: Path) -> Path:
+    path = tmp_path / "metrics.csv"
+    path.write_text(METRICS)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+class TestMetrics:
+    def test_gaps_are_left_out_and_the_last_row_of_an_epoch_counts(self, metrics_csv: Path) -> None:
+        assert read_metrics(metrics_csv) == {
+            "lr": {0: 0.2, 1: 0.3},
+            "train/loss": {0: 2.5, 1: 1.5},
+            "val/top1": {0: 0.25, 2: 0.5},
+        }
+
+    def test_a_short_row_of_a_run_killed_while_writing_is_read(self, metrics_csv: Path) -> None:
+        metrics_csv.write_text(METRICS + "3,0.4")
+        assert read_metrics(metrics_csv)["lr"] == {0: 0.2, 1: 0.3, 3: 0.4}
+
+    def test_of_no_epoch(self, metrics_csv: Path) -> None:
+        metrics_csv.write_text(METRICS.splitlines()[0] + "\n")
+        assert read_metrics(metrics_csv) == {}
+
+
+def write_run(folder: Path, losses: dict[int, float] | None, resumed_from: Path | None = None) -> Path:
+    """A run that logged a loss in some epochs (None: was killed before), and perhaps resumed another; its folder."""
+    folder.mkdir()
+    write_json(folder / "run.json", {"seed": 0, "resumed_from": resumed_from})
+    if losses is not None:
+        rows = [f"{epoch},{epoch},{loss}\n" for epoch, loss in losses.items()]
+        (folder / "metrics.csv").write_text("epoch,step,train/loss\n" + "".join(rows))
+    return folder
+
+
+class TestHistory:
+    def test_of_a_run_that_resumed_none_is_its_metrics(self, metrics_csv: Path) -> None:
+        assert read_history(metrics_csv.parent) == read_metrics(metrics_csv)
+
+    def test_goes_back_through_every_resumed_run(self, tmp_path: Path) -> None:
+        """The first was resumed from its epoch 1 though it had gone on; what it did then is no part of the last."""
+        first = write_run(tmp_path / "first", {0: 3.0, 1: 2.0, 2: 9.0, 3: 9.5})
+        second = write_run(tmp_path / "second", {2: 1.5}, first / "checkpoints" / "best.ckpt")
+        third = write_run(tmp_path / "third", {3: 1.25, 4: 1.0}, second / "checkpoints" / "last.ckpt")
+        assert read_history(third) == {"train/loss": {0: 3.0, 1: 2.0, 2: 1.5, 3: 1.25, 4: 1.0}}
+        assert list(read_history(third)["train/loss"]) == [0, 1, 2, 3, 4]  # in the order in which they are drawn
+
+    def test_of_a_resumed_run_that_is_gone_is_what_is_left(self, tmp_path: Path) -> None:
+        run = write_run(tmp_path / "run", {2: 1.5}, tmp_path / "gone" / "checkpoints" / "last.ckpt")
+        assert read_history(run) == {"train/loss": {2: 1.5}}
+
+    def test_of_a_run_killed_before_its_first_step_is_empty(self, tmp_path: Path) -> None:
+        assert read_history(write_run(tmp_path / "run", None)) == {}
+
+
+def drawn(metrics: str, folder: Path) -> np.ndarray:
+    """Pixels (H, W, 3) of the curves."""
+    (folder / "metrics.csv").write_text(metrics)
+    plot_curves(folder)
+    with Image.open(folder / "curves.png") as image:
+        assert image.format == "PNG"
+        return np.asarray(image.convert("RGB"))
+
+
+def coloured(pixels: np.ndarray) -> int:
+    """How many pixels are of a curve's colour, neither white nor grey nor black."""
+    return int((pixels.max(-1).astype(int) - pixels.min(-1) > 60).sum())
+
+
+class TestCurves:
+    def test_losses_left_and_accuracy_right(self, tmp_path: Path) -> None:
+        pixels = drawn(METRICS, tmp_path)
+        assert pixels.shape == (400, 1000, 3)
+        assert coloured(pixels[:, :500]) > 100
+        assert coloured(pixels[:, 500:]) > 100
+
+    def test_show_the_values(self, tmp_path: Path) -> None:
+        """A halved accuracy in one epoch moves the right curve only."""
+        more = METRICS + "3,,6,,1.0\n"
+        one, other = drawn(more, tmp_path), drawn(more.replace("2,,5,,0.5", "2,,5,,0.75"), tmp_path)
+        assert np.array_equal(one[:, :500], other[:, :500])
+        assert not np.array_equal(one[:, 500:], other[:, 500:])
+
+    @pytest.mark.filterwarnings("ignore:No artists with labels")
+    def test_of_a_run_stopped_before_its_first_validation(self, tmp_path: Path) -> None:
+        pixels = drawn("epoch,step,lr,train/loss\n0,0,0.1,\n0,1,,2.5\n", tmp_path)
+        assert coloured(pixels[:, :500]) > 10
+        assert coloured(pixels[:, 500:]) == 0
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+class TestGitCommit:
+    @pytest.fixture
+    def repository(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        for key in [key for key in os.environ if key.startswith("GIT_")]:
+            monkeypatch.delenv(key)
+        monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+        monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
+        monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+        folder = tmp_path / "repository"
+        (folder / "inside").mkdir(parents=True)
+        (folder / "file").write_text("one")
+        self.git(folder, "init", "-q")
+        self.git(folder, "add", "file")
+        self.git(folder, "-c", "user.name=A", "-c", "user.email=a@example.org", "commit", "-qm", "first")
+        return folder
+
+    @staticmethod
+    def git(folder: Path, *arguments: str) -> str:
+        line = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(line, check=True, capture_output=True, text=True).stdout.strip()
+
+    def test_is_the_checkouts(self, repository: Path) -> None:
+        commit = self.git(repository, "rev-parse", "HEAD")
+        assert len(commit) == 40
+        assert git_commit(repository) == git_commit(repository / "inside") == commit
+
+    def test_tells_of_edits_but_not_of_new_files(self, repository: Path) -> None:
+        commit = git_commit(repository)
+        (repository / "new").touch()
+        assert git_commit(repository) == commit
+        (repository / "file").write_text("two")
+        assert git_commit(repository) == f"{commit}+dirty"
+
+    def test_of_no_repository_is_unknown(self, repository: Path) -> None:
+        (repository.parent / "elsewhere").mkdir()
+        assert git_commit(repository.parent / "elsewhere") == "unknown"
+        assert git_commit(repository.parent / "nowhere") == "unknown"
+
+    def test_without_git_is_unknown(self, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PATH", str(repository))
+        assert git_commit(repository) == "unknown"
+
+
+class TestTables:
+    def test_a_path_is_whole_and_on_one_line(self, capsys: pytest.CaptureFixture[str]) -> None:
+        print_table("two jobs", [{"job": "0", "target": LONG, "s": 1.5}, {"job": "1", "target": None, "s": None}])
+        title, *_, first, second, _bottom = capsys.readouterr().out.splitlines()
+        assert len(LONG) > 160
+        assert title.strip() == "two jobs"
+        assert [cell.strip() for cell in first.split("│")[1:-1]] == ["0", LONG, "1.5"]
+        assert [cell.strip() for cell in second.split("│")[1:-1]] == ["1", "", ""]
+
+    def test_columns_are_named(self, capsys: pytest.CaptureFixture[str]) -> None:
+        print_table("t", [{"job": "0", "test top-1 %": 93.5}])
+        assert [cell.strip() for cell in capsys.readouterr().out.splitlines()[2].split("┃")[1:-1]] == [
+            "job",
+            "test top-1 %",
+        ]
+
+    def test_a_result_has_a_line_for_each_value(self, capsys: pytest.CaptureFixture[str]) -> None:
+        print_result("a run", {"top-1 (test)": "93.50 %", "target": LONG})
+        title, _top, first, second, _bottom = capsys.readouterr().out.splitlines()
+        assert title.strip() == "a run"
+        assert [cell.strip() for cell in first.split("│")[1:-1]] == ["top-1 (test)", "93.50 %"]
+        assert [cell.strip() for cell in second.split("│")[1:-1]] == ["target", LONG]
+
+    @pytest.mark.parametrize(
+        "value", ["net.mult_layers=[stem,classifier]", "/data/[old]/target", "/data/:star:/target"]
+    )
+    def test_what_looks_like_markup_is_printed_as_it_is(self, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+        print_table("jobs", [{"overrides": value}])
+        print_result("a run", {"overrides": value})
+        assert capsys.readouterr().out.count(value) == 2
+
+
+class TestShortestPath:
+    def test_is_relative_below_the_working_directory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        assert shortest_path(tmp_path / "a" / "b") == "a/b"
+        assert shortest_path(Path("a/b")) == "a/b"
+
+    def test_is_absolute_elsewhere(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "here").mkdir()
+        monkeypatch.chdir(tmp_path / "here")
+        assert shortest_path(tmp_path / "there") == str(tmp_path / "there")
+        assert shortest_path(tmp_path / "here-not") == str(tmp_path / "here-not")
+
+
+def test_json_comes_back(tmp_path: Path) -> None:
+    content = {"top1": 0.1 + 0.2, "none": None, "list": [1, "a"], "path": tmp_path}
+    write_json(tmp_path / "results.json", content)
+    assert read_json(tmp_path / "results.json") == {**content, "path": str(tmp_path)}
