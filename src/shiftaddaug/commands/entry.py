@@ -1,9 +1,11 @@
 """The way into every command: compose with Hydra, answer mistakes in one line, exit non-zero. Imports no torch."""
 
 import functools
+import logging
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -156,3 +158,11 @@ def _writable(folder: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def quieten_lightning() -> None:
+    """Leave out what says nothing about this run: tips, absent devices, advice on loader workers."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in ("does not have many workers", "exists and is not empty", "LeafSpec", "smaller than the logging"):
+        warnings.filterwarnings("ignore", f".*{message}.*")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from shiftaddaug.commands.entry import run_command
+from shiftaddaug.commands.entry import quieten_lightning, run_command
 from shiftaddaug.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def evaluate(cfg: DictConfig) -> float:
     from shiftaddaug.report.results import RESULTS, print_result, write_json
     from shiftaddaug.tasks.classification import ClassificationEvaluation
 
+    quieten_lightning()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     target = _load(path)
     data_config = _data_config(cfg, target)

@@ -3,7 +3,6 @@
 import logging
 import sys
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from shiftaddaug.callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint,
 from shiftaddaug.callbacks.progress import Throughput
 from shiftaddaug.commands import STARTED
 from shiftaddaug.commands.checkpoints import find_checkpoint, read_checkpoint, refuse_other_run
-from shiftaddaug.commands.entry import ROOT
+from shiftaddaug.commands.entry import ROOT, quieten_lightning
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.build import build_supernet, target_cost
 from shiftaddaug.nets.extract import extract_target, load_target, max_difference, save_target
@@ -54,7 +53,7 @@ class Run:
     """
 
     def __init__(self, cfg: DictConfig, plan: NetPlan, started: float = STARTED) -> None:
-        _quieten_lightning()
+        quieten_lightning()
         self.cfg, self.plan, self.started = cfg, plan, started
         self.folder = Path(cfg.paths.output_dir)
         self.config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
@@ -232,11 +231,3 @@ class Run:
         """Let the next job of a multirun start afresh."""
         if "wandb" in sys.modules:
             sys.modules["wandb"].finish()
-
-
-def _quieten_lightning() -> None:
-    """Leave out what says nothing about this run: tips, absent devices, advice on loader workers."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for message in ("does not have many workers", "exists and is not empty", "LeafSpec", "smaller than the logging"):
-        warnings.filterwarnings("ignore", f".*{message}.*")
