@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BENCH ?= operators training_step
+NATIVE := src/shiftaddaug/kernels/native
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train test lint format type check bench clean
@@ -12,11 +14,12 @@ help: ## list the targets
 
 setup: $(READY) ## make .venv with the pinned dependencies (once)
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt build_hook.py $(NATIVE)/build.py $(wildcard $(NATIVE)/c/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python >= 3.10 is needed, this is " + sys.version.split()[0])'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --reinstall-package shiftaddaug \
+		--constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 train: $(READY) ## train the default experiment; ARGS="op=add seed=1" overrides
@@ -38,8 +41,8 @@ type: $(READY) ## check types
 check: lint type ## everything but the tests, changing nothing
 	$(BIN)/ruff format --check .
 
-bench: $(READY) ## measure training speed; ratios against multiplication
-	$(BIN)/python benchmarks/training_step.py $(ARGS)
+bench: $(READY) ## measure operators and training steps as ratios; BENCH=operators ARGS="--shapes a1,c2" selects
+	@set -e; for name in $(BENCH); do $(BIN)/python benchmarks/$$name.py $(ARGS); done
 
 clean: ## remove caches and build products; keeps .venv and logs
 	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

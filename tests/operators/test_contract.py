@@ -1,5 +1,6 @@
 """What every operator of configs/op keeps to. A new yaml there is found and tested without a change here."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ import yaml
 from torch import nn
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.operators import NO_FIELDS, available, build, from_config
+from shiftaddaug.operators import NO_FIELDS, available, build, check_config, from_config
 from shiftaddaug.operators.base import Operator
+from shiftaddaug.operators.fields import FIELDS
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "op").glob("*.yaml"))
 CONV_SHAPES = {
@@ -59,6 +61,20 @@ def test_config_lists_every_field_and_builds_the_operator_again(operator: Operat
 
 def test_yaml_states_the_defaults(operator: Operator) -> None:
     assert build(operator.name) == operator
+
+
+def test_fields_are_checked_without_the_operator(operator: Operator) -> None:
+    """By the class that the operator inherits them from."""
+    fields = check_config(operator.config() | {"mult_layers": []})
+    assert type(fields) is FIELDS[operator.name]
+    assert isinstance(operator, type(fields))
+    assert fields.shareable == operator.shareable
+    assert asdict(fields) | {"name": operator.name} == operator.config()
+
+
+def test_an_operator_whose_fields_are_in_its_own_file_is_left_unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(FIELDS, "add")
+    assert check_config({"name": "add", "eta": -1}) is None
 
 
 def test_unknown_operator_lists_the_options() -> None:

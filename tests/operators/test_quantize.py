@@ -107,3 +107,12 @@ def test_arguments_are_left_alone() -> None:
     round_power_of_two(x, -2, 0)
     fixed_point(x, 1, 2)
     assert torch.equal(x, copy)
+
+
+def test_float32_rounds_as_float64_does() -> None:
+    """Both ways of rounding, over all exponents and next to every border."""
+    borders = torch.tensor([2.0**e * m for e in range(-18, 4) for m in (1.0, 2**0.5)], dtype=torch.float32)
+    near = [borders, borders.nextafter(torch.tensor(0.0)), borders.nextafter(torch.tensor(9e9)), torch.randn(10_000)]
+    w = torch.cat([torch.cat(near), -torch.cat(near), torch.zeros(1), torch.tensor([1e-45, 1e-39, 3e38])])
+    fast = round_power_of_two(w, -14, 0)
+    assert torch.equal(fast.double(), round_power_of_two(w.double(), -14, 0))

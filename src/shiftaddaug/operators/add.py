@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from shiftaddaug.errors import UserError
 from shiftaddaug.kernels.add import add_conv2d
 from shiftaddaug.operators.base import Operator, Pair
+from shiftaddaug.operators.fields import AddFields
 
 
 @dataclass(frozen=True)
-class Add(Operator):
+class Add(AddFields, Operator):
     """Y = -c sum |X - W|, c = 1 or a fixed power of two; gradients as in `kernels.add`.
 
     Under autocast everything is computed, and returned, in float32: a sum of many magnitudes needs the bits.
@@ -29,23 +29,6 @@ class Add(Operator):
 
     name = "add"
     multiplication_free = True
-    shareable = True
-
-    eta: float = 0.8
-    """Adaptive local learning rate: the root mean square of the rescaled weight gradient."""
-    init_std: float = 8.0
-    """Standard deviation of fresh weights, in units of the input's (batch-normalised inputs: 1)."""
-    output_scale: bool = True
-    """Whether outputs are multiplied by 2^-round(log2 sqrt(k)), k the inputs of a filter: a shift that keeps them
-    comparable to a convolution's. NOTE: not in AdderNet; the batch norm that follows absorbs it."""
-
-    def __post_init__(self) -> None:
-        for key in ("eta", "init_std"):
-            value = getattr(self, key)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-                raise UserError(f"op.{key}={value}: must be a positive number")
-        if not isinstance(self.output_scale, bool):
-            raise UserError(f"op.output_scale={self.output_scale}: must be true or false")
 
     def init_parameters(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         return {"weight": torch.randn(shape) * self.init_std}
@@ -56,10 +39,8 @@ class Add(Operator):
     def conv2d(
         self, x: Tensor, weight: Tensor, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1, groups: int = 1
     ) -> Tensor:
-        if torch.is_autocast_enabled(x.device.type):
-            x, weight = x.float(), weight.float()
-        y = add_conv2d(x, weight, stride, padding, dilation, groups)
-        return y.mul_(2.0 ** self.output_exponent(weight[0].numel())) if self.output_scale else y
+        scale = 2.0 ** self.output_exponent(weight[0].numel())
+        return add_conv2d(x, weight, stride, padding, dilation, groups, scale)
 
     def linear(self, x: Tensor, weight: Tensor) -> Tensor:
         if weight.dim() != 2 or x.dim() == 0 or x.shape[-1] != weight.shape[1]:

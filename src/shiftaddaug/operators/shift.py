@@ -6,17 +6,14 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from shiftaddaug.errors import UserError
 from shiftaddaug.operators.base import Operator, Pair
-from shiftaddaug.operators.mult import kaiming_uniform
+from shiftaddaug.operators.fields import PowerOfTwoFields
+from shiftaddaug.operators.mult import kaiming_uniform, multiply
 from shiftaddaug.operators.quantize import fixed_point, round_power_of_two
-
-SMALLEST_EXPONENT, LARGEST_EXPONENT = -126, 127
-"""Of a normal float32: an exponent outside would not survive training."""
 
 
 @dataclass(frozen=True)
-class PowerOfTwoWeights(Operator):
+class PowerOfTwoWeights(PowerOfTwoFields, Operator):
     """What shift and shift_ps share: the code of a weight, the optional fixed-point input, the convolution.
 
     Raises:
@@ -24,27 +21,6 @@ class PowerOfTwoWeights(Operator):
     """
 
     multiplication_free = True
-
-    weight_bits: int = 5
-    """Sign and shift together: 2^(weight_bits - 1) - 1 exponents, the last code of the shift meaning zero."""
-    max_exponent: int = 0
-    activation_bits: int | None = None
-    """Bits of a fixed-point input, sign included; None leaves the input as it is."""
-    activation_fraction_bits: int | None = None
-
-    def __post_init__(self) -> None:
-        _check_integer("weight_bits", self.weight_bits, 2, 8)
-        exponents = 2 ** (self.weight_bits - 1) - 1
-        _check_integer("max_exponent", self.max_exponent, SMALLEST_EXPONENT + exponents - 1, LARGEST_EXPONENT)
-        if (self.activation_bits is None) != (self.activation_fraction_bits is None):
-            raise UserError(
-                f"op.activation_bits={self.activation_bits} and op.activation_fraction_bits="
-                f"{self.activation_fraction_bits}: set both, or neither"
-            )
-        if self.activation_bits is not None:
-            # 24 bits are what a float32 holds exactly.
-            _check_integer("activation_bits", self.activation_bits, 2, 24)
-            _check_integer("activation_fraction_bits", self.activation_fraction_bits, 0, self.activation_bits - 1)
 
     @property
     def min_exponent(self) -> int:
@@ -59,7 +35,7 @@ class PowerOfTwoWeights(Operator):
     def conv2d(
         self, x: Tensor, weight: Tensor, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1, groups: int = 1
     ) -> Tensor:
-        return F.conv2d(self._activation(x), weight, None, stride, padding, dilation, groups)
+        return multiply(self._activation(x), weight, stride, padding, dilation, groups)
 
     def linear(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.linear(self._activation(x), weight)
@@ -78,18 +54,12 @@ class Shift(PowerOfTwoWeights):
     """
 
     name = "shift"
-    shareable = True
 
     def init_parameters(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         return {"weight": kaiming_uniform(shape)}
 
     def effective_weight(self, parameters: Mapping[str, Tensor]) -> Tensor:
         return round_power_of_two(parameters["weight"], self.min_exponent, self.max_exponent)
-
-
-def _check_integer(key: str, value: object, least: int, most: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise UserError(f"op.{key}={value}: must be between {least} and {most}")
 
 
 OPERATOR = Shift

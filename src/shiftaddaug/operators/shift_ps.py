@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from shiftaddaug.operators.fields import ShiftPSFields
 from shiftaddaug.operators.mult import kaiming_uniform
 from shiftaddaug.operators.quantize import round_power_of_two
 from shiftaddaug.operators.shift import PowerOfTwoWeights
@@ -32,7 +33,7 @@ class _TernaryPowerOfTwo(torch.autograd.Function):
 
 
 @dataclass(frozen=True)
-class ShiftPS(PowerOfTwoWeights):
+class ShiftPS(ShiftPSFields, PowerOfTwoWeights):
     """Y = X * (s 2^p), p = round(shift) clamped to the exponents, s = round(sign clamped to [-1, 1]) in {-1, 0, 1}.
 
     Gradients, with g the weight's: d shift = g s 2^p ln 2, d sign = g. Both roundings and both clamps count as the
@@ -46,7 +47,6 @@ class ShiftPS(PowerOfTwoWeights):
     """
 
     name = "shift_ps"
-    shareable = False
 
     def init_parameters(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         weight = kaiming_uniform(shape)

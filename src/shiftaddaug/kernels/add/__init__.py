@@ -1,7 +1,7 @@
 """Add convolution: Y = -sum |X - W| over each patch, with AdderNet's published gradients.
 
-`add_conv2d` is differentiable; the gradient functions are there for those who compute them apart. `implementation`
-is the one place that chooses how they are computed.
+`add_conv2d` is differentiable. It and its gradients are torch operators (`torch.ops.shiftaddaug.*`), which
+`torch.compile`, autocast and FLOP counting see; `implementation` is the one place that chooses how they are computed.
 """
 
 from types import ModuleType
@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from shiftaddaug.kernels.add import naive
-from shiftaddaug.kernels.add.geometry import Geometry, Pair, conv2d_geometry
+from shiftaddaug.kernels.add import gpu, naive, native
+from shiftaddaug.kernels.geometry import Geometry, Pair, conv2d_geometry, pair
+from shiftaddaug.kernels.layout import empty_input_grad, empty_output, register_conv_flops
 
 __all__ = [
     "Geometry",
@@ -21,53 +21,132 @@ __all__ = [
     "add_conv2d_input_grad",
     "add_conv2d_weight_grad",
     "conv2d_geometry",
+    "describe",
     "implementation",
 ]
 
 
 def implementation(x: Tensor) -> ModuleType:
     """The module whose `add_conv2d`, `add_conv2d_input_grad` and `add_conv2d_weight_grad` serve such an input."""
+    for fast in (native, gpu):
+        if fast.available(x):
+            return fast
     return naive
 
 
-class _AddConv2d(torch.autograd.Function):
-    """Keeps for the backward pass what a convolution keeps: x and w."""
+def describe(device: str = "cpu") -> str:
+    """One line on how add convolutions are computed on a device, and why not faster."""
+    if device == "cuda":
+        return "Triton kernels" if gpu.has_triton() else "plain torch: triton is not installed"
+    return native.describe()
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Tensor:
-        ctx.save_for_backward(x, w)
-        ctx.arguments = (stride, padding, dilation, groups)
-        y: Tensor = implementation(x).add_conv2d(x, w, *ctx.arguments)
-        return y
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
-        x, w = ctx.saved_tensors
-        dx = add_conv2d_input_grad(grad_y, x, w, *ctx.arguments) if ctx.needs_input_grad[0] else None
-        dw = add_conv2d_weight_grad(grad_y, x, w, *ctx.arguments) if ctx.needs_input_grad[1] else None
-        return dx, dw, None, None, None, None
+@torch.library.custom_op("shiftaddaug::add_conv2d", mutates_args=())
+def _add_conv2d(
+    x: Tensor, w: Tensor, stride: list[int], padding: list[int], dilation: list[int], groups: int, scale: float
+) -> Tensor:
+    arguments = (_pair(stride), _pair(padding), _pair(dilation), groups, scale)
+    y: Tensor = implementation(x).add_conv2d(x, w, *arguments)
+    return y
+
+
+@torch.library.custom_op("shiftaddaug::add_conv2d_input_grad", mutates_args=())
+def _add_conv2d_input_grad(
+    grad_y: Tensor,
+    x: Tensor,
+    w: Tensor,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int,
+    scale: float,
+) -> Tensor:
+    arguments = (_pair(stride), _pair(padding), _pair(dilation), groups, scale)
+    dx: Tensor = implementation(x).add_conv2d_input_grad(grad_y, x, w, *arguments)
+    return dx
+
+
+@torch.library.custom_op("shiftaddaug::add_conv2d_weight_grad", mutates_args=())
+def _add_conv2d_weight_grad(
+    grad_y: Tensor,
+    x: Tensor,
+    w: Tensor,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int,
+    scale: float,
+) -> Tensor:
+    arguments = (_pair(stride), _pair(padding), _pair(dilation), groups, scale)
+    dw: Tensor = implementation(x).add_conv2d_weight_grad(grad_y, x, w, *arguments)
+    return dw
+
+
+@_add_conv2d.register_fake
+def _fake_forward(
+    x: Tensor, w: Tensor, stride: list[int], padding: list[int], dilation: list[int], groups: int, scale: float
+) -> Tensor:
+    return empty_output(x, conv2d_geometry(x, w, _pair(stride), _pair(padding), _pair(dilation), groups))
+
+
+@_add_conv2d_input_grad.register_fake
+def _fake_input_grad(grad_y: Tensor, x: Tensor, w: Tensor, *arguments: Any) -> Tensor:
+    return empty_input_grad(x)
+
+
+@_add_conv2d_weight_grad.register_fake
+def _fake_weight_grad(grad_y: Tensor, x: Tensor, w: Tensor, *arguments: Any) -> Tensor:
+    return torch.empty_like(w)
+
+
+def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    """For the backward pass what a convolution keeps: x and w."""
+    x, w, *ctx.arguments = inputs
+    ctx.save_for_backward(x, w)
+
+
+def _backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
+    x, w = ctx.saved_tensors
+    dx = _add_conv2d_input_grad(grad_y, x, w, *ctx.arguments) if ctx.needs_input_grad[0] else None
+    dw = _add_conv2d_weight_grad(grad_y, x, w, *ctx.arguments) if ctx.needs_input_grad[1] else None
+    return dx, dw, None, None, None, None, None
+
+
+_add_conv2d.register_autograd(_backward, setup_context=_keep_inputs)
+for _device in ("cpu", "cuda"):
+    _add_conv2d.register_autocast(_device, torch.float32)  # a sum of many magnitudes needs the bits
+register_conv_flops(torch.ops.shiftaddaug, "add_conv2d")
 
 
 def add_conv2d(
-    x: Tensor, w: Tensor, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1, groups: int = 1
+    x: Tensor,
+    w: Tensor,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+    scale: float = 1.0,
 ) -> Tensor:
-    """Y[n,f,p] = -sum_k |X[n,k,p] - W[f,k]|, differentiable once (AdderNet, arXiv 1912.13200, sections 3.1-3.2).
+    """Y[n,f,p] = -scale sum_k |X[n,k,p] - W[f,k]|, differentiable once (AdderNet, arXiv 1912.13200, 3.1-3.2).
 
-    NOTE: the gradients are the published ones, dY/dX = HardTanh(W - X) and dY/dW = X - W, not the derivatives.
+    NOTE: the gradients are the published ones, dY/dX = scale HardTanh(W - X) and dY/dW = scale (X - W), not the
+    derivatives. Under autocast x and w are cast to float32.
 
     Args:
         x: (N, C, H, W), floating; half precision is computed in float32.
         w: (F, C / groups, kh, kw), of the same dtype and device; depthwise if groups = C.
         stride, padding, dilation: integers or (vertical, horizontal) pairs; padding adds zeros that take part.
+        scale: of the output.
 
     Returns:
-        (N, F, H', W') of x's dtype.
+        (N, F, H', W') of x's dtype; laid out as x is.
 
     Raises:
         ValueError: arguments that make no convolution (see `conv2d_geometry`).
     """
-    y: Tensor = _AddConv2d.apply(x, w, stride, padding, dilation, groups)
+    y: Tensor = _add_conv2d(
+        x, w, pair("stride", stride, 1), pair("padding", padding, 0), pair("dilation", dilation, 1), groups, scale
+    )
     return y
 
 
@@ -79,9 +158,10 @@ def add_conv2d_input_grad(
     padding: Pair = 0,
     dilation: Pair = 1,
     groups: int = 1,
+    scale: float = 1.0,
 ) -> Tensor:
     """Gradient with respect to x; see `naive.add_conv2d_input_grad`."""
-    dx: Tensor = implementation(x).add_conv2d_input_grad(grad_y, x, w, stride, padding, dilation, groups)
+    dx: Tensor = implementation(x).add_conv2d_input_grad(grad_y, x, w, stride, padding, dilation, groups, scale)
     return dx
 
 
@@ -93,7 +173,12 @@ def add_conv2d_weight_grad(
     padding: Pair = 0,
     dilation: Pair = 1,
     groups: int = 1,
+    scale: float = 1.0,
 ) -> Tensor:
     """Gradient with respect to w; see `naive.add_conv2d_weight_grad`."""
-    dw: Tensor = implementation(x).add_conv2d_weight_grad(grad_y, x, w, stride, padding, dilation, groups)
+    dw: Tensor = implementation(x).add_conv2d_weight_grad(grad_y, x, w, stride, padding, dilation, groups, scale)
     return dw
+
+
+def _pair(values: list[int]) -> tuple[int, int]:
+    return values[0], values[1]

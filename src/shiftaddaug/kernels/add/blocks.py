@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from shiftaddaug.kernels.add.geometry import Geometry
+from shiftaddaug.kernels.geometry import Geometry
 
 CPU_BUFFER_ELEMENTS = (2**15, 2**18)
 """Least and most elements of a block's buffer. Measured: smaller ones drown in the cost of calling an operation,

@@ -6,7 +6,8 @@ Forward and gradients as AdderNet publishes them (Chen et al., CVPR 2020, arXiv 
     dY/dX = HardTanh(W - X)                      clipped to [-1, 1]
     dY/dW = X - W                                the difference itself, not its sign
 
-Padded inputs are zeros and take part like any other: they contribute -|0 - w|.
+Outputs, and with them all gradients, are multiplied by `scale`. Padded inputs are zeros and take part like any other:
+they contribute -|0 - w|.
 
 Memory: no array of filters x inputs x positions exists. Work goes through blocks of images (of output rows where
 one image is too large) whose buffers hold a bounded number of elements. Float16 and bfloat16 are computed in
@@ -26,7 +27,8 @@ from shiftaddaug.kernels.add.blocks import (
     tap_inputs,
     taps,
 )
-from shiftaddaug.kernels.add.geometry import Geometry, Pair, check_output_gradient, conv2d_geometry
+from shiftaddaug.kernels.geometry import Geometry, Pair, check_output_gradient, conv2d_geometry
+from shiftaddaug.kernels.layout import memory_format_of
 
 DENSE_SHARE, DEPTHWISE_SHARE = 2, 8
 """A block's buffer holds at most this fraction of the layer's larger tensor: a few of them live at once, and together
@@ -35,31 +37,32 @@ they should not outgrow what a convolution copies to lay out its arguments (test
 
 @torch.no_grad()
 def add_conv2d(
-    x: Tensor, w: Tensor, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1, groups: int = 1
+    x: Tensor,
+    w: Tensor,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+    scale: float = 1.0,
 ) -> Tensor:
-    """Y = -sum |X - W| over each patch.
+    """Y = -scale * sum |X - W| over each patch.
 
     Args:
         x: (N, C, H, W), floating.
         w: (F, C / groups, kh, kw), of the same dtype and device; depthwise if groups = C.
 
     Returns:
-        (N, F, H', W') of x's dtype; channels_last if x is.
+        (N, F, H', W') of x's dtype and layout.
 
     Raises:
         ValueError: arguments that make no convolution (see `conv2d_geometry`).
     """
     geometry = conv2d_geometry(x, w, stride, padding, dilation, groups)
-    channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    y = torch.empty(
-        geometry.output_shape,
-        dtype=_compute_dtype(x),
-        device=x.device,
-        memory_format=torch.channels_last if channels_last else torch.contiguous_format,
-    )
+    dtype = _compute_dtype(x)
+    y = torch.empty(geometry.output_shape, dtype=dtype, device=x.device, memory_format=memory_format_of(x))
     forward = _depthwise_forward if geometry.depthwise else _dense_forward
     forward(x.to(y.dtype), w.to(y.dtype), y, geometry)
-    return y.to(x.dtype)
+    return y.mul_(scale).to(x.dtype)
 
 
 @torch.no_grad()
@@ -71,15 +74,16 @@ def add_conv2d_input_grad(
     padding: Pair = 0,
     dilation: Pair = 1,
     groups: int = 1,
+    scale: float = 1.0,
 ) -> Tensor:
-    """Gradient with respect to x: sum over filters of grad_y * HardTanh(W - X).
+    """Gradient with respect to x: scale * sum over filters of grad_y * HardTanh(W - X).
 
     Args:
         grad_y: (N, F, H', W'), shaped and typed like the output.
         x, w: as in `add_conv2d`.
 
     Returns:
-        (N, C, H, W), of x's dtype.
+        (N, C, H, W), of x's dtype and layout.
 
     Raises:
         ValueError: arguments that make no convolution, or a gradient unlike the output.
@@ -87,10 +91,10 @@ def add_conv2d_input_grad(
     geometry = conv2d_geometry(x, w, stride, padding, dilation, groups)
     check_output_gradient(grad_y, x, geometry)
     dtype = _compute_dtype(x)
-    dx = torch.zeros_like(x, dtype=dtype)
+    dx = torch.zeros(x.shape, dtype=dtype, device=x.device).contiguous(memory_format=memory_format_of(x))
     backward = _depthwise_input_grad if geometry.depthwise else _dense_input_grad
     backward(grad_y.to(dtype), x.to(dtype), w.to(dtype), dx, geometry)
-    return dx.to(x.dtype)
+    return dx.mul_(scale).to(x.dtype)
 
 
 @torch.no_grad()
@@ -102,8 +106,9 @@ def add_conv2d_weight_grad(
     padding: Pair = 0,
     dilation: Pair = 1,
     groups: int = 1,
+    scale: float = 1.0,
 ) -> Tensor:
-    """Gradient with respect to w: a convolution's own, minus W * sum(grad_y) over images and positions.
+    """Gradient with respect to w: scale * (a convolution's own - W * sum(grad_y) over images and positions).
 
     sum_p g[f,p] (X[k,p] - W[f,k]) = sum_p g[f,p] X[k,p] - W[f,k] sum_p g[f,p]; padded X are zeros, and their
     positions count in the second sum, so it runs over all outputs.
@@ -130,7 +135,7 @@ def add_conv2d_weight_grad(
     else:
         dw = _convolution_weight_grad(grad, inputs, weight, geometry)
     dw.addcmul_(weight, grad.sum((0, 2, 3)).view(-1, 1, 1, 1), value=-1)
-    return dw.to(w.dtype)
+    return dw.mul_(scale).to(w.dtype)
 
 
 def _convolution_weight_grad(grad_y: Tensor, x: Tensor, w: Tensor, geometry: Geometry) -> Tensor:

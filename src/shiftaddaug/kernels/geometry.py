@@ -1,6 +1,7 @@
-"""What every implementation of the add convolution agrees on: which tensors fit together, and the output's shape."""
+"""What every implementation of a convolution agrees on: which tensors fit together, and the output's shape."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -35,18 +36,32 @@ def conv2d_geometry(x: Tensor, w: Tensor, stride: Pair, padding: Pair, dilation:
         ValueError: tensors or numbers that make no convolution.
     """
     _check_tensors(x, w)
-    strides, paddings, dilations = (
-        _pair("stride", stride, 1),
-        _pair("padding", padding, 0),
-        _pair("dilation", dilation, 1),
+    return _geometry(
+        tuple(x.shape),
+        tuple(w.shape),
+        pair("stride", stride, 1),
+        pair("padding", padding, 0),
+        pair("dilation", dilation, 1),
+        groups,
     )
-    images, channels, *size = x.shape
-    filters, filter_channels, *kernel = w.shape
+
+
+@lru_cache(maxsize=4096)
+def _geometry(
+    x_shape: tuple[int, ...],
+    w_shape: tuple[int, ...],
+    strides: tuple[int, int],
+    paddings: tuple[int, int],
+    dilations: tuple[int, int],
+    groups: int,
+) -> Geometry:
+    images, channels, *size = x_shape
+    filters, filter_channels, *kernel = w_shape
     if not isinstance(groups, int) or groups < 1:
         raise ValueError(f"groups={groups}: must be a positive integer")
     if filters % groups or channels != filter_channels * groups:
         raise ValueError(
-            f"weight {tuple(w.shape)} does not fit input {tuple(x.shape)} with groups={groups}: "
+            f"weight {w_shape} does not fit input {x_shape} with groups={groups}: "
             "(F, C / groups, kh, kw) and (N, C, H, W) with F divisible by groups expected"
         )
     spans = [d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True)]
@@ -86,7 +101,8 @@ def _check_tensors(x: Tensor, w: Tensor) -> None:
         raise ValueError(f"weight {tuple(w.shape)} has no elements")
 
 
-def _pair(name: str, value: Pair, least: int) -> tuple[int, int]:
+def pair(name: str, value: Pair, least: int) -> tuple[int, int]:
+    """(vertical, horizontal); ValueError unless both are integers of at least `least`."""
     values = tuple(value) if isinstance(value, list | tuple) else (value, value)
     if len(values) != 2 or not all(isinstance(v, int) for v in values):
         raise ValueError(f"{name}={value!r}: must be an integer or a pair of integers")

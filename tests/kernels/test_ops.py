@@ -1,0 +1,191 @@
+"""The torch operators: what autograd, torch.compile, autocast, fake tensors and FLOP counting see of the kernels."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from shiftaddaug.kernels.add import add_conv2d, add_conv2d_input_grad, add_conv2d_weight_grad, implementation
+from shiftaddaug.kernels.depthwise import depthwise_conv2d
+from shiftaddaug.kernels.native import library
+from tests.kernels.cases import (
+    CASES,
+    LAYOUTS,
+    Case,
+    Reference,
+    assert_near,
+    laid_out,
+    mistaken,
+    pair,
+    parametrize_cases,
+    parametrize_mistakes,
+    tensors,
+)
+
+ADD_CASES = ["1x1", "3x3, stride 2", "oblong", "grouped", "depthwise, stride 2", "linear"]
+DEPTHWISE_CASES = ["depthwise", "depthwise, stride 2", "depthwise, dilated, oblong"]
+needs_core = pytest.mark.skipif(library() is None, reason="no native core: depthwise convolutions are torch's own")
+
+
+def parametrized(add_cases: list[str], depthwise_cases: list[str]) -> pytest.MarkDecorator:
+    """Over operators and cases."""
+    return pytest.mark.parametrize(
+        ("operator", "case"),
+        [pytest.param("add_conv2d", CASES[name], id=f"add, {name}") for name in add_cases]
+        + [pytest.param("depthwise_conv2d", CASES[name], id=name, marks=needs_core) for name in depthwise_cases],
+    )
+
+
+parametrize_operators = parametrized(ADD_CASES, DEPTHWISE_CASES)
+parametrize_slow = parametrized(["oblong", "depthwise, stride 2"], ["depthwise, stride 2"])
+
+
+def function(operator: str, case: Case) -> Callable[[Tensor, Tensor], Tensor]:
+    """Of x and w, as users call it."""
+    if operator == "add_conv2d":
+        return lambda x, w: add_conv2d(x, w, *case.arguments, 0.25)
+    return lambda x, w: depthwise_conv2d(x, w, *case.arguments[:3])
+
+
+def op_arguments(operator: str, case: Case) -> tuple[Any, ...]:
+    """What follows the tensors in a call of torch.ops.shiftaddaug's."""
+    pairs = tuple(list(pair(value)) for value in case.arguments[:3])
+    return (*pairs, case.groups, 0.25) if operator == "add_conv2d" else pairs
+
+
+def with_gradients(f: Callable[[Tensor, Tensor], Tensor], g: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor, ...]:
+    """Output, and gradients of input and weight."""
+    inputs = (x.detach().requires_grad_(), w.detach().requires_grad_())
+    y = f(*inputs)
+    return (y.detach(), *torch.autograd.grad(y, inputs, g))
+
+
+def assert_equal(some: tuple[Tensor, ...], others: tuple[Tensor, ...]) -> None:
+    assert all(torch.equal(one, other) for one, other in zip(some, others, strict=True))
+
+
+@parametrize_slow
+@pytest.mark.parametrize("layout", ["plain", "channels_last"])
+def test_torch_finds_the_operators_well_formed(operator: str, case: Case, layout: str) -> None:
+    """Schema, registration with autograd, fake tensors, and tracing with fixed and with symbolic sizes."""
+    g, x, w = (laid_out(t, layout) for t in tensors(case))
+    arguments = op_arguments(operator, case)
+    for gradient in ("input_grad", "weight_grad"):
+        op = getattr(torch.ops.shiftaddaug, f"{operator}_{gradient}").default
+        torch.library.opcheck(op, (g, x, w, *arguments))
+    op = getattr(torch.ops.shiftaddaug, operator).default
+    torch.library.opcheck(op, (x.requires_grad_(), w.requires_grad_(), *arguments))
+
+
+@parametrize_operators
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("weight_layout", ["plain", "channels_last"])
+def test_fake_results_are_laid_out_as_real_ones(operator: str, case: Case, layout: str, weight_layout: str) -> None:
+    g, x, w = tensors(case)
+    g, x, w = laid_out(g, layout), laid_out(x, layout), laid_out(w, weight_layout)
+    real = with_gradients(function(operator, case), g, x, w)
+    with FakeTensorMode() as mode:
+        fake = with_gradients(function(operator, case), *(mode.from_tensor(t) for t in (g, x, w)))
+    for one, other in zip(real, fake, strict=True):
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)
+        sizes = zip(one.shape, one.stride(), other.stride(), strict=True)
+        assert all(size <= 1 or stride == fake_stride for size, stride, fake_stride in sizes)
+
+
+@parametrize_operators
+def test_meta_tensors_give_shapes(operator: str, case: Case) -> None:
+    g, x, w = (t.to("meta") for t in tensors(case))
+    y, dx, dw = with_gradients(function(operator, case), g, x, w)
+    assert (y.shape, dx.shape, dw.shape) == (g.shape, x.shape, w.shape)
+    assert {t.device.type for t in (y, dx, dw)} == {"meta"}
+
+
+@parametrize_cases
+def test_autograd_publishes_the_gradients_of_the_implementation(case: Case) -> None:
+    g, x, w = tensors(case)
+    _, *gradients = with_gradients(lambda x, w: add_conv2d(x, w, *case.arguments), g, x, w)
+    chosen = implementation(x)
+    expected = (
+        chosen.add_conv2d_input_grad(g, x, w, *case.arguments),
+        chosen.add_conv2d_weight_grad(g, x, w, *case.arguments),
+    )
+    assert_equal(tuple(gradients), expected)
+    functions = (add_conv2d_input_grad, add_conv2d_weight_grad)
+    assert_equal(expected, tuple(gradient(g, x, w, *case.arguments) for gradient in functions))
+
+
+@parametrize_operators
+def test_only_wanted_gradients_are_computed(operator: str, case: Case) -> None:
+    g, x, w = tensors(case)
+    with FlopCounterMode(display=False) as counter:
+        y = function(operator, case)(x, w.requires_grad_())
+        y.backward(g)
+    counted = counter.get_flop_counts()["Global"]
+    assert {str(op) for op in counted} == {f"shiftaddaug.{operator}", f"shiftaddaug.{operator}_weight_grad"}
+
+
+@parametrize_slow
+def test_a_compiled_function_equals_the_eager_one(operator: str, case: Case) -> None:
+    def layer(x: Tensor, w: Tensor) -> Tensor:
+        return function(operator, case)(torch.relu(x), w * 2) + 1
+
+    g, x, w = tensors(case)
+    torch.compiler.reset()
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    assert_equal(with_gradients(compiled, g, x, w), with_gradients(layer, g, x, w))
+
+
+@parametrize_operators
+def test_flops_are_two_for_each_multiply_accumulate(operator: str, case: Case) -> None:
+    g, x, w = tensors(case)
+    with FlopCounterMode(display=False) as counter:
+        with_gradients(function(operator, case), g, x, w)
+    macs = g.numel() * w[0].numel()
+    names = (operator, f"{operator}_input_grad", f"{operator}_weight_grad")
+    counted = {str(op): flops for op, flops in counter.get_flop_counts()["Global"].items()}
+    assert counted == {f"shiftaddaug.{name}": 2 * macs for name in names}
+
+
+@pytest.mark.parametrize("name", ADD_CASES)
+def test_autocast_computes_and_returns_float32(name: str) -> None:
+    case = CASES[name]
+    g, x, w = tensors(case)
+    with torch.autocast("cpu", torch.bfloat16):
+        results = with_gradients(lambda x, w: add_conv2d(x, w, *case.arguments), g, x, w)
+        half = add_conv2d(x.bfloat16(), w.bfloat16(), *case.arguments)
+    assert half.dtype == torch.float32
+    assert torch.equal(half, add_conv2d(x.bfloat16().float(), w.bfloat16().float(), *case.arguments))
+    assert_equal(results, with_gradients(lambda x, w: add_conv2d(x, w, *case.arguments), g, x, w))
+
+
+@parametrize_operators
+def test_there_is_no_second_derivative(operator: str, case: Case) -> None:
+    g, x, w = tensors(case)
+    x.requires_grad_()
+    (dx,) = torch.autograd.grad(function(operator, case)(x, w), x, g, create_graph=True)
+    with pytest.raises(RuntimeError, match=f"{operator}_input_grad"):
+        dx.sum().backward()
+
+
+@parametrize_mistakes
+@pytest.mark.parametrize("differentiable", [False, True])
+def test_refuses_what_makes_no_convolution(changes: dict, message: str, differentiable: bool) -> None:
+    arguments = mistaken(changes)
+    if differentiable and arguments["w"].is_floating_point():
+        arguments["w"] = arguments["w"].clone().requires_grad_()
+    with pytest.raises(ValueError, match=message):
+        add_conv2d(**arguments)
+
+
+def test_double_precision_is_computed_as_such() -> None:
+    case = CASES["3x3"]
+    g, x, w = tensors(case, torch.float64)
+    y, dx, dw = with_gradients(lambda x, w: add_conv2d(x, w, *case.arguments), g, x, w)
+    reference = Reference(x, w, case)
+    assert_near(y, reference.forward(y.shape), 1e-13)
+    assert_near(dx, reference.input_grad(g), 1e-13)
+    assert_near(dw, reference.weight_grad(g), 1e-13)
