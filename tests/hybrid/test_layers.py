@@ -10,7 +10,8 @@ from torch import Tensor
 
 from shiftaddaug import operators
 from shiftaddaug.errors import UserError
-from shiftaddaug.hybrid.layers import HybridBatchNorm2d, HybridConv2d, HybridLinear, Widths
+from shiftaddaug.hybrid.layers import HybridConv2d, HybridLinear
+from shiftaddaug.hybrid.widths import Widths
 from shiftaddaug.operators.base import Operator
 from shiftaddaug.operators.mult import Mult
 
@@ -154,30 +155,6 @@ def test_target_state_is_operator_ready() -> None:
     assert torch.equal(magnitudes, torch.exp2(torch.log2(magnitudes).round()))
     assert layer.bias is not None
     assert torch.equal(state["bias"], layer.bias[:6])
-
-
-class TestBatchNorm:
-    def test_target_pass_is_batch_norm(self) -> None:
-        norm, reference = HybridBatchNorm2d(Widths(3, 5)), torch.nn.BatchNorm2d(3)
-        for _ in range(3):
-            x = torch.randn(4, 3, 2, 2) * 3 + 1
-            assert torch.equal(norm(x), reference(x))
-        norm.eval(), reference.eval()
-        assert torch.equal(norm(x), reference(x))
-        assert int(norm.num_batches_tracked) == 3
-
-    @pytest.mark.parametrize("training", [True, False])
-    def test_augmented_pass_uses_the_batch_and_leaves_the_targets_statistics(self, training: bool) -> None:
-        norm = HybridBatchNorm2d(Widths(3, 5)).train(training)
-        torch.nn.init.normal_(norm.weight)
-        before = {name: value.clone() for name, value in norm.state_dict().items()}
-        x = torch.randn(4, 4, 2, 2, dtype=torch.float64)
-        norm.double()
-        y = norm(x, augmented=True)
-        mean, var = x.mean((0, 2, 3), keepdim=True), x.var((0, 2, 3), unbiased=False, keepdim=True)
-        wanted = (x - mean) / (var + 1e-5).sqrt() * norm.weight[:4].view(1, -1, 1, 1)
-        torch.testing.assert_close(y, wanted)
-        assert all(torch.equal(value, before[name]) for name, value in norm.float().state_dict().items())
 
 
 def test_mult_layers_widened_fully_is_one_convolution() -> None:

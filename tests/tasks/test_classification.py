@@ -344,16 +344,19 @@ class TestEvaluation:
 
 
 def test_golden_losses(tmp_path: Path) -> None:
-    """Five steps, each an epoch of its own; after the third, width augmentation is over. Recorded on x86, one thread.
+    """Three steps, each an epoch of its own; after the second, width augmentation is over.
 
-    A change of these numbers changes what every run computes: explain it in the change that makes it.
+    A change of these numbers changes what every run computes: explain it in the change that makes it. Instruction
+    sets round differently, and these small maps amplify it a thousandfold a step: hence the growing tolerance.
     """
-    five = ("trainer.limit_train_batches=1", "trainer.max_epochs=5", "optim.lr=0.02")
-    run_little(tmp_path / "run", "op=shift", "aug=width_expand", *five)
+    three = ("trainer.limit_train_batches=1", "trainer.max_epochs=3", "optim.lr=0.0005")
+    run_little(tmp_path / "run", "op=shift", "aug=width_expand", *three)
     metrics = read_metrics(tmp_path / "run" / "metrics.csv")
-    assert list(metrics["train/loss"].values()) == pytest.approx(GOLDEN_LOSS, rel=1e-3)
-    assert list(metrics["train/loss_aug"].values()) == pytest.approx(GOLDEN_AUGMENTED_LOSS, rel=1e-3)
+    for golden, name in ((GOLDEN_LOSS, "train/loss"), (GOLDEN_AUGMENTED_LOSS, "train/loss_aug")):
+        for wanted, tolerance, loss in zip(golden, GOLDEN_TOLERANCE, metrics[name].values(), strict=True):
+            assert loss == pytest.approx(wanted, rel=tolerance)
 
 
-GOLDEN_LOSS = [2.37102, 2.56452, 2.56136, 2.41185, 2.43137]
-GOLDEN_AUGMENTED_LOSS = [2.39059, 2.51123, 2.27863, 2.37685, 2.33648]
+GOLDEN_TOLERANCE = [1e-4, 1e-3, 1e-2]
+GOLDEN_LOSS = [2.37102, 2.29602, 2.35266]
+GOLDEN_AUGMENTED_LOSS = [2.39059, 2.44829, 2.39078]

@@ -16,20 +16,23 @@ class SampleSubnets(pl.Callback):
 
     Args:
         seed: of the draws.
-        width_until, expand_until: share of the epochs, in [0, 1], after which width and expand augmentation stop.
+        width_until, expand_until, depth_until: share of the epochs, in [0, 1], after which each kind stops.
             NetAug stops width augmentation half-way (repository notes, 3).
     """
 
-    def __init__(self, seed: int, width_until: float = 0.5, expand_until: float = 1.0) -> None:
-        self.seed, self.width_until, self.expand_until = seed, width_until, expand_until
+    def __init__(
+        self, seed: int, width_until: float = 0.5, expand_until: float = 1.0, depth_until: float = 1.0
+    ) -> None:
+        self.seed, self.width_until, self.expand_until, self.depth_until = seed, width_until, expand_until, depth_until
 
     def spec(self, widening: Widening, step: int, progress: float) -> SubnetSpec | None:
         """The sub-network of this step, `progress` being the share of epochs done; None if there is none to train."""
         width = progress < self.width_until and max(widening.width_multipliers) > 1
         expand = progress < self.expand_until and max(widening.expand_multipliers) > 1
-        if not (width or expand):
+        depth = progress < self.depth_until and bool(widening.extra_blocks)
+        if not (width or expand or depth):
             return None
-        return widening.sample(random.Random(f"{self.seed}/{step}"), width, expand)
+        return widening.sample(random.Random(f"{self.seed}/{step}"), width, expand, depth)
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         progress = trainer.current_epoch / max(1, trainer.max_epochs or 1)

@@ -7,25 +7,19 @@ else. Nothing else in the package slices weights.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shiftaddaug.errors import UserError
+from shiftaddaug.hybrid.channels import add_to_first_channels, split_channels, with_first_channels
+from shiftaddaug.hybrid.sharing import PLAIN, Sharing
+from shiftaddaug.hybrid.widths import Widths
 from shiftaddaug.operators.base import Operator
-from shiftaddaug.operators.mult import Mult, kaiming_uniform
+from shiftaddaug.operators.mult import Mult, kaiming_normal, kaiming_uniform
 
 MULT = Mult()
-
-
-@dataclass(frozen=True)
-class Widths:
-    """Channels of a space in the target, and at most."""
-
-    target: int
-    max: int
 
 
 class HybridWeight(nn.Module):
@@ -36,12 +30,15 @@ class HybridWeight(nn.Module):
         dense      Y_t = op(X_t) + mult(X_a),  Y_a = mult(X)
         depthwise  Y_t = op(X_t),              Y_a = mult(X_a)
 
+    op reads its slice of the weight as `sharing` says.
+
     Args:
         operator: of the target part.
         source, out: widths of input and output; equal if depthwise.
         kernel: (kh, kw), empty for a linear layer.
         depthwise: one filter per channel.
         bias: add one value per output channel; the target's belong to its operator.
+        sharing: how a multiplication-free operator reads its slice, and what the augmented part computes with.
 
     Raises:
         UserError: a widened layer whose operator cannot share its weight with a multiplication.
@@ -58,6 +55,7 @@ class HybridWeight(nn.Module):
         kernel: tuple[int, ...] = (),
         depthwise: bool = False,
         bias: bool = False,
+        sharing: Sharing = PLAIN,
     ) -> None:
         super().__init__()
         if not operator.shareable and (source.max > source.target or out.max > out.target):
@@ -66,6 +64,7 @@ class HybridWeight(nn.Module):
                 f"cannot be augmented; options: aug=none, or another op"
             )
         self.operator, self.source, self.out, self.depthwise = operator, source, out, depthwise
+        self.sharing = sharing if operator.multiplication_free and operator.shareable else PLAIN
         inputs = Widths(1, 1) if depthwise else source
         self.target_shape = (out.target, inputs.target, *kernel)
         self.full_shape = (out.max, inputs.max, *kernel)
@@ -77,8 +76,10 @@ class HybridWeight(nn.Module):
 
     @torch.no_grad()
     def init_target(self) -> None:
-        """Draw the target's slice (and the bias) as the plain layer's would be."""
+        """Draw the target's slice (and the bias) as the plain layer's would be; Gaussian if it is remapped."""
         fresh = self.operator.init_parameters(self.target_shape)
+        if self.sharing.remap is not None:
+            fresh = {"weight": kaiming_normal(self.target_shape)}
         for name, value in fresh.items():
             self._target_slice(getattr(self, name)).copy_(value)
         if self.bias is not None:
@@ -86,13 +87,16 @@ class HybridWeight(nn.Module):
 
     @torch.no_grad()
     def init_augmented(self) -> None:
-        """Draw everything around the target's slice: kaiming-uniform at the fan-in of the widest layer."""
+        """Draw everything around the target's slice: kaiming-uniform at the fan-in of the widest layer, or, where
+        the operator computes it, as the operator's own."""
         if self.full_shape == self.target_shape:
             return
         for name in self.parameter_names:
             parameter = getattr(self, name)
             target = self._target_slice(parameter).clone()
-            parameter.copy_(kaiming_uniform(self.full_shape))
+            own = not self.sharing.multiplicative_augmentation and self.sharing.remap is None
+            drawn = self.operator.init_parameters(self.full_shape)[name] if own else kaiming_uniform(self.full_shape)
+            parameter.copy_(drawn)
             self._target_slice(parameter).copy_(target)
 
     def _target_slice(self, parameter: Tensor) -> Tensor:
@@ -106,21 +110,45 @@ class HybridWeight(nn.Module):
 
     def target_state(self) -> dict[str, Tensor]:
         """State dict of the deployed layer: the operator-ready weight, and the bias."""
-        state = {"weight": self.operator.effective_weight(self.target_parameters())}
+        state = {"weight": self._operator_weight(self.target_parameters())}
         if self.bias is not None:
             state["bias"] = self.bias[: self.out.target]
         return {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in state.items()}
 
+    def _operator_weight(self, parameters: Mapping[str, Tensor]) -> Tensor:
+        """What the operator computes with, given its trained tensors (of the target, or wider)."""
+        if self.sharing.remap is None:
+            return self.operator.effective_weight(parameters)
+        return self.sharing.read(self.operator, parameters["weight"])
+
     @torch.no_grad()
-    def rescale_gradients(self) -> None:
-        """Let the operator turn the accumulated gradient of its slice into the update direction it publishes."""
+    def rescale_gradients(self, multiplicative: bool = False) -> None:
+        """Let the operator turn the accumulated gradient of its slice into the update direction it publishes.
+
+        Args:
+            multiplicative: the slice was multiplied in all passes: its gradient is a convolution's, and stays.
+        """
+        if multiplicative:
+            return
         for name in self.parameter_names:
-            gradient = getattr(self, name).grad
-            if gradient is not None:
-                target = self._target_slice(gradient)
-                rescaled = self.operator.rescale_gradient(target)
-                if rescaled is not target:
-                    target.copy_(rescaled)
+            parameter = getattr(self, name)
+            if parameter.grad is None:
+                continue
+            if not self.sharing.multiplicative_augmentation:
+                self._rescale_augmented(parameter)
+            target = self._target_slice(parameter.grad)
+            rescaled = self.sharing.update(self.operator, self._target_slice(parameter), target)
+            if rescaled is not target:
+                target.copy_(rescaled)
+
+    def _rescale_augmented(self, parameter: Tensor) -> None:
+        """What took part around the target is a tensor of its own to the operator."""
+        gradient = parameter.grad
+        assert gradient is not None
+        active = gradient != 0
+        self._target_slice(active).zero_()
+        if active.any():
+            gradient[active] = self.sharing.update(self.operator, parameter[active], gradient[active])
 
     def forward(self, x: Tensor, out_channels: int | None = None, multiplicative: bool = False) -> Tensor:
         """Compute with the input's channels, and as many output channels as told.
@@ -135,37 +163,47 @@ class HybridWeight(nn.Module):
         narrow = x.shape[1] == self.source.target and (self.depthwise or out_channels == self.out.target)
         if narrow:
             # contiguous, as the deployed weight is: a matrix product of a slice may round otherwise
-            y = self._map(operator, x, operator.effective_weight(self.target_parameters()).contiguous())
+            y = self._map(operator, x, self._read(operator, self.target_parameters()).contiguous())
+        elif not self.sharing.multiplicative_augmentation:
+            inputs = 1 if self.depthwise else x.shape[1]
+            outputs = x.shape[1] if self.depthwise else out_channels
+            y = self._map(operator, x, self._read(operator, {"weight": self.weight[:outputs, :inputs]}))
         elif self.depthwise:
             y = self._depthwise(operator, x)
         else:
             y = self._dense(operator, x, out_channels)
         return y if self.bias is None else y + self._broadcast(self.bias[: y.shape[1]])
 
+    def _read(self, operator: Operator, parameters: Mapping[str, Tensor]) -> Tensor:
+        return parameters["weight"] if operator is MULT else self._operator_weight(parameters)
+
     def _dense(self, operator: Operator, x: Tensor, out_channels: int) -> Tensor:
         weight, (rows, columns) = self.weight, self.target_shape[:2]
         channels = x.shape[1]
-        target = operator.effective_weight({"weight": weight[:rows, :columns]})
+        target = self._read(operator, {"weight": weight[:rows, :columns]})
         if operator.linear_in_weight:
             if channels > columns:
                 target = torch.cat([target, weight[:rows, columns:channels]], 1)
             if out_channels > rows:
                 target = torch.cat([target, weight[rows:out_channels, :channels]], 0)
             return self._map(MULT, x, target)
-        y = self._map(operator, x[:, :columns], target)
-        if channels > columns:
-            y = y + self._map(MULT, x[:, columns:], weight[:rows, columns:channels])
+        if channels == columns:
+            beside = self._map(MULT, x, weight[rows:out_channels, :channels])
+            return torch.cat([self._map(operator, x, target), beside], 1)
+        # one convolution multiplies everything that is multiplied: the operator's own block of it is zero
+        beside = F.pad(weight[:rows, columns:channels], (0, 0) * (weight.dim() - 2) + (columns, 0))
         if out_channels > rows:
-            y = torch.cat([y, self._map(MULT, x, weight[rows:out_channels, :channels])], 1)
-        return y
+            beside = torch.cat([beside, weight[rows:out_channels, :channels]], 0)
+        whole, inputs = with_first_channels(x, columns)
+        return add_to_first_channels(self._map(MULT, whole, beside), self._map(operator, inputs, target))
 
     def _depthwise(self, operator: Operator, x: Tensor) -> Tensor:
         weight, rows, channels = self.weight, self.target_shape[0], x.shape[1]
-        target = operator.effective_weight({"weight": weight[:rows]})
+        target = self._read(operator, {"weight": weight[:rows]})
         if operator.linear_in_weight:
             return self._map(MULT, x, torch.cat([target, weight[rows:channels]], 0))
-        augmented = self._map(MULT, x[:, rows:], weight[rows:channels])
-        return torch.cat([self._map(operator, x[:, :rows], target), augmented], 1)
+        inputs, beside = split_channels(x, rows)
+        return torch.cat([self._map(operator, inputs, target), self._map(MULT, beside, weight[rows:channels])], 1)
 
     def _map(self, operator: Operator, x: Tensor, weight: Tensor) -> Tensor:
         raise NotImplementedError
@@ -186,8 +224,9 @@ class HybridConv2d(HybridWeight):
         stride: int = 1,
         depthwise: bool = False,
         bias: bool = False,
+        sharing: Sharing = PLAIN,
     ) -> None:
-        super().__init__(operator, source, out, (kernel, kernel), depthwise, bias)
+        super().__init__(operator, source, out, (kernel, kernel), depthwise, bias, sharing)
         self.stride, self.padding = stride, kernel // 2
 
     def _map(self, operator: Operator, x: Tensor, weight: Tensor) -> Tensor:
@@ -201,56 +240,11 @@ class HybridConv2d(HybridWeight):
 class HybridLinear(HybridWeight):
     """Linear layer with bias; x (N, C)."""
 
-    def __init__(self, operator: Operator, source: Widths, out: Widths) -> None:
-        super().__init__(operator, source, out, bias=True)
+    def __init__(self, operator: Operator, source: Widths, out: Widths, sharing: Sharing = PLAIN) -> None:
+        super().__init__(operator, source, out, bias=True, sharing=sharing)
 
     def _map(self, operator: Operator, x: Tensor, weight: Tensor) -> Tensor:
         return operator.linear(x, weight)
 
     def _broadcast(self, bias: Tensor) -> Tensor:
         return bias
-
-
-class HybridBatchNorm2d(nn.Module):
-    """Batch-norm whose running statistics are the target's alone.
-
-    Scale and shift are shared and sliced. A target pass behaves as `nn.BatchNorm2d`. An augmented pass normalises
-    with its batch's statistics, in training and evaluation, and neither reads nor writes the running ones: what
-    was sampled can not reach the target's evaluation. NOTE: NetAug keeps one set and re-estimates it instead.
-    """
-
-    running_mean: Tensor
-    running_var: Tensor
-    num_batches_tracked: Tensor
-
-    def __init__(self, widths: Widths, eps: float = 1e-5, momentum: float = 0.1) -> None:
-        super().__init__()
-        self.widths, self.eps, self.momentum = widths, eps, momentum
-        self.weight = nn.Parameter(torch.ones(widths.max))
-        self.bias = nn.Parameter(torch.zeros(widths.max))
-        self.register_buffer("running_mean", torch.zeros(widths.target))
-        self.register_buffer("running_var", torch.ones(widths.target))
-        self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.long))
-
-    def forward(self, x: Tensor, augmented: bool = False) -> Tensor:
-        channels = x.shape[1]
-        weight, bias = self.weight[:channels], self.bias[:channels]
-        if augmented:
-            return F.batch_norm(x, None, None, weight, bias, True, 0.0, self.eps)
-        if self.training:
-            self.num_batches_tracked.add_(1)
-        return F.batch_norm(
-            x, self.running_mean, self.running_var, weight, bias, self.training, self.momentum, self.eps
-        )
-
-    def target_state(self) -> dict[str, Tensor]:
-        """State dict of the deployed `nn.BatchNorm2d`."""
-        target = self.widths.target
-        state: Mapping[str, Tensor] = {
-            "weight": self.weight[:target],
-            "bias": self.bias[:target],
-            "running_mean": self.running_mean,
-            "running_var": self.running_var,
-            "num_batches_tracked": self.num_batches_tracked,
-        }
-        return {name: value.detach().clone() for name, value in state.items()}

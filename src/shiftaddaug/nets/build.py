@@ -3,7 +3,9 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from shiftaddaug.hybrid.sharing import PLAIN, Sharing, sharing_from_config
 from shiftaddaug.nets.cost import NetCost, net_cost, select_layers
+from shiftaddaug.nets.extras import plan_extra_blocks
 from shiftaddaug.nets.plain import OperatorOf, PlainNet
 from shiftaddaug.nets.plan import NetPlan
 from shiftaddaug.nets.spec import Widening
@@ -25,14 +27,39 @@ def build_supernet(
     width_multipliers: Sequence[float] = (1.0,),
     expand_multipliers: Sequence[float] = (1.0,),
     divisor: int = 8,
+    extra_blocks: int = 0,
+    extra_after: Sequence[str] | None = None,
+    sharing: Sharing = PLAIN,
 ) -> Supernet:
-    """The network that is trained; with multipliers (1,) it is the target and nothing else.
+    """The network that is trained; with multipliers (1,) and no extra block it is the target and nothing else.
 
     Raises:
-        UserError: augmentation of an operator that cannot be augmented; a name in `mult_layers` no layer has.
+        UserError: augmentation of an operator that cannot be augmented; a name in `mult_layers` no layer has; extra
+            blocks where the net has no place for them.
     """
-    widening = Widening(plan, tuple(width_multipliers), tuple(expand_multipliers), divisor)
-    return Supernet(widening, operator_chooser(operator, select_layers(plan, mult_layers)))
+    extras = plan_extra_blocks(plan, extra_blocks, extra_after)
+    widening = Widening(plan, tuple(width_multipliers), tuple(expand_multipliers), divisor, extras)
+    return Supernet(widening, operator_chooser(operator, select_layers(plan, mult_layers)), sharing)
+
+
+def supernet_from_config(config: Mapping[str, Any], plan: NetPlan, operator: Operator) -> Supernet:
+    """The supernet of a run, by its composed configuration: `net.mult_layers`, `aug` and `sharing` say how it is made.
+
+    Raises:
+        UserError: as `build_supernet`; a remap that cannot be.
+    """
+    aug = config["aug"]
+    return build_supernet(
+        plan,
+        operator,
+        config["net"]["mult_layers"],
+        aug["width_multipliers"],
+        aug["expand_multipliers"],
+        aug["divisor"],
+        aug["extra_blocks"],
+        aug["extra_after"],
+        sharing_from_config(config["sharing"], operator.name, aug["operator"] == "mult"),
+    )
 
 
 def target_cost(plan: NetPlan, operator: Operator, mult_layers: Collection[str]) -> NetCost:
@@ -49,6 +76,6 @@ def plain_state(supernet: Supernet) -> Mapping[str, Any]:
     """State dict of the target as a `PlainNet`: slices of the supernet's weights, made operator-ready."""
     state = {}
     for name, module in supernet.named_modules():
-        if hasattr(module, "target_state"):
+        if hasattr(module, "target_state") and not name.startswith("extras."):
             state.update({f"{name}.{key}": value for key, value in module.target_state().items()})
     return state

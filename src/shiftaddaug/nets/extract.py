@@ -16,7 +16,8 @@ from torch import Tensor
 from shiftaddaug import operators
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.build import build_plain, plain_state
-from shiftaddaug.nets.plain import PlainNet
+from shiftaddaug.nets.cost import select_layers
+from shiftaddaug.nets.plain import OperatorConv2d, OperatorLinear, PlainNet
 from shiftaddaug.nets.plan import NetPlan
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.operators.base import Operator
@@ -109,3 +110,38 @@ def max_difference(supernet: Supernet, net: PlainNet, images: Tensor) -> float:
     finally:
         supernet.train(training)
     return float(difference)
+
+
+@torch.no_grad()
+def multiplicative_layers(net: PlainNet) -> list[str]:
+    """Names of the layers that multiply when they execute, exempt ones too, in forward order.
+
+    An operator that says it is multiplication-free is not taken at its word: the stored weights have to be zeros and
+    signed powers of two, so that every product is a shift; or, where they are not, they must not be factors.
+    """
+    modules = dict(net.named_modules())
+    return [layer.name for layer in net.plan.layers() if _multiplies(modules[layer.name])]
+
+
+def unexpected_multiplications(target: Target) -> list[str]:
+    """Of `multiplicative_layers`, those that `mult_layers` does not exempt. Only op=mult may have any."""
+    exempt = select_layers(target.net.plan, target.mult_layers)
+    return [name for name in multiplicative_layers(target.net) if name not in exempt]
+
+
+def _multiplies(layer: torch.nn.Module) -> bool:
+    assert isinstance(layer, OperatorConv2d | OperatorLinear)
+    if not layer.operator.multiplication_free:
+        return True
+    weight = layer.weight.detach()
+    if not bool(weight.isfinite().all()):  # nothing can be shown of it
+        return True
+    mantissa, _ = torch.frexp(weight.float())
+    if bool(((mantissa.abs() == 0.5) | (weight == 0)).all()):
+        return False
+    # a product with zero is zero; a distance to zero, over a whole window of weights that are not, is not
+    channels, size = weight.shape[1], max(weight.shape[2:], default=1)
+    if isinstance(layer, OperatorLinear):
+        return not bool(layer.operator.linear(weight.new_zeros(1, channels), weight).any())
+    x = weight.new_zeros(1, channels * layer.groups, size, size)
+    return not bool(layer.operator.conv2d(x, weight, 1, 0, 1, layer.groups).any())

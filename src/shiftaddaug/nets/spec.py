@@ -1,43 +1,82 @@
 """Which sub-network of a supernet a forward pass uses. Imports no torch.
 
 A `SubnetSpec` is a value: a forward pass is a function of (images, SubnetSpec). `Widening` says how far a plan is
-widened, and draws augmented sub-networks.
+widened and deepened, and draws augmented sub-networks.
 """
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from shiftaddaug.nets.plan import NetPlan
+from shiftaddaug.nets.extras import ExtraBlock
+from shiftaddaug.nets.plan import NetPlan, Space
 from shiftaddaug.nets.tables import make_divisible
 
 
 @dataclass(frozen=True)
 class SubnetSpec:
-    """Active channels of every space, and what computes the target's part of each layer."""
+    """Active channels of every space, what computes the target's part of each layer, and the active extra blocks."""
 
     channels: tuple[int, ...]
-    """In the order of the plan's spaces."""
+    """In the order of `Widening.spaces`."""
     augmented: bool = False
     """Normalise with the batch's own statistics and leave the target's alone."""
     mult_layers: frozenset[str] = frozenset()
     """Layers (by name) whose target part multiplies in this pass, whatever their operator."""
+    blends: tuple[tuple[str, float], ...] = ()
+    """Layers that mix both: name and share a of the operator in y = a op(x) + (1 - a) mult(x), in [0, 1]."""
+    depth: tuple[tuple[str, float], ...] = ()
+    """Extra blocks that are active: name and factor a on the residual branch in y = x + a f(x), in [0, 1]."""
+
+    def __post_init__(self) -> None:
+        assert all(0 <= share <= 1 for _, share in (*self.blends, *self.depth)), (self.blends, self.depth)
+        assert self.mult_layers.isdisjoint(name for name, _ in self.blends), self.blends
+
+    def operator_share(self, layer: str) -> float:
+        """Share of the layer's operator in the target part of its result; the rest is multiplication."""
+        return 0.0 if layer in self.mult_layers else dict(self.blends).get(layer, 1.0)
+
+    def depth_factor(self, extra: str) -> float:
+        """Factor on the residual branch of an extra block; 0 where the block is skipped."""
+        return dict(self.depth).get(extra, 0.0)
+
+    def around(self, target: "SubnetSpec") -> "SubnetSpec":
+        """These channels and extra blocks around that target: what they share is computed as the target's.
+
+        A sub-network that names no extra blocks has those that are still in the target.
+        """
+        return replace(self, mult_layers=target.mult_layers, blends=target.blends, depth=self.depth or target.depth)
 
 
 @dataclass(frozen=True)
 class Widening:
-    """Width and expand augmentation of a plan (NetAug, arXiv 2110.08890, section 3.2)."""
+    """Width and expand augmentation of a plan (NetAug, arXiv 2110.08890, section 3.2), and depth augmentation."""
 
     plan: NetPlan
     width_multipliers: tuple[float, ...] = (1.0,)
     expand_multipliers: tuple[float, ...] = (1.0,)
     divisor: int = 8
     """Augmented widths are rounded to multiples of it."""
+    extra_blocks: tuple[ExtraBlock, ...] = ()
+    """In forward order."""
+
+    @property
+    def spaces(self) -> tuple[Space, ...]:
+        """The plan's, then the extra blocks' own."""
+        return self.plan.spaces + tuple(space for extra in self.extra_blocks for space in extra.spaces)
+
+    def index(self) -> dict[str, int]:
+        """Position in `spaces` by space name."""
+        return {space.name: i for i, space in enumerate(self.spaces)}
+
+    def full_depth(self) -> tuple[tuple[str, float], ...]:
+        """Every extra block, wholly active: `SubnetSpec.depth` of the deepest sub-network."""
+        return tuple((extra.block.name, 1.0) for extra in self.extra_blocks)
 
     def channels(self, width: dict[str, float], expand: dict[str, float]) -> tuple[int, ...]:
         """Active channels, given a multiplier for each width space and one for each hidden space."""
         active = []
-        for space in self.plan.spaces:
+        for space in self.spaces:
             factor = {"fixed": 1.0, "width": width.get(space.name, 1.0)}.get(space.kind)
             if factor is None:
                 factor = width.get(space.parent, 1.0) * expand[space.name]
@@ -49,23 +88,29 @@ class Widening:
         return self._uniform(max(self.width_multipliers), max(self.expand_multipliers))
 
     def target(self) -> SubnetSpec:
-        """The target, with every layer's own operator."""
+        """The final target: every layer's own operator, no extra block."""
         return SubnetSpec(self._uniform(1.0, 1.0))
 
     def _uniform(self, width: float, expand: float) -> tuple[int, ...]:
-        names = [space.name for space in self.plan.spaces]
+        names = [space.name for space in self.spaces]
         return self.channels(dict.fromkeys(names, width), dict.fromkeys(names, expand))
 
-    def sample(self, generator: random.Random, width: bool = True, expand: bool = True) -> SubnetSpec:
+    def sample(
+        self, generator: random.Random, width: bool = True, expand: bool = True, depth: bool = True
+    ) -> SubnetSpec:
         """An augmented sub-network: a multiplier drawn for every space, uniformly and independently.
+
+        All extra blocks are active. What is drawn for the plan's spaces does not depend on them.
 
         Args:
             generator: all randomness comes from it.
-            width, expand: False leaves that kind out (multiplier 1), once its share of training is over.
+            width, expand, depth: False leaves that kind out (multiplier 1, no extra block), once its share of
+                training is over.
         """
         draw_width: Sequence[float] = self.width_multipliers if width else (1.0,)
         draw_expand: Sequence[float] = self.expand_multipliers if expand else (1.0,)
         names = [space.name for space in self.plan.spaces]
         widths = {name: generator.choice(draw_width) for name in names}
         expands = {name: generator.choice(draw_expand) for name in names}
-        return SubnetSpec(self.channels(widths, expands), augmented=True)
+        expands |= {space.name: generator.choice(draw_expand) for space in self.spaces[len(names) :]}
+        return SubnetSpec(self.channels(widths, expands), augmented=True, depth=self.full_depth() if depth else ())

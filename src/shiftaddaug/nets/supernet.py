@@ -1,26 +1,52 @@
 """The augmented network: hybrid layers, connected as the plan says, evaluated as a `SubnetSpec` says.
 
-`net(x)` is the target, `net(x, spec)` an augmented sub-network. No module holds an active width. Module names
-equal those of `nets/plain.py`, so that a target's state dict is the supernet's, sliced (`nets/extract.py`).
+`net(x)` is the final target, `net(x, spec)` any other sub-network. No module holds an active width. Module names
+equal those of `nets/plain.py`, so that a target's state dict is the supernet's, sliced (`nets/extract.py`); what
+the target does not have, the extra blocks of depth augmentation, lies apart under `extras`.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from shiftaddaug.hybrid.layers import HybridBatchNorm2d, HybridConv2d, HybridLinear, HybridWeight, Widths
+from shiftaddaug.hybrid.layers import HybridConv2d, HybridLinear, HybridWeight
+from shiftaddaug.hybrid.norm import HybridBatchNorm2d
+from shiftaddaug.hybrid.sharing import PLAIN, Sharing
+from shiftaddaug.hybrid.widths import Widths
 from shiftaddaug.nets.activations import activate
 from shiftaddaug.nets.plain import OperatorOf
 from shiftaddaug.nets.plan import BlockPlan, ConvPlan, LinearPlan, SqueezeExcitePlan
 from shiftaddaug.nets.spec import SubnetSpec, Widening
+from shiftaddaug.operators.mult import Mult
+
+EXTRA_NORM_WEIGHT = 0.1
+"""Of the last batch-norm of an extra block, at first: its residual branch is small, and the block near the identity.
+
+NOTE: zero (Goyal et al., arXiv 1706.02677, section 5.1) is the identity itself, but no gradient would reach the
+block's other weights in the first step.
+"""
 
 
 class _Spaces:
-    """Widths and positions of the spaces, for building layers."""
+    """Widths and positions of the spaces, and how weights are shared, for building layers."""
 
-    def __init__(self, widening: Widening) -> None:
-        pairs = zip(widening.plan.spaces, widening.max_channels(), strict=True)
+    def __init__(self, widening: Widening, sharing: Sharing) -> None:
+        self.sharing = sharing
+        pairs = zip(widening.spaces, widening.max_channels(), strict=True)
         self.widths = {space.name: Widths(space.channels, widest) for space, widest in pairs}
-        self.index = widening.plan.index()
+        self.index = widening.index()
+
+
+def _computed(layer: HybridWeight, name: str, x: Tensor, out_channels: int | None, spec: SubnetSpec) -> Tensor:
+    """The layer's result, by its operator, by multiplication, or by both as the spec says."""
+    share = spec.operator_share(name)
+    if share == 1:
+        y: Tensor = layer(x, out_channels)
+    elif share == 0:
+        y = layer(x, out_channels, True)
+    else:
+        y = share * layer(x, out_channels) + (1 - share) * layer(x, out_channels, True)
+    return y
 
 
 class HybridConvNormAct(nn.Module):
@@ -30,11 +56,13 @@ class HybridConvNormAct(nn.Module):
         super().__init__()
         source, out = spaces.widths[plan.source], spaces.widths[plan.out]
         self.name, self.act, self.out_index = f"{name}.conv", plan.act, spaces.index[plan.out]
-        self.conv = HybridConv2d(operator_of(self.name), source, out, plan.kernel, plan.stride, plan.depthwise)
+        self.conv = HybridConv2d(
+            operator_of(self.name), source, out, plan.kernel, plan.stride, plan.depthwise, sharing=spaces.sharing
+        )
         self.norm = HybridBatchNorm2d(out)
 
     def forward(self, x: Tensor, spec: SubnetSpec) -> Tensor:
-        y = self.conv(x, spec.channels[self.out_index], self.name in spec.mult_layers)
+        y = _computed(self.conv, self.name, x, spec.channels[self.out_index], spec)
         return activate(self.act, self.norm(y, spec.augmented))
 
 
@@ -45,13 +73,13 @@ class HybridSqueezeExcite(nn.Module):
         super().__init__()
         self.name = name
         wide, narrow = spaces.widths[plan.channels], spaces.widths[plan.mid]
-        self.reduce = HybridConv2d(operator_of(f"{name}.reduce"), wide, narrow, bias=True)
-        self.expand = HybridConv2d(operator_of(f"{name}.expand"), narrow, wide, bias=True)
+        self.reduce = HybridConv2d(operator_of(f"{name}.reduce"), wide, narrow, bias=True, sharing=spaces.sharing)
+        self.expand = HybridConv2d(operator_of(f"{name}.expand"), narrow, wide, bias=True, sharing=spaces.sharing)
 
     def forward(self, x: Tensor, spec: SubnetSpec) -> Tensor:
         y = x.mean((2, 3), keepdim=True)
-        y = F.relu(self.reduce(y, None, f"{self.name}.reduce" in spec.mult_layers))
-        return x * F.hardsigmoid(self.expand(y, x.shape[1], f"{self.name}.expand" in spec.mult_layers))
+        y = F.relu(_computed(self.reduce, f"{self.name}.reduce", y, None, spec))
+        return x * F.hardsigmoid(_computed(self.expand, f"{self.name}.expand", y, x.shape[1], spec))
 
 
 class HybridBlock(nn.Module):
@@ -67,14 +95,15 @@ class HybridBlock(nn.Module):
             gate = HybridSqueezeExcite(f"{plan.name}.{excite.name}", excite, spaces, operator_of)
             self.add_module(excite.name, gate)
 
-    def forward(self, x: Tensor, spec: SubnetSpec) -> Tensor:
+    def forward(self, x: Tensor, spec: SubnetSpec, factor: float = 1.0) -> Tensor:
+        """Compute with the input's channels; `factor` is that of an identity block's residual branch."""
         y = x
         for i, conv in enumerate(self.plan.convs):
             y = getattr(self, conv.name)(y, spec)
             if self.plan.squeeze_excite is not None and self.plan.squeeze_excite.after == i:
                 y = getattr(self, self.plan.squeeze_excite.name)(y, spec)
         if self.plan.shortcut == "identity":
-            y = x + y
+            y = x + (y if factor == 1 else factor * y)
         elif self.plan.downsample is not None:
             y = getattr(self, self.plan.downsample.name)(x, spec) + y
         return activate(self.plan.act, y)
@@ -84,17 +113,20 @@ class Supernet(nn.Module):
     """The target and everything around it.
 
     Args:
-        widening: the plan and how far it is widened; multipliers (1,) make the plain network.
-        operator_of: the operator of each layer's target part, by the layer's name.
+        widening: the plan and how far it is widened and deepened; multipliers (1,) and no extra block make the plain
+            network.
+        sharing: how operators read the shared weights, and what the augmented part computes with.
+        operator_of: the operator of each layer's target part, by the layer's name. NOTE: the extra blocks multiply,
+            target part and all, as everything that is not deployed does.
 
     Raises:
         UserError: widening a layer whose operator cannot share its weight.
     """
 
-    def __init__(self, widening: Widening, operator_of: OperatorOf) -> None:
+    def __init__(self, widening: Widening, operator_of: OperatorOf, sharing: Sharing = PLAIN) -> None:
         super().__init__()
         self.widening, self.plan, self.target_spec = widening, widening.plan, widening.target()
-        plan, spaces = widening.plan, _Spaces(widening)
+        plan, spaces = widening.plan, _Spaces(widening, sharing)
         self.stem = HybridConvNormAct("stem", plan.stem, spaces, operator_of)
         self.blocks = nn.ModuleList(HybridBlock(block, spaces, operator_of) for block in plan.blocks)
         for conv in plan.head:
@@ -102,11 +134,15 @@ class Supernet(nn.Module):
         for linear in plan.classifier:
             self.add_module(linear.name, self._linear(linear, spaces, operator_of))
         self._out_index = {linear.name: spaces.index[linear.out] for linear in plan.classifier}
+        self.extras = nn.ModuleList()
         self.init_parameters()
+        for extra in widening.extra_blocks:  # once the target is drawn: making a layer draws, too
+            self.extras.append(HybridBlock(extra.block, spaces, lambda name: Mult()))
+        self._init_extras()
 
     @staticmethod
     def _linear(plan: LinearPlan, spaces: _Spaces, operator_of: OperatorOf) -> HybridLinear:
-        return HybridLinear(operator_of(plan.name), spaces.widths[plan.source], spaces.widths[plan.out])
+        return HybridLinear(operator_of(plan.name), spaces.widths[plan.source], spaces.widths[plan.out], spaces.sharing)
 
     def init_parameters(self) -> None:
         """Draw the target first, all of it: under one seed it begins the same whatever surrounds it."""
@@ -116,6 +152,17 @@ class Supernet(nn.Module):
         for layer in layers.values():
             layer.init_augmented()
 
+    @torch.no_grad()
+    def _init_extras(self) -> None:
+        for layer in self.extras.modules():
+            if isinstance(layer, HybridWeight):
+                layer.init_target()
+                layer.init_augmented()
+        for extra in self.widening.extra_blocks:
+            norm = self.get_submodule(f"{extra.block.name}.{extra.block.convs[-1].name}.norm")
+            assert isinstance(norm, HybridBatchNorm2d)
+            norm.weight.fill_(EXTRA_NORM_WEIGHT)
+
     def hybrid_layers(self) -> dict[str, HybridWeight]:
         """The layers with weights, by name."""
         return {name: module for name, module in self.named_modules() if isinstance(module, HybridWeight)}
@@ -124,25 +171,33 @@ class Supernet(nn.Module):
         """The last feature map at each total stride, finest first: what a segmentation head reads."""
         spec = spec or self.target_spec
         maps = [self.stem(x, spec)]
-        for block in self.blocks:
-            y = block(maps[-1], spec)
+        for plan, block in zip(self.plan.blocks, self.blocks, strict=True):
+            y = self._deepened(plan, block, maps[-1], spec)
             if y.shape[-1] == maps[-1].shape[-1]:
                 maps[-1] = y
             else:
                 maps.append(y)
         return maps
 
+    def _deepened(self, plan: BlockPlan, block: nn.Module, x: Tensor, spec: SubnetSpec) -> Tensor:
+        """The block, and the active extra blocks after it."""
+        y: Tensor = block(x, spec)
+        for extra, module in zip(self.widening.extra_blocks, self.extras, strict=True):
+            factor = spec.depth_factor(extra.block.name)
+            if extra.after == plan.name and factor:
+                y = module(y, spec, factor)
+        return y
+
     def forward(self, x: Tensor, spec: SubnetSpec | None = None) -> Tensor:
         """Logits (N, num_classes) of images x (N, in_channels, H, W), computed by the sub-network `spec`."""
         spec = spec or self.target_spec
         y = self.stem(x, spec)
-        for block in self.blocks:
-            y = block(y, spec)
+        for plan, block in zip(self.plan.blocks, self.blocks, strict=True):
+            y = self._deepened(plan, block, y, spec)
         for conv in self.plan.head:
             y = getattr(self, conv.name)(y, spec)
         y = y.mean((2, 3))
         for linear in self.plan.classifier:
             out_channels = spec.channels[self._out_index[linear.name]]
-            y = getattr(self, linear.name)(y, out_channels, linear.name in spec.mult_layers)
-            y = activate(linear.act, y)
+            y = activate(linear.act, _computed(getattr(self, linear.name), linear.name, y, out_channels, spec))
         return y

@@ -60,6 +60,10 @@ class ClassificationEvaluation(pl.LightningModule):
 class ClassificationTask(ClassificationEvaluation):
     """Train a supernet: L = L(target) + aug_weight . L(augmented sub-network), one optimiser step (NetAug, eq. 1).
 
+    With distillation, L(target) grows by distill_weight T^2 KL(softmax(augmented / T) || softmax(target / T)), the
+    augmented pass being the teacher and T distill_temperature (Hinton et al., arXiv 1503.02531; in place as in
+    BigNAS, arXiv 2003.11142). NOTE: neither NetAug nor ShiftAddAug distils.
+
     Callbacks set `target_spec` and `augmented_spec` before each step; the task knows nothing of their schedules.
 
     Args:
@@ -67,6 +71,8 @@ class ClassificationTask(ClassificationEvaluation):
         num_classes: of the data.
         optimizer: parameter groups to optimiser.
         aug_weight: lambda.
+        distill_weight, distill_temperature: of in-place distillation; 0 is off.
+        weight_penalty: added to the loss, a function of the supernet (the baseline `sharing=kl`).
         warmup_epochs: of linear warm-up before the cosine.
         min_lr: at the end of the cosine.
         label_smoothing: of both losses.
@@ -82,6 +88,9 @@ class ClassificationTask(ClassificationEvaluation):
         num_classes: int,
         optimizer: Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer],
         aug_weight: float = 1.0,
+        distill_weight: float = 0.0,
+        distill_temperature: float = 1.0,
+        weight_penalty: Callable[[Supernet], Tensor] | None = None,
         warmup_epochs: float = 0.0,
         min_lr: float = 0.0,
         label_smoothing: float = 0.0,
@@ -91,6 +100,8 @@ class ClassificationTask(ClassificationEvaluation):
     ) -> None:
         super().__init__(net, num_classes)
         self.optimizer, self.aug_weight, self.label_smoothing = optimizer, aug_weight, label_smoothing
+        self.distill_weight, self.distill_temperature = distill_weight, distill_temperature
+        self.weight_penalty = weight_penalty
         self.warmup_epochs, self.min_lr, self.config = warmup_epochs, min_lr, config or {}
         self.mix = self._timm_mixup(mixup, cutmix, num_classes) if mixup or cutmix else None
         self.target_spec: SubnetSpec | None = None
@@ -114,12 +125,20 @@ class ClassificationTask(ClassificationEvaluation):
         if self.mix is not None and len(images) % 2 == 0:
             images, wanted = self.mix(images, labels)
         images = _channels_last(images)
-        logits = self.net(images, self.target_spec)
+        target = self.target_spec or self.net.target_spec
+        logits = self.net(images, target)
         target_loss = loss = self.loss(logits, wanted)
         if self.augmented_spec is not None:
-            aug_loss = self.loss(self.net(images, self.augmented_spec), wanted)
+            aug_logits = self.net(images, self.augmented_spec.around(target))
+            aug_loss = self.loss(aug_logits, wanted)
             loss = target_loss + self.aug_weight * aug_loss
             self._log_train("train/loss_aug", aug_loss, len(images))
+            if self.distill_weight:
+                distill_loss = distillation(logits, aug_logits.detach(), self.distill_temperature)
+                loss = loss + self.distill_weight * distill_loss
+                self._log_train("train/loss_distill", distill_loss, len(images))
+        if self.weight_penalty is not None:
+            loss = loss + self.weight_penalty(self.net)
         self._check_finite(loss)
         self.train_top1(logits.detach(), labels)
         self._log_train("train/loss", target_loss, len(images))
@@ -169,11 +188,19 @@ class ClassificationTask(ClassificationEvaluation):
         the same for one loss, and right for two losses, for gradient accumulation and for loss scaling.
         """
         self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-        for layer in self.net.hybrid_layers().values():
-            layer.rescale_gradients()
+        multiplied = (self.target_spec or self.net.target_spec).mult_layers
+        for name, layer in self.net.hybrid_layers().items():
+            layer.rescale_gradients(multiplicative=name in multiplied)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config
+
+
+def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """T^2 KL(softmax(teacher / T) || softmax(student / T)), mean over the batch, in nats; logits (N, classes)."""
+    wanted = F.log_softmax(teacher / temperature, 1)
+    given = F.log_softmax(student / temperature, 1)
+    return temperature**2 * F.kl_div(given, wanted, reduction="batchmean", log_target=True)
 
 
 def _channels_last(images: Tensor) -> Tensor:

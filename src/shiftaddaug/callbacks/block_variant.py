@@ -1,0 +1,108 @@
+"""Block-variant training: the target's layers multiply at first, and turn multiplication-free one by one."""
+
+import logging
+from dataclasses import asdict, replace
+from typing import Any
+
+import lightning.pytorch as pl
+
+from shiftaddaug.callbacks.share import refuse_other_settings, training_share
+from shiftaddaug.errors import UserError
+from shiftaddaug.nets.supernet import Supernet
+from shiftaddaug.nets.timetable import Conversion
+
+log = logging.getLogger(__name__)
+
+
+class BlockVariant(pl.Callback):
+    """Set which layers of the target multiply (ShiftAddAug, arXiv 2407.02881).
+
+    Only layers whose operator is multiplication-free take part; they train the same weight before and after. Which of
+    them have turned is a function of the share of training, and all have by `end`. It sets `mult_layers` and
+    `blends` of the task's `target_spec` and nothing else of it; augmented sub-networks follow
+    (`SubnetSpec.around`).
+
+    NOTE: without `blend` layers turn between epochs, so that validation and checkpoint at an epoch's end see the
+    layers that the epoch trained; with `blend` the share moves at every step.
+
+    Args:
+        start, end: share of training in [0, 1] in which layers turn, in equal slots.
+        order: shallow_to_deep or deep_to_shallow.
+        granularity: layer, or block: all layers of a block at once.
+        blend: mix both results over a layer's slot, the operator's share rising linearly from 0 to 1; costs both.
+
+    Raises:
+        UserError: an argument outside its range.
+    """
+
+    def __init__(
+        self,
+        start: float = 0.0,
+        end: float = 0.5,
+        order: str = "shallow_to_deep",
+        granularity: str = "layer",
+        blend: bool = False,
+    ) -> None:
+        self.conversion = Conversion(start, end, order, granularity, blend)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Look whether there is anything to turn.
+
+        Raises:
+            UserError: an operator without a weight that could be multiplied by.
+        """
+        layers = _target_layers(pl_module.net)
+        free = {name: layer for name, layer in layers.items() if layer.operator.multiplication_free}
+        for layer in free.values():
+            if not layer.operator.shareable:
+                raise UserError(
+                    f"callbacks.block_variant: op={layer.operator.name} trains no weight that a layer could multiply "
+                    f"by first; options: no callbacks.block_variant, or another op"
+                )
+        if not free:
+            log.warning("no effect, because no layer is multiplication-free: callbacks.block_variant")
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if not self.conversion.blend:
+            self._set(pl_module, training_share(trainer))
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if self.conversion.blend:
+            self._set(pl_module, training_share(trainer, steps=True))
+
+    def _set(self, pl_module: Any, share: float) -> None:
+        net: Supernet = pl_module.net
+        exempt = [name for name, layer in _target_layers(net).items() if not layer.operator.multiplication_free]
+        mult_layers, blends = self.conversion.schedule(net.plan, exempt, share)
+        target = pl_module.target_spec or net.target_spec
+        pl_module.target_spec = replace(target, mult_layers=mult_layers, blends=blends)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Say which layers have not turned, where training was cut short: they are deployed as they never trained."""
+        spec = pl_module.target_spec or pl_module.net.target_spec
+        unfinished = spec.mult_layers | {name for name, _ in spec.blends}
+        late = [name for name in _target_layers(pl_module.net) if name in unfinished]
+        if late:
+            log.warning(
+                "training ended before callbacks.block_variant.end=%s: the deployed net computes these layers "
+                "multiplication-free, and training did not: %s",
+                self.conversion.end,
+                ", ".join(late),
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        return asdict(self.conversion)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing but a look: where training is says all.
+
+        Raises:
+            UserError: the checkpoint was trained with other settings.
+        """
+        refuse_other_settings("block_variant", asdict(self.conversion), state_dict)
+
+
+def _target_layers(net: Supernet) -> dict[str, Any]:
+    """The plan's layers by name, in forward order; extra blocks' are not among them."""
+    layers = net.hybrid_layers()
+    return {layer.name: layers[layer.name] for layer in net.plan.layers()}

@@ -1,0 +1,72 @@
+"""Depth augmentation: extra blocks start in the target, and are retired from it one by one."""
+
+import logging
+from dataclasses import asdict, replace
+from typing import Any
+
+import lightning.pytorch as pl
+
+from shiftaddaug.callbacks.share import refuse_other_settings, training_share
+from shiftaddaug.nets.supernet import Supernet
+from shiftaddaug.nets.timetable import Retirement
+
+log = logging.getLogger(__name__)
+
+
+class RetireDepth(pl.Callback):
+    """Set which extra blocks the target still has (ShiftAddAug, arXiv 2407.02881): the deepest goes first.
+
+    A function of the share of training. It sets `depth` of the task's `target_spec` and nothing else of it. Augmented
+    sub-networks keep all extra blocks (`Widening.sample`). Without extra blocks it does nothing.
+
+    NOTE: without `fade` blocks go between epochs, as `BlockVariant` turns layers; with it the factor falls at every
+    step.
+
+    Args:
+        start, end: share of training in [0, 1] in which they go, in equal slots.
+        fade: let the factor on a block's residual branch fall linearly from 1 to 0 over its slot; else it is cut at
+            the slot's end.
+
+    Raises:
+        UserError: an argument outside its range.
+    """
+
+    def __init__(self, start: float = 0.25, end: float = 0.75, fade: bool = True) -> None:
+        self.retirement = Retirement(start, end, fade)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if not self.retirement.fade:
+            self._set(pl_module, training_share(trainer))
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if self.retirement.fade:
+            self._set(pl_module, training_share(trainer, steps=True))
+
+    def _set(self, pl_module: Any, share: float) -> None:
+        net: Supernet = pl_module.net
+        extras = [extra.block.name for extra in net.widening.extra_blocks]
+        if extras:
+            target = pl_module.target_spec or net.target_spec
+            pl_module.target_spec = replace(target, depth=self.retirement.schedule(extras, share))
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Say which extra blocks are left, where training was cut short: the deployed net does not have them."""
+        spec = pl_module.target_spec or pl_module.net.target_spec
+        if spec.depth:
+            log.warning(
+                "training ended before callbacks.retire_depth.end=%s: the deployed net goes without these extra "
+                "blocks, and training did not: %s",
+                self.retirement.end,
+                ", ".join(name for name, _ in spec.depth),
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        return asdict(self.retirement)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing but a look: where training is says all.
+
+        Raises:
+            UserError: the checkpoint was trained with other settings.
+        """
+        refuse_other_settings("retire_depth", asdict(self.retirement), state_dict)

@@ -1,0 +1,129 @@
+"""What tells early that a net of add layers will not train: features of low rank, steps too small or too large."""
+
+import csv
+import logging
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from shiftaddaug.nets.spec import SubnetSpec
+from shiftaddaug.nets.supernet import Supernet
+
+log = logging.getLogger(__name__)
+
+FIELDS = ("epoch", "step", "name", "effective_rank", "channels", "relative_update")
+
+
+def effective_rank(features: Tensor) -> float:
+    """Exponential of the entropy of the normalised squared singular values (Roy & Vetterli, 2007).
+
+    Args:
+        features: (samples, channels); the mean of each channel is removed.
+
+    Returns:
+        Between 1 (all channels say the same) and min(samples, channels); 0 for features that do not vary.
+    """
+    centred = features.double() - features.double().mean(0)
+    energy = torch.linalg.svdvals(centred).square()
+    if energy.sum() == 0:
+        return 0.0
+    shares = energy / energy.sum()
+    return float(torch.exp(-torch.special.xlogy(shares, shares).sum()))
+
+
+@torch.no_grad()
+def block_ranks(net: Supernet, images: Tensor) -> dict[str, tuple[float, int]]:
+    """Effective rank, and channels, of the target's features after each block, pixels being the samples.
+
+    Norms use the batch's statistics, and no running statistics change.
+    """
+    ranks: dict[str, tuple[float, int]] = {}
+
+    def measure(name: str) -> Any:
+        def hook(module: torch.nn.Module, inputs: Any, output: Tensor) -> None:
+            ranks[name] = effective_rank(output.movedim(1, -1).flatten(0, -2)), output.shape[1]
+
+        return hook
+
+    handles = [block.register_forward_hook(measure(f"blocks.{i}")) for i, block in enumerate(net.blocks)]
+    try:
+        net(images, SubnetSpec(net.target_spec.channels, augmented=True))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return ranks
+
+
+class Diagnostics(pl.Callback):
+    """Write the effective rank of each block's features and the relative size of each layer's step, once an epoch.
+
+    At the first step of the run, and of every epoch, to `diagnostics.csv`; the last block's rank and the median step
+    to the loggers. A rank below `least_rank_share` of the channels at the first step is warned of: the channels say
+    the same, and the net will stay at chance.
+
+    Args:
+        folder: of the csv.
+        least_rank_share: of the last block's channels.
+        images: of the batch that are looked at.
+    """
+
+    def __init__(self, folder: str, least_rank_share: float = 0.15, images: int = 64) -> None:
+        self.path, self.least_rank_share, self.images = Path(folder) / "diagnostics.csv", least_rank_share, images
+        self.before: dict[str, Tensor] = {}
+        self.ranks: dict[str, tuple[float, int]] = {}
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx:
+            return
+        self.ranks = block_ranks(pl_module.net, batch[0][: self.images])
+        self.before = _target_weights(pl_module.net)
+        name, (rank, channels) = list(self.ranks.items())[-1]
+        pl_module.log("diagnostics/effective_rank", rank, on_step=False, on_epoch=True, batch_size=len(batch[0]))
+        if trainer.global_step == 0 and rank < self.least_rank_share * channels:
+            log.warning(
+                "the features of %s have an effective rank of %.1f in %d channels: they say nearly the same, and the "
+                "net may stay at chance; with op=add, try a larger op.init_std (and op.eta with it)",
+                *(name, rank, channels),
+            )
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if not self.before or trainer.global_step == 0:
+            return
+        after = _target_weights(pl_module.net)
+        steps = {name: _relative(after[name] - weight, weight) for name, weight in self.before.items()}
+        self.before = {}
+        median = float(torch.tensor(list(steps.values())).median())
+        pl_module.log("diagnostics/relative_update", median, on_step=False, on_epoch=True, batch_size=len(batch[0]))
+        if trainer.is_global_zero:
+            self._write(trainer, steps)
+
+    def _write(self, trainer: pl.Trainer, steps: dict[str, float]) -> None:
+        place = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+        rows: list[dict[str, Any]] = [
+            place | {"name": name, "effective_rank": round(rank, 2), "channels": channels}
+            for name, (rank, channels) in self.ranks.items()
+        ]
+        rows += [place | {"name": name, "relative_update": f"{step:.3g}"} for name, step in steps.items()]
+        new = not self.path.exists()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, FIELDS)
+            if new:
+                writer.writeheader()
+            writer.writerows(rows)
+
+
+def _target_weights(net: Supernet) -> dict[str, Tensor]:
+    return {
+        f"{name}.{key}": value.detach().clone()
+        for name, layer in net.hybrid_layers().items()
+        for key, value in layer.target_parameters().items()
+    }
+
+
+def _relative(change: Tensor, weight: Tensor) -> float:
+    norm = float(weight.norm())
+    return float(change.norm()) / norm if norm else 0.0

@@ -1,0 +1,56 @@
+"""Batch-norm statistics of the target, measured anew before every validation."""
+
+from collections import deque
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from shiftaddaug.nets.recalibrate import NORMS, recalibrate
+
+
+class RecalibrateBatchNorm(pl.Callback):
+    """Before each validation, average the target's batch-norm statistics over the last batches of the epoch.
+
+    At a high learning rate running averages lag behind the weights, in add nets so far that a net that learns looks
+    like chance. Training itself never reads the running statistics, so it is unchanged; the checkpoints that follow,
+    and the deployed target, hold the measured ones.
+
+    Args:
+        batches: how many; kept in memory.
+
+    Raises:
+        ValueError: not a positive number of batches.
+    """
+
+    def __init__(self, batches: int = 16) -> None:
+        if batches < 1:
+            raise ValueError(f"batches={batches}: must be a positive integer")
+        self.images: deque[Tensor] = deque(maxlen=batches)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.images.clear()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: tuple[Tensor, Tensor], batch_idx: int
+    ) -> None:
+        self.images.append(batch[0])
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if trainer.sanity_checking or not self.images:
+            return
+        recalibrate(pl_module, self.images)
+        if dist.is_available() and dist.is_initialized():
+            _average_over_ranks(pl_module)
+        self.images.clear()
+
+
+@torch.no_grad()
+def _average_over_ranks(net: torch.nn.Module) -> None:
+    for norm in (module for module in net.modules() if isinstance(module, NORMS)):
+        for statistic in (norm.running_mean, norm.running_var):
+            assert statistic is not None
+            dist.all_reduce(statistic)
+            statistic.div_(dist.get_world_size())

@@ -1,0 +1,75 @@
+"""Between epochs the most important channels move into the target's slots."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import WeightAveraging
+
+from shiftaddaug.errors import UserError
+from shiftaddaug.nets.reorder import apply, crossed, permutations
+from shiftaddaug.nets.spec import Widening
+from shiftaddaug.nets.supernet import Supernet
+
+
+class ReorderChannels(pl.Callback):
+    """Sort channels by l1 importance (`nets/reorder.py`), with optimiser state and moving averages.
+
+    A function of the weights and the epoch, without state of its own. Logs `reorder/crossed`, the number of channels
+    that entered the target, and `reorder/crossed_share`, of the target's channels in the reordered spaces.
+
+    NOTE: ShiftAddAug reorders at the end of an epoch, NetAug at the start of the next; so does this. An epoch's
+    validation and checkpoints then belong to the weights it ended with, and a resumed run reorders as it goes on.
+
+    Args:
+        every_n_epochs: reorder after so many epochs, positive.
+        until: share of the epochs, in [0, 1], after which the channels stay where they are.
+        width_until, expand_until: as of `SampleSubnets`. Channels that no augmented pass has trained in the epoch
+            that ended are not sorted: once width augmentation has stopped, its channels are out of date.
+
+    Raises:
+        UserError: an argument outside its range.
+    """
+
+    def __init__(
+        self, every_n_epochs: int = 1, until: float = 1.0, width_until: float = 1.0, expand_until: float = 1.0
+    ) -> None:
+        if every_n_epochs < 1:
+            raise UserError(f"reorder.every_n_epochs={every_n_epochs}: must be a positive integer")
+        if not 0 <= until <= 1:
+            raise UserError(f"reorder.until={until}: must be a share of the epochs, in [0, 1]")
+        self.every_n_epochs, self.until = every_n_epochs, until
+        self.width_until, self.expand_until = width_until, expand_until
+
+    def sorted_channels(self, widening: Widening, epoch: int, max_epochs: int) -> tuple[int, ...] | None:
+        """Of each space, how many channels to sort before `epoch`: the widest of the epoch that ended; None: no
+        reorder is due."""
+        progress = (epoch - 1) / max(1, max_epochs)
+        if epoch == 0 or epoch % self.every_n_epochs or progress >= self.until:
+            return None
+        width = max(widening.width_multipliers) if progress < self.width_until else 1.0
+        expand = max(widening.expand_multipliers) if progress < self.expand_until else 1.0
+        names = [space.name for space in widening.spaces]
+        return widening.channels(dict.fromkeys(names, width), dict.fromkeys(names, expand))
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        net: Supernet = pl_module.net
+        channels = self.sorted_channels(net.widening, trainer.current_epoch, trainer.max_epochs or 1)
+        if channels is None:
+            return
+        # all ranks hold the same weights, but sums may round otherwise on another device
+        orders = trainer.strategy.broadcast(permutations(net, channels))
+        if not orders:
+            return
+        apply(orders, net, trainer.optimizers, _averages(trainer))
+        entered, target = crossed(net, orders)
+        pl_module.log("reorder/crossed", float(entered), on_step=False, on_epoch=True, sync_dist=True)
+        pl_module.log("reorder/crossed_share", entered / target, on_step=False, on_epoch=True, sync_dist=True)
+
+
+def _averages(trainer: pl.Trainer) -> Iterator[Supernet]:
+    """The supernets of averaged weights; Lightning's callback has no public name for its model."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, WeightAveraging) and callback._average_model is not None:
+            task: Any = callback._average_model.module
+            yield task.net

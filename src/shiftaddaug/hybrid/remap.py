@@ -1,0 +1,275 @@
+"""The remap R: shared weights are stored in Gaussian form, and read by an operator in the form that suits it.
+
+    u = ppf_Laplace(cdf_Gauss(W_g))    replace   R(W_g) = FC(u)          add layers
+                                       residual  R(W_g) = W_g + FC(u)    shift layers, before their rounding
+
+ShiftAddAug (arXiv 2407.02881), heterogeneous weight sharing. mu and sigma of the Gaussian are measured over the tensor
+at hand, without gradient; b and mu_l of the Laplacian are constants; FC is a fitted map (`hybrid/fit_remap.py`).
+
+NOTE: the paper clamps cdf_Gauss away from 0 and 1. With z = (W - mu) / sigma the two functions together are
+ppf(cdf) = mu_l - b sgn(z) (ln Phi(-|z|) + ln 2), which has finite values and slopes for every z: nothing is clamped.
+NOTE: the paper does not say what its fully connected FC is; here it is element-wise, monotone and piecewise linear.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from shiftaddaug.errors import UserError
+
+FORMS = ("replace", "residual")
+LIMIT = 1e12
+"""Of the constants and of FC's slopes (and its inverse of the latter's), so that float32 holds every product."""
+NOISE = 4
+"""A spread below so many units of rounding of the largest weight is none."""
+
+
+@dataclass(frozen=True)
+class Remap:
+    """R, for the weights of one operator.
+
+    Args:
+        form: replace or residual, as above.
+        laplace_scale: b.
+        laplace_mean: mu_l.
+        relative: whether b, mu_l and FC are in units of the layer's own sigma (weights that differ in scale from
+            layer to layer, as those of shift do), or absolute (weights measured against their inputs, as those of
+            add are).
+        knots_x, knots_y: of FC, both strictly increasing; linear between them and on beyond the ends. Empty: FC is
+            the identity.
+
+    Raises:
+        UserError: a field outside its range.
+    """
+
+    form: Literal["replace", "residual"]
+    laplace_scale: float
+    laplace_mean: float = 0.0
+    relative: bool = False
+    knots_x: tuple[float, ...] = ()
+    knots_y: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.form not in FORMS:
+            raise UserError(f"sharing.form={self.form}: options: {', '.join(FORMS)}")
+        if not _is_number(self.laplace_scale) or not 1 / LIMIT <= self.laplace_scale <= LIMIT:
+            raise UserError(f"sharing.laplace_scale={self.laplace_scale}: must be a positive number")
+        if not _is_number(self.laplace_mean) or abs(self.laplace_mean) > LIMIT:
+            raise UserError(f"sharing.laplace_mean={self.laplace_mean}: must be a number")
+        if not isinstance(self.relative, bool):
+            raise UserError(f"sharing.relative={self.relative}: must be true or false")
+        for key in ("knots_x", "knots_y"):
+            object.__setattr__(self, key, _checked_knots(key, getattr(self, key)))
+        if len(self.knots_x) != len(self.knots_y):
+            raise UserError(
+                f"sharing.knots_y={list(self.knots_y)}: must hold as many numbers as sharing.knots_x, "
+                f"{len(self.knots_x)}"
+            )
+        for slope in _slopes(self.knots_x, self.knots_y):
+            if not 1 / LIMIT <= slope <= LIMIT:
+                raise UserError(f"sharing.knots_y={list(self.knots_y)}: a slope of {slope:g} is too flat or too steep")
+
+    def config(self) -> dict[str, Any]:
+        """The fields, as plain containers for a yaml."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    def __call__(self, w: Tensor) -> Tensor:
+        """R(w), differentiable: the gradient is multiplied by `slope(w)`.
+
+        Finite for finite weights (saturated at the ends of their dtype). A tensor without spread, or whose sigma is
+        no normal number, has z = 0 throughout. Equal weights give equal bits whatever their strides.
+
+        Args:
+            w: in Gaussian form, any shape, floating; half precision is computed in float32.
+
+        Returns:
+            Tensor of w's shape and dtype, contiguous.
+        """
+        result: Tensor = _Remapped.apply(w, self)
+        return result
+
+    @torch.no_grad()
+    def slope(self, w: Tensor) -> Tensor:
+        """dR/dw of each element, mu and sigma held fixed; at a knot of FC, the slope to its right.
+
+        A tensor without spread has the slope at z = 0 of one with sigma = 1.
+
+        Returns:
+            Positive and finite, w's shape, float32 or wider.
+        """
+        return self._evaluate(w)[1]
+
+    def _evaluate(self, w: Tensor) -> tuple[Tensor, Tensor]:
+        """R(w) and dR/dw, float32 or wider."""
+        limits = torch.finfo(w.dtype)
+        w = w.to(torch.promote_types(w.dtype, torch.float32)).contiguous()
+        z, std, spread = _standardise(w)
+        value, slope = self._of_normal(z)
+        if self.relative:
+            value = value * std
+        else:
+            slope = slope / torch.where(spread, std, 1.0)
+        if self.form == "residual":
+            value, slope = w + value, 1 + slope
+        positive = torch.finfo(slope.dtype)
+        return value.clamp(limits.min, limits.max), slope.clamp(positive.tiny, positive.max)
+
+    def _of_normal(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """FC(mu_l + b g(z)) and its derivative."""
+        laplace, slope = laplace_of_normal(z)
+        value, map_slope = piecewise_linear(
+            self.laplace_mean + self.laplace_scale * laplace, self.knots_x, self.knots_y
+        )
+        return value, map_slope * (self.laplace_scale * slope)
+
+    @torch.no_grad()
+    def inverse(self, w_l: Tensor, mean: float, std: float) -> Tensor:
+        """The weights in Gaussian form whose remap is `w_l`, were `mean` and `std` what the remap measures.
+
+        NOTE: it measures the tensor it is given. `R(inverse(w_l, mean, std))` is w_l only if the result's own mean and
+        (population) standard deviation are these. With replace and absolute units R reaches no other tensors: its
+        values depend on z alone, which always has mean 0 and standard deviation 1.
+
+        Args:
+            w_l: in the operator's form, any shape, floating; computed in float64.
+            mean, std: of the result, std > 0.
+
+        Returns:
+            Tensor of w_l's shape and dtype.
+
+        Raises:
+            ValueError: std is not a positive number.
+        """
+        if not 0 < std < math.inf:
+            raise ValueError(f"std={std}: must be a positive number")
+        unit = std if self.relative else 1.0
+        value = w_l.detach().double()
+        if self.form == "residual":
+            z = self._solve_residual(value, mean, std, unit)
+        else:
+            laplace, _ = piecewise_linear(value / unit, self.knots_y, self.knots_x)
+            z = normal_of_laplace((laplace - self.laplace_mean) / self.laplace_scale)
+        return (mean + std * z).to(w_l.dtype)
+
+    def _solve_residual(self, value: Tensor, mean: float, std: float, unit: float) -> Tensor:
+        """z with mean + std z + unit FC(mu_l + b g(z)) = value: Newton's method, bisecting where it is slow."""
+        middle = mean + unit * self._of_normal(value.new_zeros(()))[0]
+        far = (value - middle) / std  # the slope is std at least
+        low, high = far.clamp(max=0.0), far.clamp(min=0.0)
+        z, step, last_step = (low + high) / 2, high - low, high - low
+        for _ in range(200):
+            mapped, slope = self._of_normal(z)
+            error, slope = mean + std * z + unit * mapped - value, std + unit * slope
+            low, high = torch.where(error < 0, z, low), torch.where(error < 0, high, z)
+            newton = z - error / slope
+            slow = (newton < low) | (newton > high) | (2 * error.abs() > (last_step * slope).abs())
+            moved = torch.where(slow, (low + high) / 2, newton)
+            last_step, step, z = step, (moved - z).abs(), moved
+            if not (step > 1e-15 * (1 + z.abs())).any():
+                break
+        return z
+
+
+class _Remapped(torch.autograd.Function):
+    """Saves the slope alone; a chain of autograd's own would pass sgn and |z| at z = 0."""
+
+    @staticmethod
+    def forward(ctx: Any, w: Tensor, remap: Remap) -> Tensor:
+        value, slope = remap._evaluate(w)
+        ctx.save_for_backward(slope)
+        return value.to(w.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (slope,) = ctx.saved_tensors
+        return (gradient * slope).to(gradient.dtype), None
+
+
+def laplace_of_normal(z: Tensor) -> tuple[Tensor, Tensor]:
+    """g(z) = ppf_Laplace(0, 1)(cdf_Gauss(0, 1)(z)) = -sgn(z) (ln Phi(-|z|) + ln 2), and g'(z) = phi(z) / Phi(-|z|).
+
+    g is odd, smooth and about sgn(z) z^2 / 2 far out; g'(0) = sqrt(2 / pi). In the tail both come from
+    erfcx(a) = exp(a^2) erfc(a), which does not underflow; near 0, where the logarithm would cancel, g from erf.
+    """
+    a = z.abs() * 0.5**0.5
+    scaled_tail = torch.special.erfcx(a)
+    magnitude = torch.where(a < 0.5, -torch.log1p(-torch.erf(a)), a * a - torch.log(scaled_tail))
+    return torch.copysign(magnitude, z), (2 / math.pi) ** 0.5 / scaled_tail
+
+
+def normal_of_laplace(v: Tensor) -> Tensor:
+    """The inverse of g: ppf_Gauss(cdf_Laplace(v)), to the last bits however far out.
+
+    g is convex for z > 0 and g(z) >= max(z sqrt(2 / pi), z^2 / 2), so Newton's method descends to the root.
+    """
+    magnitude = v.abs()
+    z = torch.minimum(magnitude * (math.pi / 2) ** 0.5, (2 * magnitude).sqrt())
+    for _ in range(8):
+        value, slope = laplace_of_normal(z)
+        z = z - (value - magnitude) / slope
+    return torch.copysign(z, v)
+
+
+def piecewise_linear(v: Tensor, x: tuple[float, ...], y: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+    """The map through the knots (x, y), and its slope (at a knot, that to its right); the identity without knots."""
+    if not x:
+        return v, v.new_ones(())
+    knots_x, knots_y, slopes = _knot_tensors(x, y, v.dtype, v.device)
+    i = (torch.searchsorted(knots_x, v, right=True) - 1).clamp(0, len(x) - 2)
+    slope = slopes[i]
+    return knots_y[i] + (v - knots_x[i]) * slope, slope
+
+
+@lru_cache(maxsize=64)
+def _knot_tensors(
+    x: tuple[float, ...], y: tuple[float, ...], dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Kept, so that a forward pass copies nothing to the device."""
+    with torch.inference_mode(False):
+        make = [torch.tensor(values, dtype=dtype, device=device) for values in (x, y, _slopes(x, y))]
+    return make[0], make[1], make[2]
+
+
+def _slopes(x: Sequence[float], y: Sequence[float]) -> list[float]:
+    return [(y[i + 1] - y[i]) / (x[i + 1] - x[i]) for i in range(len(x) - 1)]
+
+
+def _standardise(w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """z = (w - mu) / sigma; sigma, the population's; whether there is any spread (z = 0 if not).
+
+    Relative to the largest weight: squares of weights may overflow or vanish.
+    """
+    limits = torch.finfo(w.dtype)
+    peak = w.abs().amax()
+    scaled = w / torch.where(peak < limits.tiny, 1.0, peak)
+    deviation = scaled - scaled.mean()
+    scaled_std = deviation.square().mean().sqrt()
+    std = scaled_std * peak
+    flat = (scaled_std <= NOISE * limits.eps) | (std < limits.tiny)  # neither of NaN, which has to come through
+    return torch.where(flat, 0.0, deviation / torch.where(flat, 1.0, scaled_std)), std, ~flat
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _checked_knots(key: str, values: Any) -> tuple[float, ...]:
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise UserError(f"sharing.{key}={values}: must be a list of numbers")
+    for value in values:
+        if not _is_number(value) or abs(value) > LIMIT:
+            raise UserError(f"sharing.{key}={value}: must be a number")
+    if len(values) == 1:
+        raise UserError(f"sharing.{key}={list(values)}: must hold two numbers at least, or none (the identity)")
+    for low, high in pairwise(values):
+        if low >= high:
+            raise UserError(f"sharing.{key}: {low} before {high}: must be strictly increasing")
+    return tuple(float(value) for value in values)

@@ -1,0 +1,196 @@
+"""Reorder the channels of a supernet by importance, the most important into the target's slots.
+
+NetAug (arXiv 2110.08890) and once-for-all (arXiv 1908.09791): the importance of a channel is the l1 norm of the
+weights that read it. All layers of a space are permuted by one permutation, residual streams included, and everything
+that belongs to a weight moves with it. Where every layer multiplies the widest sub-network computes what it did;
+elsewhere a channel that crosses the target's border changes its operator.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from shiftaddaug.errors import UserError
+from shiftaddaug.hybrid.widths import Widths
+from shiftaddaug.nets.plan import ConvPlan
+from shiftaddaug.nets.supernet import HybridBlock, Supernet
+
+NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A layer with weights, and the spaces it connects."""
+
+    name: str
+    source: str
+    out: str
+    depthwise: bool = False
+    gate: bool = False
+
+
+@dataclass(frozen=True)
+class ChannelDim:
+    """A dimension of a parameter or buffer of a supernet that counts the channels of a space."""
+
+    name: str
+    """Of the tensor, in the state dict."""
+    tensor: Tensor
+    dim: int
+    space: str
+
+
+def channel_dims(net: Supernet) -> Iterator[ChannelDim]:
+    """Every dimension that counts channels, of every parameter and buffer, of fixed spaces too."""
+    modules = net.hybrid_layers()
+    for layer in _layers(net):
+        module = modules[layer.name]
+        for key in module.parameter_names:
+            yield ChannelDim(f"{layer.name}.{key}", getattr(module, key), 0, layer.out)
+            if not layer.depthwise:
+                yield ChannelDim(f"{layer.name}.{key}", getattr(module, key), 1, layer.source)
+        if module.bias is not None:
+            yield ChannelDim(f"{layer.name}.bias", module.bias, 0, layer.out)
+    for prefix, conv in _convs(net):
+        norm = net.get_submodule(f"{prefix}.norm")
+        for key in NORM_TENSORS:
+            yield ChannelDim(f"{prefix}.norm.{key}", getattr(norm, key), 0, conv.out)
+
+
+def space_widths(net: Supernet) -> dict[str, Widths]:
+    """Widths of every space, by its name."""
+    modules, widths = net.hybrid_layers(), dict[str, Widths]()
+    for layer in _layers(net):
+        for space, width in ((layer.source, modules[layer.name].source), (layer.out, modules[layer.name].out)):
+            assert widths.setdefault(space, width) == width, f"{layer.name}: {space} is {width}, not {widths[space]}"
+    return widths
+
+
+@torch.no_grad()
+def importance(net: Supernet, space: str) -> Tensor:
+    """sum |w| over all that reads a channel, of the whole stored weights; float64 (C,), on the weights' device.
+
+    What reads it are the space's dense layers: pointwise convolutions, in residual nets k x k ones, the classifier.
+    NOTE: as in NetAug's code neither depthwise convolutions nor squeeze-excite count.
+    """
+    layers = net.hybrid_layers()
+    readers = [layer for layer in _layers(net) if layer.source == space and not (layer.depthwise or layer.gate)]
+    assert readers, space
+    weights = [layers[layer.name].weight.detach().transpose(0, 1).flatten(1) for layer in readers]
+    return torch.stack([weight.double().abs().sum(1) for weight in weights]).sum(0)
+
+
+def permutations(net: Supernet, channels: Sequence[int] | None = None) -> dict[str, Tensor]:
+    """The order of the channels by decreasing importance, ties as they stand, of every widened space.
+
+    Args:
+        net: the supernet.
+        channels: of each of the plan's spaces, how many to sort: those beyond keep their place. All by default.
+
+    Returns:
+        By space name, int64 (C,), on the CPU: new channel i is the old channel permutation[i]. Spaces of which no
+        more channels than the target's are to be sorted are left out.
+    """
+    index, orders = net.widening.index(), {}
+    for space, widths in space_widths(net).items():
+        count = widths.max if channels is None else channels[index[space]]
+        if count > widths.target:
+            first = importance(net, space)[:count].cpu().argsort(descending=True, stable=True)
+            orders[space] = torch.cat([first, torch.arange(count, widths.max)])
+    return orders
+
+
+def crossed(net: Supernet, orders: Mapping[str, Tensor]) -> tuple[int, int]:
+    """How many channels the permutations bring into the target, and how many the target has in their spaces."""
+    widths = space_widths(net)
+    targets = {space: widths[space].target for space in orders}
+    entered = sum(int((order[: targets[space]] >= targets[space]).sum()) for space, order in orders.items())
+    return entered, sum(targets.values())
+
+
+@torch.no_grad()
+def apply(
+    orders: Mapping[str, Tensor],
+    net: Supernet,
+    optimizers: Iterable[torch.optim.Optimizer] = (),
+    copies: Iterable[Supernet] = (),
+) -> None:
+    """Permute the channels of a supernet, in place, with everything that belongs to its weights.
+
+    Args:
+        orders: by space name, as `permutations` returns them.
+        net: the supernet.
+        optimizers: of its parameters, whose momentum and the like moves along.
+        copies: the same supernet with other values, such as averaged ones.
+
+    Raises:
+        UserError: an optimiser whose state is not laid out as the weights are; nothing has been permuted then.
+    """
+    widths, optimizers = space_widths(net), list(optimizers)
+    for space, order in orders.items():
+        assert torch.equal(order.sort().values, torch.arange(widths[space].max)), f"{space}: {order}"
+    rows = [row for row in _checked(net) if row.space in orders]
+    moves = [(tensor, row) for row in rows for tensor in (row.tensor, *_companions(row, optimizers))]
+    for copy in copies:
+        moves += [(row.tensor, row) for row in _checked(copy) if row.space in orders]
+    for tensor, row in moves:
+        tensor.copy_(tensor.index_select(row.dim, orders[row.space].to(tensor.device)))
+
+
+def _layers(net: Supernet) -> Iterator[_Layer]:
+    """Every layer with weights, from the plans that the net is built of."""
+    for prefix, conv in _convs(net):
+        yield _Layer(f"{prefix}.conv", conv.source, conv.out, conv.depthwise)
+    for name, block in _blocks(net):
+        excite = block.plan.squeeze_excite
+        if excite is not None:
+            yield _Layer(f"{name}.{excite.name}.reduce", excite.channels, excite.mid, gate=True)
+            yield _Layer(f"{name}.{excite.name}.expand", excite.mid, excite.channels, gate=True)
+    for linear in net.plan.classifier:
+        yield _Layer(linear.name, linear.source, linear.out)
+
+
+def _convs(net: Supernet) -> Iterator[tuple[str, ConvPlan]]:
+    """Every convolution that a batch-norm follows, by the name of the module that holds the two."""
+    yield "stem", net.plan.stem
+    for name, block in _blocks(net):
+        for conv in (*block.plan.convs, *([block.plan.downsample] if block.plan.downsample else [])):
+            yield f"{name}.{conv.name}", conv
+    for conv in net.plan.head:
+        yield conv.name, conv
+
+
+def _blocks(net: Supernet) -> Iterator[tuple[str, HybridBlock]]:
+    return ((name, module) for name, module in net.named_modules() if isinstance(module, HybridBlock))
+
+
+def _checked(net: Supernet) -> list[ChannelDim]:
+    """The table, after a look that it names every tensor of the net, and that the dimensions are their spaces'."""
+    rows, widths = list(channel_dims(net)), space_widths(net)
+    tensors = [*net.named_parameters(), *net.named_buffers()]
+    forgotten = {name for name, tensor in tensors if tensor.dim() > 0} - {row.name for row in rows}
+    assert not forgotten, f"which channels are these? {sorted(forgotten)}"
+    for row in rows:
+        assert row.tensor.shape[row.dim] == widths[row.space].max, f"{row.name}: {row.dim} is not {row.space}"
+    return rows
+
+
+def _companions(row: ChannelDim, optimizers: Iterable[torch.optim.Optimizer]) -> Iterator[Tensor]:
+    """The gradient of a parameter, and what optimisers know of each of its elements."""
+    parameter = row.tensor
+    if not isinstance(parameter, nn.Parameter):
+        return
+    if parameter.grad is not None:
+        yield parameter.grad
+    for optimizer in optimizers:
+        for key, value in optimizer.state.get(parameter, {}).items():
+            if not isinstance(value, Tensor) or value.numel() == 1:  # a count of steps
+                continue
+            if value.shape != parameter.shape:
+                raise UserError(
+                    f"optim={type(optimizer).__name__}: its {key} {tuple(value.shape)} cannot be reordered with "
+                    f"{row.name} {tuple(parameter.shape)}; use another optim (SGD, Adam, RAdam, ...) or no reorder"
+                )
+            yield value

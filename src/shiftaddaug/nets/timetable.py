@@ -1,0 +1,142 @@
+"""Which layers multiply, and which extra blocks are active, given the share of training. Imports no torch.
+
+Pure functions of that share: what a resumed run does follows from where it is. Units (layers, blocks) take their turn
+one by one in equal slots of [start, end]; with all slots over, nothing is left of the schedule.
+"""
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shiftaddaug.errors import UserError
+from shiftaddaug.nets.cost import select_layers
+from shiftaddaug.nets.plan import Layer, NetPlan
+
+ORDERS = ("shallow_to_deep", "deep_to_shallow")
+GRANULARITIES = ("layer", "block")
+
+ROUNDING = 1e-9
+"""Shares of training are quotients: this far before its end a slot is over."""
+
+
+def slots_over(units: int, start: float, end: float, progress: float) -> tuple[int, float]:
+    """How many units' slots are over at `progress`, and the share in [0, 1) of the next one's that has passed."""
+    if progress >= end - ROUNDING:
+        return units, 0.0
+    if progress <= start:
+        return 0, 0.0
+    position = units * (progress - start) / (end - start)
+    over = int(position + ROUNDING)
+    passed = position - over
+    return over, passed if passed > ROUNDING else 0.0
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """Block-variant training (ShiftAddAug, arXiv 2407.02881): layers multiply first, and turn one by one.
+
+    Raises:
+        UserError: a field outside its range.
+    """
+
+    start: float = 0.0
+    end: float = 0.5
+    order: str = "shallow_to_deep"
+    granularity: str = "layer"
+    blend: bool = False
+    """Mix the two results over a layer's slot; else the layer turns at its slot's end."""
+
+    def __post_init__(self) -> None:
+        _check_shares("block_variant", self.start, self.end)
+        _one_of("block_variant.order", self.order, ORDERS)
+        _one_of("block_variant.granularity", self.granularity, GRANULARITIES)
+        _boolean("block_variant.blend", self.blend)
+
+    def units(self, plan: NetPlan, mult_layers: Collection[str]) -> list[tuple[str, ...]]:
+        """Names of the layers that turn together, in the order in which they do.
+
+        Args:
+            plan: of the target.
+            mult_layers: those that multiply for good: groups or names, as `net.mult_layers`.
+        """
+        exempt = select_layers(plan, mult_layers)
+        units: dict[str, list[str]] = {}
+        for layer in plan.layers():
+            if layer.name not in exempt:
+                units.setdefault(layer.name if self.granularity == "layer" else _block(layer), []).append(layer.name)
+        ordered = [tuple(names) for names in units.values()]
+        return ordered if self.order == "shallow_to_deep" else ordered[::-1]
+
+    def schedule(
+        self, plan: NetPlan, mult_layers: Collection[str], progress: float
+    ) -> tuple[frozenset[str], tuple[tuple[str, float], ...]]:
+        """What a `SubnetSpec` of this moment holds as `mult_layers` and as `blends`.
+
+        Args:
+            plan: of the target.
+            mult_layers: as in `units`. Their operator is multiplication: they are in neither result.
+            progress: share of training, in [0, 1].
+        """
+        units = self.units(plan, mult_layers)
+        over, passed = slots_over(len(units), self.start, self.end, progress)
+        blends: tuple[tuple[str, float], ...] = ()
+        if self.blend and passed:
+            blends = tuple((name, passed) for name in units[over])
+            over += 1
+        return frozenset(name for unit in units[over:] for name in unit), blends
+
+
+@dataclass(frozen=True)
+class Retirement:
+    """Depth augmentation: extra blocks start in the target, and leave it one by one, the deepest first.
+
+    Raises:
+        UserError: a field outside its range.
+    """
+
+    start: float = 0.25
+    end: float = 0.75
+    fade: bool = True
+    """Let the factor on a block's residual branch fall to 0 over its slot; else it is cut at the slot's end."""
+
+    def __post_init__(self) -> None:
+        _check_shares("retire_depth", self.start, self.end)
+        _boolean("retire_depth.fade", self.fade)
+
+    def schedule(self, extras: Sequence[str], progress: float) -> tuple[tuple[str, float], ...]:
+        """What a `SubnetSpec` of the target holds as `depth` at this moment.
+
+        Args:
+            extras: names of the extra blocks, in forward order.
+            progress: share of training, in [0, 1].
+        """
+        over, passed = slots_over(len(extras), self.start, self.end, progress)
+        active = [(name, 1.0) for name in extras[: len(extras) - over]]
+        if self.fade and passed:
+            active[-1] = (active[-1][0], 1.0 - passed)
+        return tuple(active)
+
+
+def _block(layer: Layer) -> str:
+    in_block = layer.group in ("blocks", "se")
+    return ".".join(layer.name.split(".")[:2]) if in_block else layer.name
+
+
+def _check_shares(name: str, start: Any, end: Any) -> None:
+    for key, value in (("start", start), ("end", end)):
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or not 0 <= value <= 1:
+            raise UserError(f"callbacks.{name}.{key}={value}: must be a share of training, in [0, 1]")
+    if start > end:
+        raise UserError(f"callbacks.{name}.start={start}: must not be after callbacks.{name}.end={end}")
+
+
+def _one_of(key: str, value: Any, options: Sequence[str]) -> None:
+    if value not in options:
+        raise UserError(f"callbacks.{key}={value}: no such option; options: {', '.join(options)}")
+
+
+def _boolean(key: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise UserError(f"callbacks.{key}={value}: must be true or false")

@@ -1,0 +1,89 @@
+"""The ablation's table: mean and spread over seeds of every row, and its gain over the baseline. From recorded runs."""
+
+import csv
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+METRICS = {
+    "test top-1 %": "test_top1_percent",
+    "val top-1 %": "val_top1_percent",
+    "train top-1 %": "train_top1_percent",
+}
+
+
+def summarise(results: Sequence[Mapping[str, Any]], baseline: str) -> list[dict[str, Any]]:
+    """One row for each (op, row), in the order of first appearance.
+
+    Args:
+        results: of runs, with `op` and `row` added.
+        baseline: the row that gains are measured from, within an operator.
+
+    Returns:
+        Rows with the number of seeds, "mean ± sample standard deviation" of each metric, the gain in test top-1
+        (points) with its standard error sqrt(s1^2/n1 + s2^2/n2), and what the deployed target costs.
+    """
+    keys = list(dict.fromkeys((r["op"], r["row"]) for r in results))
+    groups = {key: [r for r in results if (r["op"], r["row"]) == key] for key in keys}
+    rows = []
+    for (op, row), runs in groups.items():
+        line: dict[str, Any] = {"op": op, "row": row, "seeds": len(runs)}
+        for title, name in METRICS.items():
+            line[title] = _mean_and_spread([r[name] for r in runs if r.get(name) is not None])
+        line["gain"] = _gain(runs, groups.get((op, baseline), [])) if row != baseline else ""
+        line |= {"params": runs[0]["params"], "MACs": runs[0]["macs"]}
+        rows.append(line)
+    return rows
+
+
+def _mean_and_spread(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{spread}"
+
+
+def _gain(runs: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]]) -> str:
+    name = METRICS["test top-1 %"]
+    ours, theirs = ([r[name] for r in group] for group in (runs, baseline))
+    if not theirs:
+        return ""
+    gain = f"{statistics.mean(ours) - statistics.mean(theirs):+.2f}"
+    if min(len(ours), len(theirs)) < 2:
+        return gain
+    error = math.sqrt(statistics.variance(ours) / len(ours) + statistics.variance(theirs) / len(theirs))
+    return f"{gain} ± {error:.2f}"
+
+
+def write_tables(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """table.csv, table.md and table.png (test top-1 with its standard deviation)."""
+    with (folder / "table.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    lines = ["| " + " | ".join(rows[0]) + " |", "|" + " --- |" * len(rows[0])]
+    lines += ["| " + " | ".join(str(value) for value in row.values()) + " |" for row in rows]
+    (folder / "table.md").write_text("\n".join(lines) + "\n")
+    _plot(folder / "table.png", rows)
+
+
+def _plot(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    ops = list(dict.fromkeys(row["op"] for row in rows))
+    figure, panels = pyplot.subplots(1, len(ops), figsize=(5 * len(ops), 4), squeeze=False, sharey=True)
+    for op, axes in zip(ops, panels[0], strict=True):
+        ours = [row for row in rows if row["op"] == op]
+        values = [row["test top-1 %"].split(" ± ") for row in ours]
+        spreads = [float(value[1]) if len(value) > 1 else 0.0 for value in values]
+        axes.bar([row["row"] for row in ours], [float(value[0]) for value in values], yerr=spreads, capsize=4)
+        axes.set(title=f"op={op}", ylabel="test top-1, %")
+        axes.tick_params(axis="x", rotation=45)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)

@@ -1,0 +1,185 @@
+"""Block-variant training in a real trainer: what each step's target multiplies, and what a resumed run does."""
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from shiftaddaug import operators
+from shiftaddaug.callbacks.block_variant import BlockVariant
+from shiftaddaug.callbacks.depth import RetireDepth
+from shiftaddaug.errors import UserError
+from shiftaddaug.nets.build import build_supernet
+from shiftaddaug.nets.spec import SubnetSpec
+from shiftaddaug.nets.tables import plan_net
+from shiftaddaug.nets.timetable import Conversion, Retirement
+from shiftaddaug.tasks.classification import ClassificationTask
+
+TABLE: dict[str, Any] = {
+    "name": "little",
+    "divisor": 2,
+    "stem": {"channels": 4},
+    "stages": [{"block": "inverted_bottleneck", "channels": 4, "expand": 2, "depth": 2}],
+}
+FREE = [f"blocks.{block}.{conv}.conv" for block in (0, 1) for conv in ("expand", "depthwise", "project")]
+EPOCHS, STEPS = 4, 3
+"""Of training, and of an epoch."""
+
+
+class Record(pl.Callback):
+    """The target of every step, as the task has it when the step is over."""
+
+    def __init__(self) -> None:
+        self.specs: list[SubnetSpec] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        self.specs.append(pl_module.target_spec)
+
+
+def make_task(op: str = "shift") -> ClassificationTask:
+    torch.manual_seed(0)
+    plan = plan_net(TABLE, 3, 1, 8)
+    net = build_supernet(plan, operators.build(op), ["stem", "classifier"], extra_blocks=2)
+    return ClassificationTask(net, 3, optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9))
+
+
+def fit(
+    task: ClassificationTask,
+    folder: Path,
+    *callbacks: pl.Callback,
+    max_epochs: int = EPOCHS,
+    ckpt_path: Path | None = None,
+) -> None:
+    data = TensorDataset(torch.randn(STEPS * 4, 1, 8, 8, generator=torch.manual_seed(1)), torch.arange(STEPS * 4) % 3)
+    trainer = pl.Trainer(
+        max_epochs=max_epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        callbacks=list(callbacks),
+    )
+    trainer.fit(task, DataLoader(data, 4), ckpt_path=ckpt_path, weights_only=False)
+
+
+def test_layers_turn_between_epochs_and_the_last_epoch_trains_none_that_multiplies(tmp_path: Path) -> None:
+    task, record = make_task(), Record()
+    fit(task, tmp_path, record, BlockVariant(0.0, 1.0))
+    epochs = [record.specs[i : i + STEPS] for i in range(0, EPOCHS * STEPS, STEPS)]
+    assert all(len(set(epoch)) == 1 for epoch in epochs)
+    # six layers in four epochs: 1.5, 3, 4.5 and 6 slots are over at their ends
+    assert [epoch[0].mult_layers for epoch in epochs] == [set(FREE[count:]) for count in (1, 3, 4, 6)]
+    assert task.target_spec == task.net.target_spec
+
+
+def test_blends_move_with_every_step(tmp_path: Path) -> None:
+    record, total = Record(), EPOCHS * STEPS
+    fit(make_task(), tmp_path, record, BlockVariant(0.0, 1.0, blend=True))
+    plan, conversion = make_task().net.plan, Conversion(0.0, 1.0, blend=True)
+    wanted = [conversion.schedule(plan, ["stem", "classifier"], (step + 1) / total) for step in range(total)]
+    assert [(spec.mult_layers, spec.blends) for spec in record.specs] == wanted
+    assert wanted[0] == (frozenset(FREE[1:]), ((FREE[0], 0.5),))
+    assert wanted[-1] == (frozenset(), ())
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_conversion_and_retirement_write_beside_each_other(tmp_path: Path, swapped: bool) -> None:
+    record, callbacks = Record(), [BlockVariant(0.0, 1.0), RetireDepth(0.25, 0.75)]
+    fit(make_task(), tmp_path, *(callbacks[::-1] if swapped else callbacks), record)
+    retirement, extras = Retirement(0.25, 0.75), ("extras.0", "extras.1")
+    for step, spec in enumerate(record.specs):
+        assert spec.depth == retirement.schedule(extras, (step + 1) / (EPOCHS * STEPS))
+        assert len(spec.mult_layers) == (5, 3, 2, 0)[step // STEPS]
+    assert record.specs[0].depth == (("extras.0", 1.0), ("extras.1", 1.0))
+    assert record.specs[-1].depth == ()
+
+
+def test_a_hard_cut_comes_between_epochs(tmp_path: Path) -> None:
+    record = Record()
+    fit(make_task(), tmp_path, record, RetireDepth(0.0, 1.0, fade=False))
+    assert [len(spec.depth) for spec in record.specs] == [2] * STEPS + [1] * 2 * STEPS + [0] * STEPS
+
+
+@pytest.mark.parametrize("blend", [False, True])
+def test_a_run_of_one_epoch_ends_with_the_final_target(tmp_path: Path, blend: bool) -> None:
+    task = make_task()
+    fit(task, tmp_path, BlockVariant(0.0, 1.0, blend=blend), RetireDepth(0.0, 1.0, fade=blend), max_epochs=1)
+    assert task.target_spec == task.net.target_spec
+
+
+def test_a_run_cut_short_names_what_still_multiplied(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Stop(pl.Callback):
+        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            trainer.should_stop = trainer.current_epoch == 1
+
+    with caplog.at_level(logging.WARNING):
+        fit(make_task(), tmp_path, BlockVariant(0.0, 1.0), RetireDepth(0.0, 1.0, fade=False), Stop())
+    messages = [record.getMessage() for record in caplog.records if "training ended before" in record.getMessage()]
+    assert messages[0].startswith("training ended before callbacks.block_variant.end=1.0")
+    assert messages[0].endswith(": " + ", ".join(FREE[3:]))
+    assert messages[1].endswith(": extras.0")
+
+
+@pytest.mark.parametrize(("blend", "epoch"), [(False, 1), (True, 2)])
+def test_a_resumed_run_ends_as_one_that_was_not_stopped(tmp_path: Path, blend: bool, epoch: int) -> None:
+    class Save(pl.Callback):
+        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            trainer.save_checkpoint(tmp_path / f"{trainer.current_epoch}.ckpt")
+
+    def callbacks() -> list[pl.Callback]:
+        return [BlockVariant(0.0, 1.0, blend=blend), RetireDepth(0.0, 1.0)]
+
+    whole, resumed, records = make_task(), make_task(), (Record(), Record())
+    fit(whole, tmp_path, *callbacks(), Save(), records[0])
+    path = tmp_path / f"{epoch}.ckpt"
+    fit(resumed, tmp_path, *callbacks(), records[1], ckpt_path=path)
+    assert records[1].specs == records[0].specs[(epoch + 1) * STEPS :]
+    theirs = whole.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in resumed.state_dict().items() if "net." in name)
+    for callback, key in (
+        (BlockVariant(0.0, 0.9, blend=blend), "block_variant"),
+        (RetireDepth(0.0, 0.9), "retire_dep"),
+    ):
+        with pytest.raises(UserError, match=rf"callbacks.{key}.*end=0.9: the checkpoint was trained with 1.0"):
+            fit(make_task(), tmp_path, callback, ckpt_path=path)
+
+
+def test_settings_are_in_the_checkpoint() -> None:
+    settings: dict[str, Any] = {
+        "start": 0.1,
+        "end": 0.6,
+        "order": "deep_to_shallow",
+        "granularity": "block",
+        "blend": True,
+    }
+    assert BlockVariant(**settings).state_dict() == settings
+    assert RetireDepth(0.1, 0.6, False).state_dict() == {"start": 0.1, "end": 0.6, "fade": False}
+    with pytest.raises(UserError, match=r"block_variant.order=shallow_to_deep: the checkpoint .* with deep_to_shallow"):
+        BlockVariant(**{**settings, "order": "shallow_to_deep"}).load_state_dict(settings)
+
+
+def test_an_operator_without_a_weight_to_multiply_by_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"callbacks.block_variant: op=shift_ps trains no weight .* options: no callb"):
+        fit(make_task("shift_ps"), tmp_path, BlockVariant())
+
+
+def test_nothing_to_turn_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        task = make_task("mult")
+        fit(task, tmp_path, BlockVariant(), max_epochs=1)
+    assert "no effect, because no layer is multiplication-free: callbacks.block_variant" in caplog.text
+    assert task.target_spec == task.net.target_spec
+
+
+def test_without_extra_blocks_nothing_is_retired(tmp_path: Path) -> None:
+    task = make_task()
+    task.net = build_supernet(task.net.plan, operators.build("shift"), ["stem"])
+    fit(task, tmp_path, RetireDepth(), max_epochs=1)
+    assert task.target_spec is None

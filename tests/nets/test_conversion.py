@@ -1,0 +1,183 @@
+"""Layers between multiplication and their operator, and the proof that a deployed net does not multiply."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import Tensor
+
+from shiftaddaug import operators
+from shiftaddaug.nets.build import build_supernet
+from shiftaddaug.nets.extract import Target, extract_target, multiplicative_layers, unexpected_multiplications
+from shiftaddaug.nets.plan import NetPlan
+from shiftaddaug.nets.spec import SubnetSpec
+from shiftaddaug.nets.supernet import Supernet
+from shiftaddaug.nets.tables import plan_net
+from shiftaddaug.nets.timetable import Conversion
+from shiftaddaug.operators.mult import Mult
+
+ROOT = Path(__file__).resolve().parents[2]
+NETS, OPS = (sorted(path.stem for path in (ROOT / "configs" / group).glob("*.yaml")) for group in ("net", "op"))
+SIDE = 16
+
+
+def plan_of(net: str) -> NetPlan:
+    return plan_net(yaml.safe_load((ROOT / "configs" / "net" / f"{net}.yaml").read_text()), 7, 3, SIDE)
+
+
+def images(batch: int = 3) -> Tensor:
+    return torch.randn(batch, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+
+
+def make(net: str, op: str, **arguments: Any) -> tuple[Supernet, list[str]]:
+    """A supernet, and its layers that can turn."""
+    config = yaml.safe_load((ROOT / "configs" / "op" / f"{op}.yaml").read_text())
+    torch.manual_seed(0)
+    supernet = build_supernet(plan_of(net), operators.from_config(config), config["mult_layers"], **arguments)
+    free = [name for name, layer in supernet.hybrid_layers().items() if layer.operator.multiplication_free]
+    return supernet, [layer.name for layer in supernet.plan.layers() if layer.name in free]
+
+
+def target_of(net: str, op: str) -> Target:
+    config = yaml.safe_load((ROOT / "configs" / "op" / f"{op}.yaml").read_text())
+    supernet, _ = make(net, op)
+    return extract_target(supernet, operators.from_config(config), config["mult_layers"])
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("op", ["shift", "add"])
+def test_the_ends_of_a_blend_are_multiplication_and_operator(net: str, op: str) -> None:
+    supernet, free = make(net, op)
+    start = replace(supernet.target_spec, mult_layers=frozenset(free))
+    zero = replace(supernet.target_spec, blends=tuple((name, 0.0) for name in free))
+    one = replace(supernet.target_spec, blends=tuple((name, 1.0) for name in free))
+    assert torch.equal(supernet(images(), zero), supernet(images(), start))
+    assert torch.equal(supernet(images(), one), supernet(images()))
+    assert not torch.equal(supernet(images(), start), supernet(images()))
+
+
+@pytest.mark.parametrize(("net", "op"), [("mbv3_w035", "shift"), ("resnet20", "shift"), ("mbv3_w035", "add")])
+def test_a_blend_mixes_both_results_of_one_weight(net: str, op: str) -> None:
+    """In every layer that can turn, squeeze-excite and classifier too: the result and the weight's gradient."""
+    share, (supernet, free) = 0.3, make(net, op)
+    layers, calls = supernet.hybrid_layers(), dict[str, list[tuple[Tensor, bool, Tensor]]]()
+
+    def record(name: str, inputs: tuple[Any, ...], y: Tensor) -> None:
+        calls.setdefault(name, []).append((inputs[0], len(inputs) == 3 and inputs[2], y))
+
+    for name in free:
+        layers[name].register_forward_hook(lambda module, inputs, y, name=name: record(name, inputs, y))
+    supernet(images(), replace(supernet.target_spec, blends=tuple((name, share) for name in free)))
+    assert calls.keys() == set(free)
+    for name, ((x, first, _), (same, second, _)) in calls.items():
+        assert (first, second) == (False, True), name
+        assert torch.equal(x, same)
+    _assert_mixed(supernet, free[0], share)
+
+
+def _assert_mixed(supernet: Supernet, name: str, share: float) -> None:
+    """What batch-norm gets of the one blended layer, and the gradient of its weight."""
+    layer, raw = supernet.hybrid_layers()[name], list[Tensor]()
+    norm = supernet.get_submodule(name.removesuffix("conv") + "norm")
+    norm.register_forward_pre_hook(lambda module, inputs: raw.append(inputs[0]))
+    x: list[Tensor] = []
+    layer.register_forward_pre_hook(lambda module, inputs: x.append(inputs[0].detach()))
+    supernet(images(), replace(supernet.target_spec, blends=((name, share),)))
+    mixed = share * layer(x[0]) + (1 - share) * layer(x[0], None, True)
+    torch.testing.assert_close(raw[0], mixed)
+    gradients = [torch.autograd.grad(y.square().sum(), layer.weight)[0] for y in (raw[0], mixed)]
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("op", ["shift", "add"])
+def test_gradients_reach_everything_at_every_stage_of_a_conversion(net: str, op: str) -> None:
+    supernet, free = make(net, op, width_multipliers=(1.0, 1.6), expand_multipliers=(1.0, 1.6))
+    conversion = Conversion(0.0, 1.0, granularity="block", blend=True)
+    exempt = [layer.name for layer in supernet.plan.layers() if layer.name not in free]
+    widest = SubnetSpec(supernet.widening.max_channels(), augmented=True)
+    for progress in (0.0, 0.47):
+        mult_layers, blends = conversion.schedule(supernet.plan, exempt, progress)
+        target = replace(supernet.target_spec, mult_layers=mult_layers, blends=blends)
+        supernet.zero_grad()
+        loss = supernet(images(), target).square().sum() + supernet(images(), widest.around(target)).square().sum()
+        loss.backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in supernet.parameters())
+    supernet.eval()
+    mult_layers, blends = conversion.schedule(supernet.plan, exempt, 1.0)
+    end = replace(supernet.target_spec, mult_layers=mult_layers, blends=blends)
+    assert end == supernet.target_spec
+
+
+class TestSpec:
+    def test_it_is_a_value(self) -> None:
+        specs = [
+            SubnetSpec((8,), blends=(("a", 0.5),), depth=(("extras.0", 1.0),)),
+            SubnetSpec((8,), blends=(("a", 0.5),), depth=(("extras.0", 1.0),)),
+            SubnetSpec((8,), blends=(("a", 0.6),), depth=(("extras.0", 1.0),)),
+        ]
+        assert len(set(specs)) == 2
+        assert hash(specs[0]) == hash(specs[1])
+
+    def test_around_a_target(self) -> None:
+        target = SubnetSpec((8,), mult_layers=frozenset({"a"}), blends=(("b", 0.5),), depth=(("extras.0", 0.5),))
+        drawn = SubnetSpec((16,), augmented=True)
+        assert drawn.around(target) == replace(target, channels=(16,), augmented=True)
+        deep = replace(drawn, depth=(("extras.0", 1.0), ("extras.1", 1.0)))
+        assert deep.around(target) == replace(target, channels=(16,), augmented=True, depth=deep.depth)
+        assert drawn.around(SubnetSpec((8,))) == drawn
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"blends": (("a", 1.1),)},
+            {"depth": (("extras.0", -0.1),)},
+            {"mult_layers": frozenset("a"), "blends": (("a", 0.5),)},
+        ],
+    )
+    def test_contradictions_are_refused(self, settings: dict[str, Any]) -> None:
+        with pytest.raises(AssertionError):
+            SubnetSpec((8,), **settings)
+
+
+@dataclass(frozen=True)
+class Liar(Mult):
+    """Says that it does not multiply."""
+
+    multiplication_free = True
+
+
+class TestDeployed:
+    @pytest.mark.parametrize("net", NETS)
+    @pytest.mark.parametrize("op", OPS)
+    def test_what_multiplies_is_what_was_exempted(self, net: str, op: str) -> None:
+        target = target_of(net, op)
+        _, free = make(net, op)
+        exempt = [layer.name for layer in target.net.plan.layers() if layer.name not in free]
+        assert multiplicative_layers(target.net) == exempt
+        assert unexpected_multiplications(target) == (exempt if op == "mult" else [])
+
+    @pytest.mark.parametrize("value", [0.3, 3 * 2.0**-4, float("nan"), float("inf")])
+    @pytest.mark.parametrize("layer", ["blocks.1.project.conv", "blocks.3.depthwise.conv", "classifier"])
+    def test_one_weight_that_is_no_power_of_two_is_a_multiplication(self, layer: str, value: float) -> None:
+        target = target_of("mbv2_micro", "shift")
+        weight = target.net.get_submodule(layer).weight
+        weight.data.view(-1)[5] = value  # type: ignore[union-attr,operator]
+        assert unexpected_multiplications(target) == [layer]
+
+    @pytest.mark.parametrize("value", [0.0, -(2.0**-14), 1.0])
+    def test_zeros_and_signed_powers_of_two_are_shifts(self, value: float) -> None:
+        target = target_of("mbv2_micro", "shift")
+        target.net.get_submodule("classifier").weight.data.fill_(value)  # type: ignore[union-attr,operator]
+        assert unexpected_multiplications(target) == []
+
+    def test_an_operator_is_not_taken_at_its_word(self) -> None:
+        target = target_of("mbv3_w035", "mult")
+        free = [layer.name for layer in target.net.plan.layers() if layer.group != "stem"]
+        for name in free:
+            target.net.get_submodule(name).operator = Liar()  # type: ignore[assignment]
+            torch.nn.init.normal_(target.net.get_submodule(name).weight)  # type: ignore[arg-type]
+        assert multiplicative_layers(target.net) == ["stem.conv", *free]

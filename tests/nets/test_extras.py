@@ -1,0 +1,268 @@
+"""Extra blocks: where they go, what they are made of, and that nothing of them reaches the target."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import Tensor
+
+from shiftaddaug import operators
+from shiftaddaug.errors import UserError
+from shiftaddaug.hybrid.layers import HybridWeight
+from shiftaddaug.nets.build import build_plain, build_supernet, plain_state, target_cost
+from shiftaddaug.nets.extract import extract_target, max_difference
+from shiftaddaug.nets.extras import plan_extra_blocks
+from shiftaddaug.nets.plain import Block
+from shiftaddaug.nets.plan import NetPlan, Space
+from shiftaddaug.nets.spec import SubnetSpec, Widening
+from shiftaddaug.nets.supernet import HybridBlock, Supernet
+from shiftaddaug.nets.tables import plan_net
+from shiftaddaug.operators.mult import Mult
+
+ROOT = Path(__file__).resolve().parents[2]
+NETS = sorted(path.stem for path in (ROOT / "configs" / "net").glob("*.yaml"))
+SIDE = 16
+WIDER: dict[str, Any] = {"width_multipliers": (1.0, 1.6), "expand_multipliers": (1.0, 1.6)}
+
+
+def plan_of(net: str) -> NetPlan:
+    return plan_net(yaml.safe_load((ROOT / "configs" / "net" / f"{net}.yaml").read_text()), 7, 3, SIDE)
+
+
+def table(*stages: dict[str, Any]) -> dict[str, Any]:
+    return {"name": "little", "stem": {"channels": 8}, "stages": list(stages)}
+
+
+def images(seed: int = 1, batch: int = 3) -> Tensor:
+    return torch.randn(batch, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
+
+
+def make(net: str, op: str = "shift", **arguments: Any) -> Supernet:
+    """With extra blocks, the stem multiplying, its batch-norms moved off their initial state."""
+    torch.manual_seed(0)
+    se = ["se", "classifier"] if op == "add" else []
+    settings: dict[str, Any] = {"extra_blocks": 1, **arguments}
+    supernet = build_supernet(plan_of(net), operators.build(op), ["stem", *se], **settings)
+    supernet(images(), full(supernet))
+    for name, parameter in supernet.named_parameters():
+        if ".norm." in name or name.endswith(".bias"):
+            torch.nn.init.normal_(parameter, 1.0, 0.2)
+    return supernet
+
+
+def full(supernet: Supernet) -> SubnetSpec:
+    return replace(supernet.target_spec, depth=supernet.widening.full_depth())
+
+
+def plain_block(module: HybridBlock, supernet: Supernet, factor: float = 1.0) -> Block:
+    """The extra block as a plain one, its residual branch scaled in the last batch-norm; evaluating."""
+    channels = {space.name: space.channels for space in supernet.widening.spaces}
+    block = Block(module.plan, channels, lambda name: Mult())
+    state: dict[str, Tensor] = {}
+    for name, part in module.named_modules():
+        if hasattr(part, "target_state"):
+            state |= {f"{name}.{key}": value for key, value in part.target_state().items()}
+    last = f"{module.plan.convs[-1].name}.norm"
+    state[f"{last}.weight"] *= factor
+    state[f"{last}.bias"] *= factor
+    block.load_state_dict(state)
+    return block.eval()
+
+
+class TestPlan:
+    @pytest.mark.parametrize(
+        ("net", "wanted"),
+        [
+            ("mbv2_micro", [2, 4, 7, 9, 11]),
+            ("resnet20", [2, 5, 8]),
+            ("mcunet", [4, 7, 10, 13, 16]),
+            ("mbv3_w035", [0, 2, 5, 9, 11, 14]),
+        ],
+    )
+    def test_one_at_the_end_of_every_residual_stage(self, net: str, wanted: list[int]) -> None:
+        extras = plan_extra_blocks(plan_of(net), 1)
+        assert [extra.after for extra in extras] == [f"blocks.{i}" for i in wanted]
+        assert [extra.block.name for extra in extras] == [f"extras.{i}" for i in range(len(wanted))]
+
+    @pytest.mark.parametrize("net", NETS)
+    def test_an_extra_block_is_the_last_of_its_stage_with_spaces_of_its_own(self, net: str) -> None:
+        plan = plan_of(net)
+        blocks, spaces = {block.name: block for block in plan.blocks}, {space.name: space for space in plan.spaces}
+        for extra in plan_extra_blocks(plan, 2):
+            model, name = blocks[extra.after], extra.block.name
+            assert (extra.block.shortcut, extra.block.downsample, extra.block.stride) == ("identity", None, 1)
+            assert extra.block.convs[0].source == extra.block.convs[-1].out == model.convs[-1].out
+            anonymous = [replace(conv, source="", out="") for conv in model.convs]
+            assert [replace(conv, source="", out="") for conv in extra.block.convs] == anonymous
+            gates = [None if b.squeeze_excite is None else b.squeeze_excite.after for b in (extra.block, model)]
+            assert gates[0] == gates[1]
+            assert not {space.name for space in extra.spaces} & spaces.keys()
+            for space in extra.spaces:
+                assert space.name.startswith(f"{name}.")
+                twin = spaces[space.name.replace(name, model.name)]
+                assert replace(space, name=twin.name) == twin
+            own = {space.name for space in extra.spaces} | {model.convs[-1].out}
+            assert {end for conv in extra.block.convs for end in (conv.source, conv.out)} <= own
+
+    def test_count_is_per_place_and_in_forward_order(self) -> None:
+        extras = plan_extra_blocks(plan_of("resnet20"), 2)
+        assert [extra.after for extra in extras] == [f"blocks.{i}" for i in (2, 2, 5, 5, 8, 8)]
+        assert extras[3].spaces == (Space("extras.3.hidden", 32, "hidden", "blocks.3"),)
+
+    def test_places_may_be_chosen_in_any_order(self) -> None:
+        extras = plan_extra_blocks(plan_of("mbv2_micro"), 1, ["blocks.6", "blocks.1"])
+        assert [extra.after for extra in extras] == ["blocks.1", "blocks.6"]
+
+    def test_none_is_none(self) -> None:
+        assert plan_extra_blocks(plan_of("mcunet"), 0) == ()
+
+    @pytest.mark.parametrize(
+        ("count", "after", "message"),
+        [
+            (-1, None, r"aug.extra_blocks=-1: must be an integer >= 0"),
+            (1.5, None, r"aug.extra_blocks=1.5: must be an integer"),
+            (True, None, r"aug.extra_blocks=True: must be an integer"),
+            (1, ["blocks.99"], r"aug.extra_after=blocks.99: no such block in net=mbv2_micro; options: blocks.1, bl"),
+            (1, ["blocks.0"], r"aug.extra_after=blocks.0: no block of its stage has an identity shortcut .*options:"),
+            (1, "blocks.1", r"aug.extra_after=blocks.1: must be null or a list of blocks; options: blocks.1"),
+            (1, [], r"aug.extra_after=\[\]: must be null or a list of blocks"),
+        ],
+    )
+    def test_mistakes_are_one_line(self, count: Any, after: Any, message: str) -> None:
+        with pytest.raises(UserError, match=message) as caught:
+            plan_extra_blocks(plan_of("mbv2_micro"), count, after)
+        assert "\n" not in str(caught.value)
+
+    def test_a_net_without_identity_shortcuts_has_no_place(self) -> None:
+        plan = plan_net(table({"block": "inverted_bottleneck", "channels": 16, "expand": 2}), 5, 3, SIDE)
+        with pytest.raises(UserError, match=r"aug.extra_blocks=1: net=little has no stage .*; options: 0"):
+            plan_extra_blocks(plan, 1)
+
+    def test_an_activation_that_cannot_be_repeated_has_no_place(self) -> None:
+        stage = {"block": "basic", "channels": 8, "depth": 2}
+        plan = plan_net(table({**stage, "act": "h_swish"}, {**stage, "channels": 16, "act": "relu"}), 5, 3, SIDE)
+        assert [extra.after for extra in plan_extra_blocks(plan, 1)] == ["blocks.3"]
+        with pytest.raises(UserError, match=r"aug.extra_after=blocks.1: its activation h_swish would be applied again"):
+            plan_extra_blocks(plan, 1, ["blocks.1"])
+
+
+class TestTarget:
+    @pytest.mark.parametrize("net", NETS)
+    @pytest.mark.parametrize("op", ["shift", "add", "shift_ps"])
+    def test_cost_state_and_outputs_are_the_plain_nets(self, net: str, op: str) -> None:
+        """Extra blocks widened and active before: the deployed net has, costs and computes what it would without."""
+        supernet = make(net, op, **({} if op == "shift_ps" else WIDER))
+        operator, mult_layers = operators.build(op), ["stem", *(["se", "classifier"] if op == "add" else [])]
+        supernet(images(2), supernet.widening.sample(random.Random(0)))
+        target = extract_target(supernet, operator, mult_layers)
+        assert max_difference(supernet, target.net, images()) == 0
+        assert target.net.plan == plan_of(net)
+        bare = build_plain(plan_of(net), operator, mult_layers)
+        assert plain_state(supernet).keys() == bare.state_dict().keys()
+        cost = target_cost(supernet.plan, operator, mult_layers)
+        assert sum(p.numel() for p in target.net.parameters()) == cost.params
+
+    @pytest.mark.parametrize("net", NETS)
+    def test_one_seed_one_beginning_with_and_without_extra_blocks(self, net: str) -> None:
+        states = []
+        for extra_blocks in (0, 1, 2):
+            torch.manual_seed(0)
+            supernet = build_supernet(
+                plan_of(net), operators.build("add"), ["stem"], **WIDER, extra_blocks=extra_blocks
+            )
+            states.append({k: v for k, v in supernet.state_dict().items() if not k.startswith("extras.")})
+        for state in states[1:]:
+            assert state.keys() == states[0].keys()
+            assert all(torch.equal(value, states[0][name]) for name, value in state.items())
+
+    def test_draws_for_the_target_do_not_depend_on_extra_blocks(self) -> None:
+        plan = plan_of("mcunet")
+        plain = Widening(plan, (1.0, 1.6, 2.2), (1.0, 2.8))
+        deep = replace(plain, extra_blocks=plan_extra_blocks(plan, 2))
+        count, hidden = len(plan.spaces), set()
+        for seed in range(20):
+            spec, deeper = plain.sample(random.Random(seed)), deep.sample(random.Random(seed))
+            assert deeper.channels[:count] == spec.channels
+            assert (spec.depth, deeper.depth) == ((), deep.full_depth())
+            hidden.add(deeper.channels[count:])
+        assert len(hidden) > 10
+        assert deep.sample(random.Random(0), depth=False).depth == ()
+
+
+class TestForward:
+    @pytest.mark.parametrize("net", NETS)
+    def test_a_deeper_target_is_its_blocks_one_after_the_other(self, net: str) -> None:
+        supernet = make(net, extra_blocks=2).eval()
+        factors = {extra.block.name: (1.0, 0.3, 0.0)[i % 3] for i, extra in enumerate(supernet.widening.extra_blocks)}
+        spec = replace(supernet.target_spec, depth=tuple(factors.items()))
+        y = supernet.stem(images(), spec)
+        for block, plan in zip(supernet.blocks, supernet.plan.blocks, strict=True):
+            y = block(y, spec)
+            for extra, module in zip(supernet.widening.extra_blocks, supernet.extras, strict=True):
+                if extra.after == plan.name:
+                    assert isinstance(module, HybridBlock)
+                    y = plain_block(module, supernet, factors[extra.block.name])(y)
+        torch.testing.assert_close(supernet.pyramid(images(), spec)[-1], y)
+        for conv in supernet.plan.head:
+            y = getattr(supernet, conv.name)(y, spec)
+        wanted = build_plain(supernet.plan, operators.build("shift"), ["stem"]).eval()
+        wanted.load_state_dict(plain_state(supernet))
+        for name in ("stem", *(conv.name for conv in supernet.plan.head)):
+            setattr(wanted, name, torch.nn.Identity())
+        wanted.blocks = torch.nn.ModuleList()
+        torch.testing.assert_close(supernet(images(), spec), wanted(y), rtol=1e-4, atol=1e-4)
+        assert not torch.allclose(supernet(images(), spec), supernet(images()), rtol=1e-3)
+
+    @pytest.mark.parametrize("net", NETS)
+    @pytest.mark.parametrize("training", [False, True])
+    def test_without_factor_an_extra_block_is_not_there(self, net: str, training: bool) -> None:
+        supernet = make(net, **WIDER).train(training)
+        zeros = tuple((name, 0.0) for name, _ in supernet.widening.full_depth())
+        spec = replace(supernet.target_spec, depth=zeros)
+        assert torch.equal(supernet(images(), spec), supernet(images()))
+
+    @pytest.mark.parametrize("net", NETS)
+    def test_a_vanishing_factor_leads_to_the_target(self, net: str) -> None:
+        supernet = make(net).eval()
+        spec = replace(full(supernet), depth=tuple((name, 1e-7) for name, _ in supernet.widening.full_depth()))
+        torch.testing.assert_close(supernet(images(), spec), supernet(images()), rtol=1e-3, atol=1e-4)
+
+    @pytest.mark.parametrize("net", NETS)
+    def test_extra_blocks_begin_near_the_identity_and_learn(self, net: str) -> None:
+        torch.manual_seed(0)
+        supernet = build_supernet(plan_of(net), operators.build("shift"), ["stem"], extra_blocks=1)
+        spec = full(supernet)
+        x = torch.rand(4, *_stream(supernet), 4, 4, generator=torch.Generator().manual_seed(2))
+        y = supernet.extras[0](x, spec)
+        assert 0 < (y - x).std() <= 0.11  # the last batch-norm's output: 0.1 x unit variance
+        supernet(images(batch=8), spec).square().sum().backward()
+        for name, parameter in supernet.extras.named_parameters():
+            assert parameter.grad is not None, name
+            # a bias in front of a batch-norm, or a dead channel's weight may have none, but no whole tensor of weights
+            if not name.endswith("bias"):
+                assert parameter.grad.abs().max() > 0, name
+
+    @pytest.mark.parametrize("net", NETS)
+    @pytest.mark.parametrize("op", ["shift", "add"])
+    def test_every_active_parameter_gets_a_finite_gradient(self, net: str, op: str) -> None:
+        supernet = make(net, op, **WIDER)
+        augmented = SubnetSpec(supernet.widening.max_channels(), True, depth=supernet.widening.full_depth())
+        fading = tuple((name, 0.5) for name, _ in supernet.widening.full_depth())
+        target = replace(supernet.target_spec, depth=fading)
+        (supernet(images(), target).square().sum() + supernet(images(), augmented).square().sum()).backward()
+        for name, parameter in supernet.named_parameters():
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+
+    def test_extra_blocks_multiply_whatever_the_operator(self) -> None:
+        for op in ("shift", "add", "shift_ps"):
+            extras = make("mbv3_w035", op).extras.modules()
+            assert {layer.operator.name for layer in extras if isinstance(layer, HybridWeight)} == {"mult"}
+
+
+def _stream(supernet: Supernet) -> tuple[int]:
+    return (supernet.plan.channels()[supernet.widening.extra_blocks[0].block.convs[-1].out],)

@@ -1,0 +1,42 @@
+"""The ablation's table against numbers worked out by hand."""
+
+from pathlib import Path
+from typing import Any
+
+from shiftaddaug.report.ablation import summarise, write_tables
+
+
+def run(row: str, test: float, train: float | None = 50.0, op: str = "add") -> dict[str, Any]:
+    percent = {"test_top1_percent": test, "val_top1_percent": test + 1, "train_top1_percent": train}
+    return {"row": row, "op": op, "params": 7, "macs": 9, **percent}
+
+
+def test_means_spreads_and_gains() -> None:
+    rows = summarise([run("a", 10.0), run("a", 12.0), run("a", 14.0), run("b", 15.0), run("b", 17.0)], "a")
+    assert [(row["row"], row["seeds"], row["test top-1 %"]) for row in rows] == [
+        ("a", 3, "12.00 ± 2.00"),
+        ("b", 2, "16.00 ± 1.41"),
+    ]
+    assert (rows[0]["gain"], rows[1]["gain"]) == ("", "+4.00 ± 1.53")  # sqrt(4 / 3 + 2 / 2)
+    assert rows[1]["val top-1 %"] == "17.00 ± 1.41"
+
+
+def test_gains_stay_within_an_operator() -> None:
+    rows = summarise([run("a", 10.0), run("b", 13.0), run("b", 30.0, op="shift")], "a")
+    assert [(row["op"], row["row"], row["gain"]) for row in rows] == [
+        ("add", "a", ""),
+        ("add", "b", "+3.00"),
+        ("shift", "b", ""),
+    ]
+
+
+def test_missing_numbers_are_left_out() -> None:
+    assert summarise([run("a", 10.0, None), run("a", 11.0, 40.0)], "a")[0]["train top-1 %"] == "40.00"
+
+
+def test_files(tmp_path: Path) -> None:
+    write_tables(tmp_path, summarise([run("a", 10.0), run("a", 12.0), run("b", 11.0, op="shift")], "a"))
+    assert (tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()[1].startswith("add,a,2,11.00 ± 1.41")
+    lines = (tmp_path / "table.md").read_text(encoding="utf-8").splitlines()
+    assert lines[2].startswith("| add | a | 2 | 11.00 ± 1.41 |")
+    assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")
