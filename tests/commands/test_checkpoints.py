@@ -1,13 +1,15 @@
 """Finding, reading and refusing checkpoints."""
 
 import os
+from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from shiftaddaug.commands.checkpoints import find_checkpoint, read_checkpoint, refuse_other_run
+from shiftaddaug.commands.checkpoints import find_checkpoint, read_checkpoint, read_config, refuse_other_run
 from shiftaddaug.errors import UserError
 
 CONFIG: dict[str, Any] = {
@@ -29,11 +31,24 @@ def test_read(checkpoint: Path) -> None:
     assert torch.equal(read_checkpoint(checkpoint)["state_dict"]["w"], torch.arange(1000.0))
 
 
+def test_read_the_configuration_alone(tmp_path: Path) -> None:
+    """Among what checkpoints hold besides."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(3))], momentum=0.9)
+    optimizer.param_groups[0]["params"][0].sum().backward()
+    optimizer.step()
+    state = OrderedDict(w=torch.arange(6.0).view(2, 3).T, half=torch.ones(2, dtype=torch.bfloat16), n=torch.tensor(3))
+    state._metadata = {"": {"version": 1}}  # type: ignore[attr-defined]  # as nn.Module's state dicts have
+    others = {"optimizer_states": [optimizer.state_dict()], "size": torch.Size([2]), "scale": float("inf")}
+    torch.save({"config": CONFIG, "state_dict": state} | others, tmp_path / "a.ckpt")
+    assert read_config(tmp_path / "a.ckpt") == read_checkpoint(tmp_path / "a.ckpt")["config"] == CONFIG
+
+
+@pytest.mark.parametrize("read", [read_checkpoint, read_config])
 @pytest.mark.parametrize("keep", [0, 100, 3000])
-def test_truncated(checkpoint: Path, keep: int) -> None:
+def test_truncated(checkpoint: Path, keep: int, read: Callable[[Path], Any]) -> None:
     checkpoint.write_bytes(checkpoint.read_bytes()[:keep])
     with pytest.raises(UserError, match=r"not a readable checkpoint, perhaps truncated") as caught:
-        read_checkpoint(checkpoint)
+        read(checkpoint)
     assert "\n" not in str(caught.value)
 
 
@@ -47,13 +62,16 @@ def test_reading_executes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     torch.save({"config": _Bomb()}, tmp_path / "bomb.ckpt")
     with pytest.raises(UserError, match="not a readable checkpoint"):
         read_checkpoint(tmp_path / "bomb.ckpt")
+    torch.save({"config": {"seed": 0}, "state_dict": _Bomb()}, tmp_path / "bomb.ckpt")
+    assert read_config(tmp_path / "bomb.ckpt") == {"seed": 0}
     assert not (tmp_path / "bomb").exists()
 
 
 def test_of_another_project(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
-    with pytest.raises(UserError, match="holds no run of this project"):
-        read_checkpoint(tmp_path / "other.ckpt")
+    for read in (read_checkpoint, read_config):
+        with pytest.raises(UserError, match="holds no run of this project"):
+            read(tmp_path / "other.ckpt")
 
 
 @pytest.mark.parametrize(("group", "value"), [("net", "mbv2_tiny"), ("op", "shift"), ("data", "cifar10")])

@@ -1,11 +1,13 @@
 """Bad input: one clear line on stderr that names the key, the value and the options; status 2; nothing written."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from shiftaddaug.commands.checks import check_train_config
+from shiftaddaug.commands.checks import ACCELERATORS, PRECISIONS, check_train_config
 from shiftaddaug.commands.entry import refuse_unusable_folders, run_command
 from shiftaddaug.errors import UserError
 from tests.commands.running import composed
@@ -27,8 +29,8 @@ def answer(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
     ("argument", "message"),
     [
         ("op=ad", "op=ad: no such option; options: add, mult, shift, shift_ps"),
-        ("aug=widht", "aug=widht: no such option; options: expand, none, width, width_expand"),
-        ("net=vgg", "net=vgg: no such option; options: mbv2_micro, mbv2_tiny, mbv2_w035"),
+        ("aug=widht", "aug=widht: no such option; options: depth, expand, full, none, width"),
+        ("net=vgg", "net=vgg: no such option; options: mbv2_micro, mbv2_tiny, mbv2_w0"),
         ("data=mnist", "data=mnist: no such option; options: cifar10, cifar100, digits, image_folder, imagenet"),
         ("optim.lrr=1", "optim.lrr: no such key; did you mean optim.lr? options: optim.lr, "),
         ("seeed=1", "seeed: no such key; did you mean seed? options: seed, ckpt_path"),
@@ -52,6 +54,13 @@ def answer(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
         ("seed=99999999999", "seed=99999999999: must be a number >= 0 and <= 4294967295"),
         ("net.divisor=0", "net.divisor=0: must be a positive integer"),
         ("aug.divisor=0", "aug.divisor=0: must be a positive integer"),
+        ("op.weight_bits=99", "op.weight_bits=99: must be between 2 and 8"),
+        ("op.max_exponent=128", "op.max_exponent=128: must be between -112 and 127"),
+        ("+op.gain=3", "op.gain=3: operator shift has no such key; options: weight_bits, max_exponent"),
+        ("trainer.accelerator=gpuu", "trainer.accelerator=gpuu: no such option; options: auto, cpu, gpu"),
+        ("trainer.precision=17", "trainer.precision=17: no such option; options: 32-true, 16-mixed, bf16-mixed"),
+        ("trainer.gradient_clip_val=-1", "trainer.gradient_clip_val=-1: must be a number >= 0"),
+        ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0: must be a positive integer"),
         ("net.mult_layers=[stm]", "net.mult_layers=stm: no such layer in net=mbv2_micro; options: stem, blocks, se"),
     ],
 )
@@ -66,10 +75,12 @@ def test_one_line(
     [
         (("data=imagenet",), "data.data_dir=null: imagenet needs a folder"),
         (("data=imagenet", "data.data_dir=/no/where"), "data.data_dir=/no/where: no such folder"),
+        (("op=add", "op.eta=0"), "op.eta=0: must be a positive number"),
+        (("op=shift_ps",), "op=shift_ps: its trained tensors cannot be shared with a multiplicative weight"),
         (("data=cifar100", "data.download=false", "paths.data_dir=/no/where"), "no CIFAR-100 there"),
     ],
 )
-def test_missing_data(
+def test_one_line_on_several_arguments(
     arguments: tuple[str, ...],
     message: str,
     capsys: pytest.CaptureFixture[str],
@@ -123,6 +134,84 @@ def test_a_sweep_folder_is_never_overwritten(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "sweep" / "0" / "run.json").touch()
     with pytest.raises(UserError, match=r"hydra\.sweep\.dir=.*: holds a run already, which is never overwritten"):
         refuse_unusable_folders([f"hydra.sweep.dir={tmp_path}/sweep"])
+
+
+def refusal(attempt: Callable[[], Any]) -> str:
+    try:
+        attempt()
+    except UserError as error:
+        return str(error)
+    return "none"
+
+
+@pytest.mark.parametrize("aug", ["none", "expand", "width"])
+@pytest.mark.parametrize("left_out", [None, "stem", "blocks", "head", "classifier"])
+def test_an_operator_that_cannot_be_augmented_is_refused_where_the_network_would_be(
+    aug: str, left_out: str | None, tmp_path: Path
+) -> None:
+    from shiftaddaug.nets.build import build_supernet
+    from shiftaddaug.operators import build
+
+    mult_layers = [group for group in ("stem", "blocks", "head", "classifier") if group != left_out]
+    cfg = composed(tmp_path / "run", "op=shift_ps", f"aug={aug}", f"net.mult_layers=[{','.join(mult_layers)}]")
+    plan = check_train_config(composed(tmp_path / "run", "op=mult"))
+    multipliers = (cfg.aug.width_multipliers, cfg.aug.expand_multipliers)
+    built = refusal(lambda: build_supernet(plan, build("shift_ps"), mult_layers, *multipliers))
+    assert refusal(lambda: check_train_config(cfg)) == built
+    assert (built == "none") == (aug == "none" or left_out is None or (aug, left_out) in NOT_WIDENED)
+
+
+NOT_WIDENED = [("expand", "stem"), ("expand", "head"), ("expand", "classifier")]
+
+
+def test_the_trainers_options_are_lightnings() -> None:
+    from typing import get_args
+
+    from lightning.fabric.plugins.precision.precision import _PRECISION_INPUT
+    from lightning.pytorch.accelerators import AcceleratorRegistry
+
+    assert set(ACCELERATORS) == {"auto", "gpu", *AcceleratorRegistry.available_accelerators()}
+    assert set(PRECISIONS) == {str(option) for kind in get_args(_PRECISION_INPUT) for option in get_args(kind)}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (("split=all",), "split=all: options: val, test"),
+        (("data.batch_size=0",), "data.batch_size=0: must be a whole number"),
+        (("trainer.accelerator=gpuu",), "trainer.accelerator=gpuu: no such option"),
+        ((), r"ckpt_path=.*/run: a run's folder; did you mean .*/run/target\?"),
+    ],
+)
+def test_evaluation(line: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    from shiftaddaug.commands.evaluate import evaluate
+
+    (tmp_path / "run" / "target").mkdir(parents=True)
+    with pytest.raises(UserError, match=message):
+        evaluate(composed(tmp_path / "out", f"ckpt_path={tmp_path / 'run'}", *line, config_name="eval"))
+
+
+def test_an_unknown_key_is_looked_for_in_the_commands_own_configuration(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["eval.py", "splitt=val"])
+    monkeypatch.setenv("SHIFTADDAUG_ROOT", str(tmp_path))
+    with pytest.raises(SystemExit):
+        run_command("eval", lambda cfg: None)
+    error = capsys.readouterr().err
+    assert error.startswith("error: splitt: no such key; did you mean split? options: ")
+    assert "ckpt_path" in error
+    assert "optim" not in error
+
+
+def test_a_group_that_the_command_does_not_have(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["eval.py", "op=add"])
+    monkeypatch.setenv("SHIFTADDAUG_ROOT", str(tmp_path))
+    with pytest.raises(SystemExit):
+        run_command("eval", lambda cfg: None)
+    assert capsys.readouterr().err.startswith("error: op: no such key; options: ")
 
 
 def test_unshareable_operator(tmp_path: Path) -> None:

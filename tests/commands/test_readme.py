@@ -16,12 +16,13 @@ COMMANDS = re.findall(r"^python src/(\w+)\.py *(.*?) *(?:#.*)?$", BLOCKS, re.MUL
 
 def test_there_are_commands() -> None:
     assert len(COMMANDS) > 10
-    assert {name for name, _ in COMMANDS} == {"train", "eval"}
+    assert {name for name, _ in COMMANDS} == {"train", "eval", "ablate", "fit_sharing"}
 
 
 @pytest.mark.parametrize(("name", "arguments"), COMMANDS)
 def test_commands_compose(name: str, arguments: str, tmp_path: Path) -> None:
-    jobs = [a.split(",")[0] for a in shlex.split(arguments) if a != "-m"]  # a multirun's first job
+    typed = shlex.split(arguments)
+    jobs = [a.split(",")[0] for a in typed if a != "-m"] if "-m" in typed else typed  # a multirun's first job
     cfg = composed(tmp_path / "run", *jobs, config_name=name)
     if name == "train":
         check_train_config(cfg)
@@ -42,7 +43,7 @@ def test_the_map_is_the_tree() -> None:
 
 
 def test_options_are_the_files() -> None:
-    for group in ("op", "aug", "net", "data"):
+    for group in ("op", "aug", "net", "data", "sharing", "reorder", "block_variant", "bn"):
         row = re.search(rf"^\| `{group}` \| (.*?) \|", README, re.MULTILINE)
         assert row is not None
         options = set(re.findall(r"`(\w+)`", row[1]))

@@ -47,7 +47,7 @@ def command_line(path: Path) -> list[str]:
     first, *rest = path.read_text().splitlines()
     if first.startswith("# @package"):
         first = rest[0]
-    command = re.fullmatch(r"# python src/(train|eval)\.py( .+)?", first)
+    command = re.fullmatch(r"# python src/(train|eval|ablate|fit_sharing)\.py( .+)?", first)
     assert command is not None, f"{path.name}: the first line must be `# python src/train.py ...`, not {first!r}"
     return shlex.split(command[2] or "")
 
@@ -113,7 +113,7 @@ class TestEveryFile:
         assert composed_once(*overrides_of(file))[group].name == name
 
 
-@pytest.mark.parametrize("name", ["train", "eval"])
+@pytest.mark.parametrize("name", ["train", "eval", "ablate", "fit_sharing"])
 def test_entry_points_compose_by_their_command(name: str) -> None:
     overrides = [argument.replace("<run>", "run") for argument in command_line(CONFIGS / f"{name}.yaml")]
     cfg = plain(composed(FOLDER, *overrides, config_name=name))
@@ -130,7 +130,8 @@ def test_none_and_width_expand_differ_in_the_augmentation_alone() -> None:
 @pytest.mark.parametrize("aug", AUGS)
 def test_every_augmentation_takes_the_nets_multipliers_or_none(aug: str) -> None:
     cfg = composed_once(f"aug={aug}")
-    widened = {"none": (), "width": ("width",), "expand": ("expand",), "width_expand": ("width", "expand")}[aug]
+    both = ("width", "expand")
+    widened = {"width": ("width",), "expand": ("expand",), "width_expand": both, "full": both}.get(aug, ())
     for kind in ("width", "expand"):
         key = f"{kind}_multipliers"
         assert list(cfg.aug[key]) == (list(cfg.net[key]) if kind in widened else [1.0])
@@ -161,15 +162,14 @@ def test_every_net_passes_the_checks_with_every_operator_and_augmentation(net: s
     for op in OPS:
         cfg.op = OmegaConf.load(CONFIGS / "op" / f"{op}.yaml")
         for aug in AUGS:
-            if aug != "none" and not operators.build(op).shareable:
+            if aug not in ("none", "depth") and not operators.build(op).shareable:
                 continue
             cfg.aug = OmegaConf.load(CONFIGS / "aug" / f"{aug}.yaml")
             plan = check_train_config(cfg)
             assert (plan.name, plan.num_classes, plan.in_channels, plan.image_size) == (net, 10, 1, 32)
             checked += 1
-    assert checked == len(AUGS) * sum(operators.build(op).shareable for op in OPS) + sum(
-        not operators.build(op).shareable for op in OPS
-    )
+    shareable = sum(operators.build(op).shareable for op in OPS)
+    assert checked == len(AUGS) * shareable + 2 * (len(OPS) - shareable)
 
 
 def test_swapping_a_group_file_equals_composing_it() -> None:

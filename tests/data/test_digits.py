@@ -1,7 +1,10 @@
 """The digits: all of scikit-learn's, split once and for all."""
 
+import pytest
 import torch
+from sklearn.datasets import load_digits
 
+from shiftaddaug.data import digits
 from shiftaddaug.data.digits import DigitsDataModule
 
 
@@ -9,6 +12,16 @@ def ready(**options: object) -> DigitsDataModule:
     data = DigitsDataModule(**options)  # type: ignore[arg-type]
     data.setup()
     return data
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_what_is_read_is_scikit_learns(found: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not found:
+        monkeypatch.setattr(digits, "find_spec", lambda name: None)
+    pixels, labels = load_digits(return_X_y=True)
+    ours = digits.read_digits()
+    assert torch.equal(ours[0], torch.from_numpy(pixels))
+    assert torch.equal(ours[1], torch.from_numpy(labels))
 
 
 def test_sizes_and_classes() -> None:

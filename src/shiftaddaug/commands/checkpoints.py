@@ -1,9 +1,9 @@
-"""Find, read and check the checkpoints a user names."""
+"""Find, read and check the checkpoints a user names. Imports no torch until one is read."""
 
+import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from shiftaddaug.errors import UserError
 
@@ -43,14 +43,61 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         UserError: truncated, or no checkpoint of this project.
     """
+    import torch
+
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make the unpickler raise almost anything
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(f"ckpt_path={path}: not a readable checkpoint, perhaps truncated ({reason})") from None
+        raise _unreadable(path, error) from None
+    return _of_a_run(path, checkpoint)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The configuration in a checkpoint, without torch and without executing anything.
+
+    Raises:
+        UserError: as `read_checkpoint`.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+            with archive.open(name) as file:
+                checkpoint = _PlainUnpickler(file).load()
+    except Exception as error:
+        raise _unreadable(path, error) from None
+    config: dict[str, Any] = _of_a_run(path, checkpoint)["config"]
+    return config
+
+
+class _Object:
+    """Stands for whatever is not plain: tensors, and containers with a class of their own."""
+
+    def __init__(self, *arguments: Any) -> None: ...
+
+    def __setitem__(self, key: Any, value: Any) -> None: ...
+
+    def __setstate__(self, state: Any) -> None: ...
+
+    def append(self, value: Any) -> None: ...
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> type[_Object]:
+        return _Object
+
+    def persistent_load(self, pid: Any) -> None:
+        return None
+
+
+def _of_a_run(path: Path, checkpoint: Any) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "config" not in checkpoint or "state_dict" not in checkpoint:
         raise UserError(f"ckpt_path={path}: holds no run of this project (no configuration in it)")
     return checkpoint
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())[:120]
+    return UserError(f"ckpt_path={path}: not a readable checkpoint, perhaps truncated ({reason})")
 
 
 def refuse_other_run(path: Path, checkpoint: dict[str, Any], config: dict[str, Any]) -> None:

@@ -2,18 +2,31 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from shiftaddaug import operators
+from shiftaddaug.commands.checkpoints import find_checkpoint, read_config, refuse_other_run
 from shiftaddaug.data.checks import HELD, check_data_config
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.cost import select_layers
+from shiftaddaug.nets.extras import plan_extra_blocks
 from shiftaddaug.nets.plan import NetPlan
+from shiftaddaug.nets.spec import Widening
 from shiftaddaug.nets.tables import plan_net
+from shiftaddaug.nets.timetable import Conversion, Retirement
 
 log = logging.getLogger(__name__)
+
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
+PRECISIONS = (
+    *("32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "32", "16", "bf16", "64"),
+    *("transformer-engine", "transformer-engine-float16"),
+)
+"""What Lightning's Trainer knows, here because asking it imports torch."""
 
 
 def check_train_config(cfg: DictConfig, overrides: Sequence[str] = ()) -> NetPlan:
@@ -27,6 +40,7 @@ def check_train_config(cfg: DictConfig, overrides: Sequence[str] = ()) -> NetPla
         UserError: the first mistake, by key.
     """
     _positive_integer("trainer.max_epochs", cfg.trainer.max_epochs)
+    check_trainer(cfg.trainer)
     _number("optim.lr", cfg.optim.lr, above=0)
     _number("optim.warmup_epochs", cfg.optim.warmup_epochs, at_least=0)
     _number("optim.min_lr", cfg.optim.min_lr, at_least=0)
@@ -47,8 +61,48 @@ def check_train_config(cfg: DictConfig, overrides: Sequence[str] = ()) -> NetPla
     check_data_config(_plain(cfg.data))
     num_classes = cfg.data.num_classes or _held_classes(cfg)
     plan = plan_net(_plain(cfg.net), num_classes, cfg.data.in_channels, cfg.data.image_size)
-    select_layers(plan, list(cfg.net.mult_layers))
+    _check_operator(cfg, plan, select_layers(plan, list(cfg.net.mult_layers)))
+    plan_extra_blocks(plan, cfg.aug.extra_blocks, None if cfg.aug.extra_after is None else list(cfg.aug.extra_after))
     return plan
+
+
+def check_trainer(trainer: DictConfig) -> None:
+    """Check values of the `trainer` group that mistypings are likely in; the Trainer checks them all, once it is made.
+
+    Raises:
+        UserError: the first mistake, by key.
+    """
+    _one_of("trainer.accelerator", trainer.accelerator, ACCELERATORS)
+    if trainer.precision is not None:
+        _one_of("trainer.precision", trainer.precision, PRECISIONS)
+    if trainer.gradient_clip_val is not None:
+        _number("trainer.gradient_clip_val", trainer.gradient_clip_val, at_least=0)
+    _positive_integer("trainer.accumulate_grad_batches", trainer.accumulate_grad_batches)
+
+
+def check_resumed(cfg: DictConfig) -> None:
+    """Find the checkpoint that a run resumes, and see that it is of the same run.
+
+    Raises:
+        UserError: there is none, it is damaged, or it is of another run.
+    """
+    if cfg.ckpt_path is not None:
+        path = find_checkpoint(cfg.ckpt_path, Path(cfg.paths.log_dir))
+        refuse_other_run(path, {"config": read_config(path)}, _plain(cfg))
+
+
+def _check_operator(cfg: DictConfig, plan: NetPlan, mult_layers: Collection[str]) -> None:
+    """The fields of the operator, and that it is not widened where it cannot be: `hybrid.layers` refuses that too."""
+    fields = operators.check_config(_plain(cfg.op))
+    if fields is None or fields.shareable:
+        return
+    aug = cfg.aug
+    widening = Widening(plan, tuple(aug.width_multipliers), tuple(aug.expand_multipliers), aug.divisor)
+    most = zip(plan.spaces, widening.max_channels(), strict=True)
+    wider = {space.name for space, channels in most if channels > space.channels}
+    for layer in plan.layers():
+        if layer.name not in mult_layers and wider & {layer.plan.source, layer.plan.out}:
+            raise operators.cannot_be_augmented(cfg.op.name)
 
 
 def _check_augmentation(cfg: DictConfig, overrides: Sequence[str]) -> None:
@@ -60,11 +114,15 @@ def _check_augmentation(cfg: DictConfig, overrides: Sequence[str]) -> None:
         for value in values:
             _number(f"aug.{key}", value, at_least=1)
     _number("aug.weight", aug.weight, at_least=0)
-    for key in ("width_until", "expand_until"):
+    for key in ("width_until", "expand_until", "depth_until"):
         _number(f"aug.{key}", aug[key], at_least=0, at_most=1)
     _positive_integer("aug.divisor", aug.divisor)
+    for name, schedule in (("block_variant", Conversion), ("retire_depth", Retirement)):
+        settings = cfg.callbacks.get(name)
+        if settings:
+            schedule(**{key: value for key, value in settings.items() if key != "_target_"})
     typed = [override for override in overrides if override.startswith("aug.")]
-    if max(*aug.width_multipliers, *aug.expand_multipliers) == 1:
+    if max(*aug.width_multipliers, *aug.expand_multipliers) == 1 and not aug.extra_blocks:
         if typed:
             log.warning("no effect, because aug=%s widens nothing: %s", aug.name, ", ".join(typed))
         return
@@ -91,6 +149,11 @@ def _plain(node: DictConfig) -> dict[str, Any]:
 def _positive_integer(key: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise UserError(f"{key}={value}: must be a positive integer")
+
+
+def _one_of(key: str, value: Any, options: Sequence[str]) -> None:
+    if str(value) not in options:
+        raise UserError(f"{key}={value}: no such option; options: {', '.join(options)}")
 
 
 def _number(

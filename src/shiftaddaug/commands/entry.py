@@ -1,12 +1,15 @@
 """The way into every command: compose with Hydra, answer mistakes in one line, exit non-zero. Imports no torch."""
 
+import atexit
 import functools
+import gc
 import logging
 import os
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from shiftaddaug.commands.usage import asks_for_help, help_text
 from shiftaddaug.errors import TrainingDiverged, UserError
 
 MISTAKES = (UserError, HydraException, OmegaConfBaseException)
@@ -47,20 +51,25 @@ def run_command(config_name: str, function: Callable[[DictConfig], Any]) -> None
     os.environ.setdefault("SHIFTADDAUG_ROOT", str(default_root()))
     main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)
     diverged: list[str] = []
-    command = main(_answering_mistakes(function, diverged))
+    command = main(_answering_mistakes(config_name, function, diverged))
     try:
+        if asks_for_help(sys.argv[1:]):
+            print(help_text(config_dir(), config_name, sys.argv[1:]))
+            return
         refuse_unusable_folders(sys.argv[1:])
         command()
         if diverged:
             fail(f"{len(diverged)} of the jobs diverged: {diverged[0]}")
     except MISTAKES as error:
-        fail(describe(error))
+        fail(describe(error, config_name))
     except KeyboardInterrupt:
         print("interrupted; ckpt_path=last resumes from the last finished epoch", file=sys.stderr)
         sys.exit(130)
 
 
-def _answering_mistakes(function: Callable[[DictConfig], Any], diverged: list[str]) -> Callable[[DictConfig], Any]:
+def _answering_mistakes(
+    config_name: str, function: Callable[[DictConfig], Any], diverged: list[str]
+) -> Callable[[DictConfig], Any]:
     """Answer a job's mistakes here: Hydra would print the overrides before letting them through.
 
     A job of a multirun whose loss diverged does not end the other jobs: it scores 0 and is noted in `diverged`.
@@ -79,31 +88,33 @@ def _answering_mistakes(function: Callable[[DictConfig], Any], diverged: list[st
                 if not isinstance(error.__cause__, MISTAKES):
                     raise
                 error = error.__cause__
-            fail(describe(error))
+            fail(describe(error, config_name))
 
     return answering
 
 
-def describe(error: Exception) -> str:
-    """One line."""
+def describe(error: Exception, config_name: str) -> str:
+    """One line on a mistake in what `config_name` was composed with."""
     if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file is not None:
         group, _, value = str(error.missing_cfg_file).rpartition("/")
         return f"{group}={value}: no such option; options: {', '.join(error.options)}"
     message = " ".join(str(error).split())
     unknown = re.match(r"Could not override '([\w.]+)'", message)
-    return message if unknown is None else _no_such_key(unknown[1], sys.argv[1:])
+    return message if unknown is None else _no_such_key(unknown[1], config_name, sys.argv[1:])
 
 
-def _no_such_key(key: str, arguments: list[str]) -> str:
+def _no_such_key(key: str, config_name: str, arguments: list[str]) -> str:
     """The keys there are where the user looked for `key`, the nearest one first."""
     from difflib import get_close_matches
 
     from hydra import compose, initialize_config_dir
 
     groups = [a for a in arguments if re.fullmatch(r"(op|aug|net|data|task|optim|callbacks|trainer|logger)=\w+", a)]
-    config_name = "eval" if Path(sys.argv[0]).stem in ("eval", "shiftaddaug-eval") else "train"
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        node: Any = compose(config_name, overrides=groups)
+        try:
+            node: Any = compose(config_name, overrides=groups)
+        except HydraException:  # a group that this command does not have
+            node = compose(config_name)
     parent = ""
     for part in key.split("."):
         if not OmegaConf.is_dict(node) or part not in node:
@@ -158,6 +169,24 @@ def _writable(folder: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+@contextmanager
+def importing_torch() -> Iterator[None]:
+    """Look for no garbage among what is imported here, now or later: it stays, and is looked through in vain.
+
+    That takes a fifth of the time of importing torch and lightning. Does nothing where torch was imported before.
+    """
+    if "torch" in sys.modules or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+        atexit.register(gc.unfreeze)  # extension modules that count what they leave behind would complain
+    finally:
+        gc.enable()
 
 
 def quieten_lightning() -> None:

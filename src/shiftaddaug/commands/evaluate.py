@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from shiftaddaug.commands.entry import quieten_lightning, run_command
+from shiftaddaug.commands.checkpoints import read_config
+from shiftaddaug.commands.checks import check_trainer
+from shiftaddaug.commands.entry import importing_torch, quieten_lightning, run_command
+from shiftaddaug.data.checks import check_values
 from shiftaddaug.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,17 +24,14 @@ def evaluate(cfg: DictConfig) -> float:
     Raises:
         UserError: no such checkpoint, a damaged one, or data that does not fit it.
     """
-    if cfg.split not in SPLITS:
-        raise UserError(f"split={cfg.split}: options: {', '.join(SPLITS)}")
-    path = Path(cfg.ckpt_path).expanduser()
-    if not path.exists():
-        raise UserError(f"ckpt_path={path}: no such file; options: a .ckpt file, or a run's target folder")
+    path = _check(cfg)
 
-    import lightning.pytorch as pl
-    from hydra.utils import instantiate
+    with importing_torch():
+        import lightning.pytorch as pl
+        from hydra.utils import instantiate
 
-    from shiftaddaug.report.results import RESULTS, print_result, write_json
-    from shiftaddaug.tasks.classification import ClassificationEvaluation
+        from shiftaddaug.report.results import RESULTS, print_result, write_json
+        from shiftaddaug.tasks.classification import ClassificationEvaluation
 
     quieten_lightning()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -47,6 +47,22 @@ def evaluate(cfg: DictConfig) -> float:
         write_json(Path(cfg.paths.output_dir) / RESULTS, results)
         print_result(f"{target.net.plan.name}, op={target.operator.name}, data={data_config['name']}", results)
     return float(metrics[f"{cfg.split}/top1"])
+
+
+def _check(cfg: DictConfig) -> Path:
+    """What is evaluated, if the configuration is sound, as far as that shows without torch."""
+    if cfg.split not in SPLITS:
+        raise UserError(f"split={cfg.split}: options: {', '.join(SPLITS)}")
+    check_trainer(cfg.trainer)
+    check_values({key: value for key, value in cfg.data.items() if value is not None})
+    path = Path(cfg.ckpt_path).expanduser()
+    if not path.exists():
+        raise UserError(f"ckpt_path={path}: no such file; options: a .ckpt file, or a run's target folder")
+    if path.suffix == ".ckpt" and not path.is_dir():
+        read_config(path)
+    elif (path / "target").is_dir():
+        raise UserError(f"ckpt_path={path}: a run's folder; did you mean {path / 'target'}?")
+    return path
 
 
 def _data_config(cfg: DictConfig, target: "Target") -> dict[str, Any]:
@@ -67,7 +83,7 @@ def _data_config(cfg: DictConfig, target: "Target") -> dict[str, Any]:
 def _load(path: Path) -> "Target":
     from shiftaddaug import operators
     from shiftaddaug.commands.checkpoints import read_checkpoint
-    from shiftaddaug.nets.build import build_supernet
+    from shiftaddaug.nets.build import supernet_from_config
     from shiftaddaug.nets.extract import extract_target, load_target
     from shiftaddaug.nets.tables import plan_net
 
@@ -75,13 +91,11 @@ def _load(path: Path) -> "Target":
         return load_target(path)
     checkpoint = read_checkpoint(path)
     config, state = checkpoint["config"], checkpoint["state_dict"]
-    data, net, aug = config["data"], config["net"], config["aug"]
+    data, net = config["data"], config["net"]
     operator = operators.from_config(config["op"])
     num_classes = data["num_classes"] or state["net.classifier.bias"].numel()
     plan = plan_net(net, num_classes, data["in_channels"], data["image_size"])
-    supernet = build_supernet(
-        plan, operator, net["mult_layers"], aug["width_multipliers"], aug["expand_multipliers"], aug["divisor"]
-    )
+    supernet = supernet_from_config(config, plan, operator)
     weights = {name.removeprefix("net."): value for name, value in state.items() if name.startswith("net.")}
     supernet.load_state_dict(weights)
     return extract_target(supernet, operator, net["mult_layers"], {"data": data})

@@ -19,8 +19,16 @@ from shiftaddaug.commands import STARTED
 from shiftaddaug.commands.checkpoints import find_checkpoint, read_checkpoint, refuse_other_run
 from shiftaddaug.commands.entry import ROOT, quieten_lightning
 from shiftaddaug.errors import UserError
-from shiftaddaug.nets.build import build_supernet, target_cost
-from shiftaddaug.nets.extract import extract_target, load_target, max_difference, save_target
+from shiftaddaug.hybrid.kl import penalty_from_config
+from shiftaddaug.kernels import add as add_kernels
+from shiftaddaug.nets.build import supernet_from_config, target_cost
+from shiftaddaug.nets.extract import (
+    extract_target,
+    load_target,
+    max_difference,
+    save_target,
+    unexpected_multiplications,
+)
 from shiftaddaug.nets.plan import NetPlan
 from shiftaddaug.report.results import (
     METRICS,
@@ -72,14 +80,15 @@ class Run:
     def _task(self) -> ClassificationTask:
         cfg = self.cfg
         aug = cfg.aug
-        net = build_supernet(
-            self.plan, self.operator, self.mult_layers, aug.width_multipliers, aug.expand_multipliers, aug.divisor
-        )
+        net = supernet_from_config(self.config, self.plan, self.operator)
         return ClassificationTask(
             net,
             self.plan.num_classes,
             optimizer=instantiate(cfg.optim.optimizer),
             aug_weight=aug.weight,
+            distill_weight=aug.distill_weight,
+            distill_temperature=aug.distill_temperature,
+            weight_penalty=penalty_from_config(self.config["sharing"]),
             warmup_epochs=cfg.optim.warmup_epochs,
             min_lr=cfg.optim.min_lr,
             label_smoothing=cfg.task.label_smoothing,
@@ -99,7 +108,7 @@ class Run:
     def _trainer(self) -> pl.Trainer:
         cfg = self.cfg
         self.throughput = Throughput()
-        wanted = {name: callback for name, callback in cfg.callbacks.items() if callback is not None}
+        wanted = {name: callback for name, callback in cfg.callbacks.items() if callback}
         if not cfg.trainer.enable_progress_bar:
             wanted.pop("progress_bar", None)
         callbacks = [instantiate(callback) for callback in wanted.values()]
@@ -142,6 +151,8 @@ class Run:
             100 * cost.multiplication_free_share,
             self.results["supernet_params"] / 1e6,
         )
+        if self.operator.name == "add":
+            log.info("add layers: %s", add_kernels.describe(self.trainer.strategy.root_device.type))
         if self.trainer.is_global_zero:
             if (self.folder / RUN).exists():
                 raise UserError(f"paths.output_dir={self.folder}: holds a run already, which is never overwritten")
@@ -164,10 +175,15 @@ class Run:
         first = self.throughput.first_step_time
         self.results |= {
             "train_seconds": round(time.time() - started, 1),
-            "seconds_to_first_step": None if first is None else round(first - self.started, 1),
+            "seconds_to_first_step": None if first is None else round(first - self.started, 2),
             "images_per_s": None if self.throughput.images_per_s is None else round(self.throughput.images_per_s),
             "epochs": self.trainer.current_epoch,
+            "train_top1_percent": self._last_train_top1(),
         }
+
+    def _last_train_top1(self) -> float | None:
+        top1 = self.trainer.callback_metrics.get("train/top1")
+        return None if top1 is None else round(100 * float(top1), 2)
 
     def deploy(self) -> None:
         """Extract the target of the best checkpoint on validation, save it, reload it, prove it exact.
@@ -182,6 +198,11 @@ class Run:
             self.task.load_state_dict(read_checkpoint(best)["state_dict"])
         data = self.config["data"] | ({"data_dir": None} if "data_dir" in self.config["data"] else {})
         target = extract_target(self.task.net, self.operator, self.mult_layers, {"data": data})
+        multiplying = unexpected_multiplications(target) if self.operator.multiplication_free else []
+        if multiplying:
+            raise AssertionError(
+                f"op={self.operator.name}, but these deployed layers multiply: {', '.join(multiplying)}"
+            )
         self.target_folder = Path(self.trainer.strategy.broadcast(str(self.folder / "target")))
         if self.trainer.is_global_zero:
             save_target(target, self.target_folder)

@@ -6,7 +6,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from shiftaddaug.commands import STARTED
-from shiftaddaug.commands.entry import run_command
+from shiftaddaug.commands.entry import importing_torch, run_command
+from shiftaddaug.commands.memory import keep_freed_memory
 from shiftaddaug.errors import UserError
 
 
@@ -16,12 +17,14 @@ def train(cfg: DictConfig) -> float:
     Raises:
         UserError: a mistake in the configuration, before anything expensive; a loss that is no longer a number.
     """
-    from shiftaddaug.commands.checks import check_train_config
+    from shiftaddaug.commands.checks import check_resumed, check_train_config
 
     overrides, started = _asked_for()
     plan = check_train_config(cfg, overrides)
+    check_resumed(cfg)
 
-    from shiftaddaug.commands.run import Run  # imports torch and lightning, now that the configuration is known good
+    with importing_torch():  # torch and lightning, now that the configuration is known good
+        from shiftaddaug.commands.run import Run
 
     run = Run(cfg, plan, started)
     try:
@@ -55,6 +58,7 @@ def _asked_for() -> tuple[list[str], float]:
 
 
 def main() -> Any:
+    keep_freed_memory()
     run_command("train", train)
 
 

@@ -1,0 +1,206 @@
+"""`python src/fit_sharing.py mult_ckpt=... mf_ckpt=...`: fit the remap of weight sharing to a pair of trained nets."""
+
+import logging
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from omegaconf import DictConfig
+
+from shiftaddaug.commands.entry import run_command
+from shiftaddaug.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from shiftaddaug.hybrid.remap import Remap
+    from shiftaddaug.nets.extract import Target
+
+log = logging.getLogger(__name__)
+
+REMAP, FIT, DISTRIBUTIONS = "remap.yaml", "fit.csv", "distributions.png"
+DEFAULTS: dict[str, tuple[Literal["replace", "residual"], bool]] = {
+    "add": ("replace", False),
+    "shift": ("residual", True),
+}
+"""Form and relative, by operator: those whose weights may be shared with a multiplication."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What is fitted: a net's target, as it was trained."""
+
+    operator: str
+    mult_layers: frozenset[str]
+    """Names of the layers that multiply."""
+    weights: Mapping[str, "Tensor"]
+    """By layer, of the target's shape."""
+
+
+def fit_sharing(cfg: DictConfig) -> float:
+    """Fit, write remap.yaml, fit.csv and distributions.png into the run's folder, print a table.
+
+    Returns:
+        The Kolmogorov-Smirnov distance that is left between remapped and multiplication-free weights, in [0, 1], the
+        mean over the layers, each weight counting the same.
+
+    Raises:
+        UserError: a mistake in the configuration, no such checkpoint, a damaged one, or two that make no pair.
+    """
+    _check(cfg)
+
+    from shiftaddaug.hybrid.fit_remap import fit_remap, layer_fits
+    from shiftaddaug.report.distributions import write_fits
+
+    mult, mf = _load_pair(cfg)
+    form, relative = DEFAULTS[mf.operator]
+    form = form if cfg.form is None else cfg.form
+    relative = relative if cfg.relative is None else cfg.relative
+    remapped_layers = {name: weight for name, weight in mf.weights.items() if name not in mf.mult_layers}
+    remap = fit_remap(mult.weights, remapped_layers, form, relative, cfg.knots, cfg.trim)
+    rows = layer_fits(remap, mult.weights, remapped_layers)
+
+    folder = Path(cfg.paths.output_dir)
+    if (folder / REMAP).exists():
+        raise UserError(f"paths.output_dir={folder}: holds a fit already, which is never overwritten")
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_remap(folder / REMAP, remap, mf.operator)
+    write_fits(folder / FIT, rows)
+    _plot(folder / DISTRIBUTIONS, mf.operator, remap, mult.weights, remapped_layers)
+    return _report(folder, mf.operator, remap, rows)
+
+
+def _check(cfg: DictConfig) -> None:
+    for key in ("mult_ckpt", "mf_ckpt"):
+        if not Path(str(cfg[key])).expanduser().exists():
+            raise UserError(f"{key}={cfg[key]}: no such file; options: a .ckpt file, or a run's target folder")
+    if cfg.form not in (None, "replace", "residual"):
+        raise UserError(f"form={cfg.form}: options: replace, residual, null (by operator)")
+    if cfg.relative not in (None, True, False):
+        raise UserError(f"relative={cfg.relative}: options: true, false, null (by operator)")
+    if isinstance(cfg.knots, bool) or not isinstance(cfg.knots, int) or not 2 <= cfg.knots <= 1000:
+        raise UserError(f"knots={cfg.knots}: must be an integer between 2 and 1000")
+    number = isinstance(cfg.trim, int | float) and not isinstance(cfg.trim, bool) and math.isfinite(cfg.trim)
+    if not number or not 0 <= cfg.trim <= 0.25:
+        raise UserError(f"trim={cfg.trim}: must be a number >= 0 and <= 0.25")
+
+
+def _load_pair(cfg: DictConfig) -> tuple[Trained, Trained]:
+    mult, mf = (_load(key, Path(cfg[key]).expanduser()) for key in ("mult_ckpt", "mf_ckpt"))
+    if mult.operator != "mult":
+        raise UserError(f"mult_ckpt={cfg.mult_ckpt}: was trained with op={mult.operator}; needs op=mult")
+    if mf.operator not in DEFAULTS:
+        raise UserError(f"mf_ckpt={cfg.mf_ckpt}: was trained with op={mf.operator}; options: {', '.join(DEFAULTS)}")
+    shapes = [{name: tuple(weight.shape) for name, weight in net.weights.items()} for net in (mult, mf)]
+    for name in shapes[0] | shapes[1]:
+        ours, theirs = (shape.get(name, "none") for shape in shapes)
+        if ours != theirs:
+            raise UserError(
+                f"mf_ckpt={cfg.mf_ckpt}: has another architecture than mult_ckpt={cfg.mult_ckpt}; "
+                f"layer {name}: {theirs} here, {ours} there"
+            )
+    return mult, mf
+
+
+def _load(key: str, path: Path) -> Trained:
+    """The target of a checkpoint, with the weights that were trained; or a deployed one, with the weights it stores."""
+    from shiftaddaug.commands import evaluate
+    from shiftaddaug.commands.checkpoints import read_checkpoint
+    from shiftaddaug.nets.cost import select_layers
+
+    try:
+        target = evaluate._load(path)
+        deployed = path.is_dir() or path.suffix != ".ckpt"
+        weights = _stored_weights(target) if deployed else _latent_weights(target, read_checkpoint(path), path)
+    except UserError as error:
+        raise UserError(str(error).replace("ckpt_path=", f"{key}=", 1)) from None
+    if deployed and target.operator.name == "shift":
+        log.warning(
+            "%s=%s: a deployed shift net stores powers of two; better give the checkpoints/best.ckpt of its run, "
+            "which holds the latent weights they were rounded from",
+            key,
+            path,
+        )
+    for name, weight in weights.items():
+        if not weight.isfinite().all():
+            raise UserError(f"{key}={path}: layer {name} has weights that are no numbers")
+    return Trained(target.operator.name, select_layers(target.net.plan, target.mult_layers), weights)
+
+
+def _stored_weights(target: "Target") -> dict[str, "Tensor"]:
+    state = target.net.state_dict()
+    return {layer.name: state[f"{layer.name}.weight"] for layer in target.net.plan.layers()}
+
+
+def _latent_weights(target: "Target", checkpoint: dict[str, Any], path: Path) -> dict[str, "Tensor"]:
+    """The leading slices of the supernet's weights; an operator that trains other tensors has its effective ones."""
+    sharing = (checkpoint["config"].get("sharing") or {}).get("name")
+    if sharing == "heterogeneous" and target.operator.multiplication_free:
+        raise UserError(
+            f"ckpt_path={path}: was trained with sharing=heterogeneous and stores its weights in Gaussian form; "
+            f"options: the target folder of its run, or a run with sharing=none"
+        )
+    weights = {}
+    for name, stored in _stored_weights(target).items():
+        trained = checkpoint["state_dict"].get(f"net.{name}.weight")
+        weights[name] = stored if trained is None else trained[: stored.shape[0], : stored.shape[1]]
+    return weights
+
+
+def _write_remap(path: Path, remap: "Remap", operator: str) -> None:
+    import yaml
+
+    fields = yaml.safe_dump(remap.config(), default_flow_style=None, sort_keys=False, width=116)
+    path.write_text(f"# python {' '.join(sys.argv)}\n# op={operator}\n{fields}")
+
+
+def _plot(
+    path: Path,
+    operator: str,
+    remap: "Remap",
+    mult_weights: Mapping[str, "Tensor"],
+    mf_weights: Mapping[str, "Tensor"],
+) -> None:
+    from shiftaddaug.hybrid.fit_remap import pool_weights
+    from shiftaddaug.report.distributions import plot_distributions
+
+    remapped = {name: remap(mult_weights[name].double()) for name in mf_weights}
+    pool = pool_weights(mult_weights, mf_weights, remap.relative)
+    unit = "weight, in sigmas of the multiplicative layer" if remap.relative else "weight"
+    plot_distributions(path, operator, pool, pool_weights(mult_weights, remapped, remap.relative).mf, unit)
+
+
+def _report(folder: Path, operator: str, remap: "Remap", rows: list[Any]) -> float:
+    from shiftaddaug.report.distributions import mean_fit
+    from shiftaddaug.report.results import print_result, print_table, shortest_path
+
+    mean = mean_fit(rows)
+    if mean.remap_to_mf > 0.9 * mean.mult_to_mf:
+        log.warning("the remapped weights are hardly nearer to those of op=%s than the weights as they are", operator)
+    cells = [asdict(row) for row in (*rows, mean)]
+    table = [{k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()} for row in cells]
+    print_table("Kolmogorov-Smirnov distances", table)
+    print_result(
+        f"remap of op={operator}",
+        {
+            "form": remap.form,
+            "laplace_scale": f"{remap.laplace_scale:.4g}",
+            "laplace_mean": f"{remap.laplace_mean:.4g}",
+            "units": "sigma of the layer" if remap.relative else "absolute",
+            "knots": len(remap.knots_x),
+            "remap": shortest_path(folder / REMAP),
+            "figure": shortest_path(folder / DISTRIBUTIONS),
+        },
+    )
+    return mean.remap_to_mf
+
+
+def main() -> None:
+    run_command("fit_sharing", fit_sharing)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""The ablation's command: what is finished is not run again, and mistakes cost nothing."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from shiftaddaug.commands.ablate import Cell, ablate
+from shiftaddaug.errors import UserError
+from shiftaddaug.report.results import RESULTS
+from tests.commands.running import composed
+
+PERCENT = {"test_top1_percent": 20.0, "val_top1_percent": 21.0, "train_top1_percent": 22.0}
+
+
+def finished(folder: Path, op: str, row: str, seed: int, top1: float) -> None:
+    run = folder / op / row / f"seed{seed}"
+    run.mkdir(parents=True)
+    (run / RESULTS).write_text(json.dumps(PERCENT | {"test_top1_percent": top1, "params": 1, "macs": 2}))
+
+
+def study(tmp_path: Path, *overrides: str) -> list[str]:
+    folder = tmp_path / "study"
+    ablate(composed(tmp_path / "run", f"folder={folder}", *overrides, config_name="ablate"))
+    return (folder / "table.md").read_text(encoding="utf-8").splitlines()
+
+
+def test_finished_runs_are_tabulated_and_not_run_again(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        finished(tmp_path / "study", "add", "mf_direct", seed, 20.0 + seed)
+        finished(tmp_path / "study", "add", "full", seed, 24.0 + seed)
+    table = study(tmp_path, "rows=[mf_direct,full]", "ops=[add]", "seeds=[0,1]")
+    assert table[2].startswith("| add | mf_direct | 2 | 20.50 ± 0.71 |")
+    assert "| +4.00 ± 0.71 |" in table[3]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("rows=[mf_direkt]", "rows=mf_direkt: no such option; options: block_variant, depth, distill, full"),
+        ("ops=[ad]", "ops=ad: no such option; options: add, mult, shift, shift_ps"),
+        ("seeds=[]", "seeds=[]: names nothing to run"),
+        ("jobs=0", "jobs=0: must be a positive integer"),
+    ],
+)
+def test_mistakes(tmp_path: Path, override: str, message: str) -> None:
+    with pytest.raises(UserError, match=message.replace("[", r"\[").replace("]", r"\]")):
+        study(tmp_path, override)
+    assert not (tmp_path / "study").exists()
+
+
+def test_other_overrides_in_the_same_folder_are_refused(tmp_path: Path) -> None:
+    finished(tmp_path / "study", "add", "mf_direct", 0, 20.0)
+    one = ("rows=[mf_direct]", "ops=[add]", "seeds=[0]")
+    study(tmp_path, *one, "overrides=['trainer.max_epochs=2']")
+    with pytest.raises(UserError, match=r"have \['trainer.max_epochs=2'\]; repeat them, or choose another folder"):
+        study(tmp_path, *one)
+
+
+def test_a_stopped_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
+    cell = Cell("add", "full", 1, tmp_path / "add" / "full" / "seed1")
+    assert not any(argument.startswith("ckpt_path") for argument in cell.command([]))
+    for name in ("seed1_stopped0", "seed1_stopped1"):
+        (cell.folder.with_name(name) / "checkpoints").mkdir(parents=True)
+    checkpoint = cell.folder.with_name("seed1_stopped0") / "checkpoints" / "last.ckpt"
+    checkpoint.touch()  # the second attempt was stopped before it wrote one
+    assert cell.command(["a=b"])[3:] == [
+        "experiment=ablation/full",
+        "op=add",
+        "seed=1",
+        "a=b",
+        f"paths.output_dir={cell.folder}",
+        f"hydra.run.dir={cell.folder}",
+        "trainer.enable_progress_bar=false",
+        f"ckpt_path={checkpoint}",
+    ]
