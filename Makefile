@@ -6,8 +6,11 @@ READY := $(VENV)/.ready
 BENCH ?= operators training_step
 NATIVE := src/shiftaddaug/kernels/native
 
+# torch and lightning are many thousand files: compile those that are imported once, not at every start
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint format type check bench clean
+.PHONY: help setup train test lint format type check bench sanitize clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -18,7 +21,7 @@ $(READY): pyproject.toml constraints.txt build_hook.py $(NATIVE)/build.py $(wild
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python >= 3.10 is needed, this is " + sys.version.split()[0])'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --reinstall-package shiftaddaug \
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --reinstall-package shiftaddaug \
 		--constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
@@ -43,6 +46,9 @@ check: lint type ## everything but the tests, changing nothing
 
 bench: $(READY) ## measure operators and training steps as ratios; BENCH=operators ARGS="--shapes a1,c2" selects
 	@set -e; for name in $(BENCH); do $(BIN)/python benchmarks/$$name.py $(ARGS); done
+
+sanitize: $(READY) ## run the native core under address, undefined-behaviour and thread sanitizers
+	$(BIN)/python tests/kernels/sanitize.py $(ARGS)
 
 clean: ## remove caches and build products; keeps .venv and logs
 	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -93,8 +93,16 @@ class _Stop(pl.Callback):
             raise KeyboardInterrupt
 
 
+WHOLE_METHOD = ("aug=full", "sharing=heterogeneous", "reorder=l1", "block_variant=block", "bn=recalibrated")
+
+
 @pytest.mark.parametrize(
-    "arguments", [("op=shift",), ("op=add", "callbacks=ema", "task.mixup=0.2", "trainer.gradient_clip_val=5")]
+    "arguments",
+    [
+        ("op=shift",),
+        ("op=add", "callbacks=ema", "task.mixup=0.2", "trainer.gradient_clip_val=5"),
+        ("op=add", *WHOLE_METHOD, "aug.distill_weight=1"),
+    ],
 )
 def test_stopped_at_any_epoch_and_resumed_is_the_same(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     arguments = (*arguments, "trainer.max_epochs=3")

@@ -33,7 +33,7 @@ ALL_CASES = CASES | {
     "depthwise, whole vectors": Case((20, 32, 5, 5), (32, 1, 3, 3), groups=32),
     "depthwise 5x5, stride 2": Case((2, 35, 9, 8), (35, 1, 5, 5), stride=2, padding=2, groups=35),
     "depthwise 1x1": Case((3, 21, 4, 5), (21, 1, 1, 1), groups=21),
-    "depthwise, large images": Case((1, 72, 32, 31), (72, 1, 3, 3), padding=1, groups=72),
+    "depthwise, large images": Case((1, 72, 32, 31), (72, 1, 2, 2), padding=1, groups=72),
 }
 parametrize_cases = pytest.mark.parametrize("case", ALL_CASES.values(), ids=ALL_CASES.keys())
 
@@ -69,10 +69,8 @@ def results(core: Library, g: Tensor, x: Tensor, w: Tensor, case: Case) -> tuple
 @parametrize_cases
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_equals_the_formulas(core: Library, case: Case, layout: str) -> None:
-    g, x, w = tensors(case)
-    x, g = laid_out(x, layout), laid_out(g, layout)
-    for weight in (w, laid_out(w, layout)):
-        assert_all_near(native, g, x, weight, case, FLOAT32_TOLERANCE, core=core)
+    g, x, w = (laid_out(t, layout) for t in tensors(case))
+    assert_all_near(native, g, x, w, case, FLOAT32_TOLERANCE, core=core)
 
 
 @pytest.mark.parametrize("case", LONG_SUMS.values(), ids=LONG_SUMS.keys())

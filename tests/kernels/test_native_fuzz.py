@@ -11,6 +11,7 @@ import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -103,7 +104,7 @@ def check_add(problem: Problem) -> None:
         y = add_native.add_conv2d(x, w, *arguments, core=core)
         dx = add_native.add_conv2d_input_grad(g, x, w, *arguments, core=core)
         dw = add_native.add_conv2d_weight_grad(g, x, w, *arguments, core=core)
-    g, x, w = (t.double() for t in (g, x, w))
+    g, x, w = (t.double().contiguous() for t in (g, x, w))
     assert torch.equal(y.double(), naive.add_conv2d(x, w, *arguments))
     assert torch.equal(dx.double(), naive.add_conv2d_input_grad(g, x, w, *arguments))
     assert torch.equal(dw.double(), naive.add_conv2d_weight_grad(g, x, w, *arguments))
@@ -133,8 +134,8 @@ def test_depthwise(problem: Problem) -> None:
 
 
 @pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
-@pytest.mark.parametrize("threads", [1, 3])
-def test_nothing_outside_the_tensors_is_touched(tmp_path_factory: pytest.TempPathFactory, threads: int) -> None:
+def test_nothing_outside_the_tensors_is_touched(tmp_path: Path) -> None:
     """fuzz.c, whose tensors end at forbidden pages, with the installed core."""
-    driver = sanitize.compile_driver(tmp_path_factory.mktemp("fuzz") / "fuzz", library_path())
-    assert sanitize.drive(driver, seed=0, problems=1000, threads=threads) == "1000 problems right\n"
+    driver = sanitize.compile_driver(tmp_path / "fuzz", library_path())
+    assert sanitize.drive(driver, seed=0, problems=1000, threads=1) == "1000 problems right\n"
+    assert sanitize.drive(driver, seed=1, problems=100, threads=3) == "100 problems right\n"

@@ -14,7 +14,7 @@ from shiftaddaug.nets.cost import net_cost, select_layers
 from shiftaddaug.nets.plan import NetPlan
 from shiftaddaug.nets.tables import make_divisible, plan_net
 
-NETS = ["mbv2_micro", "mbv2_tiny", "mbv2_w035", "mbv3_w035", "mcunet", "proxyless_w035", "resnet20"]
+NETS = ["mbv2_micro", "mbv2_tiny", "mbv2_w02", "mbv2_w035", "mbv3_w035", "mcunet", "proxyless_w035", "resnet20"]
 
 
 def table(configs: Path, name: str, **changes: Any) -> dict[str, Any]:
@@ -46,6 +46,7 @@ def test_exact_sizes_do_not_drift(configs: Path) -> None:
     assert {name: (cost.params, cost.macs) for name, cost in costs.items()} == {
         "mbv2_micro": (321144, 13422800),
         "mbv2_tiny": (750280, 27713200),
+        "mbv2_w02": (321144, 37563200),
         "mbv2_w035": (1677128, 30874800),
         "mbv3_w035": (2109840, 19495688),
         "mcunet": (737408, 65863200),

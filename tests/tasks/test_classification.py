@@ -91,6 +91,22 @@ def test_loss_is_the_targets_plus_the_weighted_augmented_one(op: str, monkeypatc
     assert not logged["train/loss"].requires_grad
 
 
+def test_the_augmented_pass_teaches_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    """+ w T^2 KL(softmax(augmented / T) || softmax(target / T)), the teacher without gradient."""
+    task = make_task("shift", aug_weight=0.3, distill_weight=0.7, distill_temperature=2.0)
+    task.augmented_spec = widest(task.net)
+    logged = record(task, monkeypatch)
+    images, labels = make_batch()
+    loss = task.training_step((images, labels), 0)
+    student, teacher = task.net(images), task.net(images, task.augmented_spec)
+    p, q = (logits.double().div(2).softmax(1) for logits in (teacher, student))
+    divergence = 4 * (p * (p.log() - q.log())).sum(1).mean()
+    assert divergence > 1e-4
+    wanted = cross_entropy(student, labels) + 0.3 * cross_entropy(teacher, labels) + 0.7 * divergence
+    assert_loss(loss, wanted)
+    torch.testing.assert_close(logged["train/loss_distill"].double(), divergence, rtol=1e-4, atol=0)
+
+
 @pytest.mark.parametrize("op", ["mult", "shift", "add"])
 def test_without_augmented_spec_the_loss_is_the_targets_alone(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
     task = make_task(op, aug_weight=0.3, label_smoothing=SMOOTHING)

@@ -20,7 +20,7 @@ SOURCES = Path(__file__).resolve().parent / "c"
 ISAS = ("portable", "avx2", "avx512")
 """Instruction sets by their number in c/dispatch.c, the widest last."""
 ISA_FLAGS = {"portable": (), "avx2": ("-mavx2", "-mfma"), "avx512": ("-mavx512f", "-mavx512dq", "-mfma")}
-FLAGS = ("-std=c11", "-fPIC", "-Wall", "-Wextra", "-Wno-unused-function", "-Wno-maybe-uninitialized")
+FLAGS = ("-std=c11", "-fPIC", "-pthread", "-Wall", "-Wextra", "-Wno-unused-function", "-Wno-maybe-uninitialized")
 OPTIMISED = ("-O3", "-fno-math-errno")
 SANITIZED = ("-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 

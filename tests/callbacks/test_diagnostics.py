@@ -1,0 +1,58 @@
+"""The diagnostics' numbers, and that looking changes nothing."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from tests.commands.running import run_little
+
+from shiftaddaug.callbacks.diagnostics import block_ranks, effective_rank
+
+
+def test_effective_rank_of_known_features() -> None:
+    torch.manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(64, 8))[0]
+    basis = basis - basis.mean(0)
+    one = torch.randn(64, 1) @ torch.randn(1, 8)
+    assert effective_rank(one) == pytest.approx(1, abs=1e-6)
+    assert effective_rank(torch.ones(5, 3)) == 0
+    spread = torch.linalg.qr(basis)[0]
+    spread = torch.linalg.qr(spread - spread.mean(0))[0]
+    assert effective_rank(spread) == pytest.approx(8, abs=0.1)
+    two = torch.zeros(4, 2)
+    two[0, 0], two[1, 0], two[2, 1], two[3, 1] = 1, -1, 1, -1  # two equal singular values
+    assert effective_rank(two) == pytest.approx(2)
+
+
+def test_a_run_writes_them_and_computes_the_same(tmp_path: Path) -> None:
+    with_them = run_little(tmp_path / "with", "op=add", "trainer.max_epochs=2")
+    without = run_little(tmp_path / "without", "op=add", "trainer.max_epochs=2", "callbacks.diagnostics=null")
+    assert with_them["val_loss"] == without["val_loss"]
+    lines = (tmp_path / "with" / "diagnostics.csv").read_text().splitlines()
+    assert lines[0] == "epoch,step,name,effective_rank,channels,relative_update"
+    assert {line.split(",")[0] for line in lines[1:]} == {"0", "1"}
+    assert any(",blocks.0," in line for line in lines) and any("blocks.0.project.conv.weight" in line for line in lines)
+
+
+def test_a_collapse_is_warned_of_at_the_first_step(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """AdderNet's own initialisation in a narrow net (METHOD: the channels say nearly the same)."""
+    with caplog.at_level(logging.WARNING):
+        run_little(tmp_path / "run", "op=add", "aug=none", "op.init_std=0.3", "trainer.max_epochs=1")
+    assert "effective rank" in caplog.text
+
+
+def test_ranks_leave_running_statistics_alone() -> None:
+    import yaml
+    from tests.commands.running import ROOT
+
+    from shiftaddaug import operators
+    from shiftaddaug.nets.build import build_supernet
+    from shiftaddaug.nets.tables import plan_net
+
+    plan = plan_net(yaml.safe_load((ROOT / "configs/net/mbv2_micro.yaml").read_text()), 10, 1, 16)
+    net = build_supernet(plan, operators.build("add"), ["stem", "classifier"], [1.0, 1.6])
+    before = {name: value.clone() for name, value in net.named_buffers()}
+    ranks = block_ranks(net, torch.randn(8, 1, 16, 16))
+    assert list(ranks) == [f"blocks.{i}" for i in range(len(plan.blocks))]
+    assert all(torch.equal(value, before[name]) for name, value in net.named_buffers())

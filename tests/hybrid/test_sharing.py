@@ -1,0 +1,140 @@
+"""Remapped weights in hybrid layers: what the operator reads, what is exported, and how updates come back."""
+
+import pytest
+import torch
+
+from shiftaddaug import operators
+from shiftaddaug.errors import UserError
+from shiftaddaug.hybrid.kl import KlPenalty, penalty_from_config
+from shiftaddaug.hybrid.layers import HybridConv2d
+from shiftaddaug.hybrid.remap import Remap
+from shiftaddaug.hybrid.sharing import Sharing, sharing_from_config
+from shiftaddaug.hybrid.widths import Widths
+
+REMAPS = {"add": Remap("replace", 5.5), "shift": Remap("residual", 0.1, relative=True)}
+SOURCE, OUT = Widths(3, 5), Widths(4, 6)
+
+
+def layer(op: str, sharing: Sharing) -> HybridConv2d:
+    torch.manual_seed(0)
+    made = HybridConv2d(operators.build(op), SOURCE, OUT, 3, sharing=sharing)
+    made.init_target()
+    made.init_augmented()
+    return made
+
+
+@pytest.mark.parametrize("op", REMAPS)
+def test_the_operator_reads_the_remapped_target_and_that_is_exported(op: str) -> None:
+    made, operator = layer(op, Sharing(REMAPS[op])), operators.build(op)
+    stored = made.weight[:4, :3].detach()
+    wanted = operator.effective_weight({"weight": REMAPS[op](stored)})
+    x = torch.randn(2, 3, 5, 5)
+    assert torch.equal(made.target_state()["weight"], wanted)
+    assert torch.equal(made(x), operator.conv2d(x, wanted, 1, 1))
+    assert not torch.equal(wanted, operator.effective_weight({"weight": stored}))
+
+
+@pytest.mark.parametrize("op", REMAPS)
+def test_a_multiplicative_pass_reads_the_stored_weight(op: str) -> None:
+    made = layer(op, Sharing(REMAPS[op]))
+    x = torch.randn(2, 3, 5, 5)
+    assert torch.equal(made(x, None, True), torch.nn.functional.conv2d(x, made.weight[:4, :3], None, 1, 1))
+
+
+def test_fresh_add_weights_have_the_priors_spread() -> None:
+    made = HybridConv2d(operators.build("add"), Widths(64, 64), Widths(64, 64), 3, sharing=Sharing(REMAPS["add"]))
+    made.init_target()
+    assert made.target_state()["weight"].std() == pytest.approx(5.5 * 2**0.5, rel=0.03)
+
+
+@pytest.mark.parametrize("op", REMAPS)
+@pytest.mark.parametrize("gradient", ["inverse", "chain"])
+def test_updates_come_back_through_the_slope(op: str, gradient: str) -> None:
+    made, operator, remap = layer(op, Sharing(REMAPS[op], gradient)), operators.build(op), REMAPS[op]  # type: ignore[arg-type]
+    made(torch.randn(2, 3, 5, 5)).square().sum().backward()
+    assert made.weight.grad is not None
+    received = made.weight.grad[:4, :3].clone()  # as if R were the identity
+    slope = remap.slope(made.weight[:4, :3])
+    made.rescale_gradients()
+    wanted = operator.rescale_gradient(received) / slope
+    if gradient == "chain":
+        wanted = operator.rescale_gradient(received * slope)
+    assert torch.allclose(made.weight.grad[:4, :3], wanted, rtol=1e-6)
+    assert made.weight.grad[4:].abs().sum() == 0
+
+
+def test_the_inverse_slope_makes_the_step_the_operator_wanted() -> None:
+    """A small step of the stored weight moves R(W) by what the operator's own step is."""
+    made, remap = layer("add", Sharing(REMAPS["add"])), REMAPS["add"]
+    made(torch.randn(8, 3, 5, 5)).sum().backward()
+    assert made.weight.grad is not None
+    wanted = operators.build("add").rescale_gradient(made.weight.grad[:4, :3].clone())
+    made.rescale_gradients()
+    stored = made.weight[:4, :3].detach().double()
+    mean, std = stored.mean(), stored.std(unbiased=False)
+    step = 1e-6 * made.weight.grad[:4, :3].double()
+    moved = remap._of_normal((stored + step - mean) / std)[0] - remap._of_normal((stored - mean) / std)[0]
+    assert torch.allclose(moved / 1e-6, wanted.double(), rtol=1e-3, atol=1e-5)
+
+
+def test_multiplied_layers_keep_their_gradient() -> None:
+    made = layer("add", Sharing(REMAPS["add"]))
+    made(torch.randn(2, 3, 5, 5), None, True).sum().backward()
+    assert made.weight.grad is not None
+    before = made.weight.grad.clone()
+    made.rescale_gradients(multiplicative=True)
+    assert torch.equal(made.weight.grad, before)
+
+
+@pytest.mark.parametrize("op", REMAPS)
+def test_the_operator_may_compute_the_augmented_part(op: str) -> None:
+    made, operator = layer(op, Sharing(multiplicative_augmentation=False)), operators.build(op)
+    x = torch.randn(2, 5, 6, 6)
+    y = made(x, 6)
+    assert torch.equal(y, operator.conv2d(x, operator.effective_weight({"weight": made.weight}), 1, 1))
+    y.square().sum().backward()
+    made.rescale_gradients()
+    assert made.weight.grad is not None
+    if op == "add":  # every part has the root mean square that AdderNet's rule gives
+        target, rest = (
+            made.weight.grad[:4, :3],
+            torch.cat([made.weight.grad[4:].flatten(), made.weight.grad[:4, 3:].flatten()]),
+        )
+        assert target.square().mean().sqrt() == pytest.approx(0.8, rel=1e-4)
+        assert rest.square().mean().sqrt() == pytest.approx(0.8, rel=1e-4)
+
+
+class TestConfig:
+    HETEROGENEOUS = {
+        "name": "heterogeneous",
+        "gradient": "chain",
+        "remap_file": None,
+        "remaps": {"add": {"form": "replace", "laplace_scale": 5.5}},
+    }
+
+    def test_by_operator(self) -> None:
+        assert sharing_from_config(self.HETEROGENEOUS, "add") == Sharing(REMAPS["add"], "chain")
+        assert sharing_from_config(self.HETEROGENEOUS, "mult") == Sharing()
+        assert sharing_from_config({"name": "none"}, "add", False) == Sharing(multiplicative_augmentation=False)
+
+    def test_mistakes(self, tmp_path) -> None:
+        with pytest.raises(UserError, match=r"sharing.gradient=up: options: inverse, chain"):
+            sharing_from_config(self.HETEROGENEOUS | {"gradient": "up"}, "add")
+        with pytest.raises(UserError, match=r"sharing.remap_file=.*none.yaml: cannot be read"):
+            sharing_from_config(self.HETEROGENEOUS | {"remap_file": str(tmp_path / "none.yaml")}, "add")
+        (tmp_path / "other.yaml").write_text("a: 1")
+        with pytest.raises(UserError, match=r"holds no remap"):
+            sharing_from_config(self.HETEROGENEOUS | {"remap_file": str(tmp_path / "other.yaml")}, "add")
+
+    def test_a_fitted_file(self, tmp_path) -> None:
+        (tmp_path / "remap.yaml").write_text("form: residual\nlaplace_scale: 0.2\nrelative: true\n")
+        made = sharing_from_config(self.HETEROGENEOUS | {"remap_file": str(tmp_path / "remap.yaml")}, "shift")
+        assert made.remap == Remap("residual", 0.2, relative=True)
+
+    def test_penalty(self) -> None:
+        net = torch.nn.ModuleList([layer("add", Sharing()), layer("mult", Sharing())])
+        penalty = penalty_from_config({"name": "kl", "weight": 0.5, "mean": 0.0, "scale": 2.0})
+        assert penalty is not None
+        wanted = 0.5 * KlPenalty()(net[0].target_parameters()["weight"])
+        assert penalty(net).item() == pytest.approx(wanted.item())
+        assert penalty_from_config({"name": "none"}) is None
