@@ -25,6 +25,12 @@ from shiftaddaug.errors import TrainingDiverged, UserError
 
 MISTAKES = (UserError, HydraException, OmegaConfBaseException)
 
+GROUPS = (
+    *("op", "aug", "net", "data", "task", "optim", "callbacks", "trainer", "logger"),
+    *("sharing", "reorder", "block_variant", "bn"),
+)
+"""Config groups whose choice decides which keys there are."""
+
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parents[1]
 """The checkout, if the package runs from one."""
@@ -109,7 +115,7 @@ def _no_such_key(key: str, config_name: str, arguments: list[str]) -> str:
 
     from hydra import compose, initialize_config_dir
 
-    groups = [a for a in arguments if re.fullmatch(r"(op|aug|net|data|task|optim|callbacks|trainer|logger)=\w+", a)]
+    groups = [a for a in arguments if re.fullmatch(rf"({'|'.join(GROUPS)})=\w+", a)]
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         try:
             node: Any = compose(config_name, overrides=groups)

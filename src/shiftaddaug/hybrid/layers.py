@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.channels import add_to_first_channels, split_channels, with_first_channels
 from shiftaddaug.hybrid.sharing import PLAIN, Sharing
 from shiftaddaug.hybrid.widths import Widths
+from shiftaddaug.operators import cannot_be_augmented
 from shiftaddaug.operators.base import Operator
 from shiftaddaug.operators.mult import Mult, kaiming_normal, kaiming_uniform
 
@@ -59,10 +59,7 @@ class HybridWeight(nn.Module):
     ) -> None:
         super().__init__()
         if not operator.shareable and (source.max > source.target or out.max > out.target):
-            raise UserError(
-                f"op={operator.name}: its trained tensors cannot be shared with a multiplicative weight, so it "
-                f"cannot be augmented; options: aug=none, or another op"
-            )
+            raise cannot_be_augmented(operator.name)
         self.operator, self.source, self.out, self.depthwise = operator, source, out, depthwise
         self.sharing = sharing if operator.multiplication_free and operator.shareable else PLAIN
         inputs = Widths(1, 1) if depthwise else source

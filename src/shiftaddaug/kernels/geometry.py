@@ -36,7 +36,9 @@ def conv2d_geometry(x: Tensor, w: Tensor, stride: Pair, padding: Pair, dilation:
         ValueError: tensors or numbers that make no convolution.
     """
     _check_tensors(x, w)
-    return _geometry(
+    symbolic = any(isinstance(size, torch.SymInt) for size in (*x.shape, *w.shape))  # and so without a hash
+    work_out = _geometry.__wrapped__ if symbolic else _geometry
+    return work_out(
         tuple(x.shape),
         tuple(w.shape),
         pair("stride", stride, 1),
@@ -57,13 +59,15 @@ def _geometry(
 ) -> Geometry:
     images, channels, *size = x_shape
     filters, filter_channels, *kernel = w_shape
-    if not isinstance(groups, int) or groups < 1:
+    if not isinstance(groups, int | torch.SymInt) or groups < 1:
         raise ValueError(f"groups={groups}: must be a positive integer")
     if filters % groups or channels != filter_channels * groups:
         raise ValueError(
             f"weight {w_shape} does not fit input {x_shape} with groups={groups}: "
             "(F, C / groups, kh, kw) and (N, C, H, W) with F divisible by groups expected"
         )
+    if 0 in size:
+        raise ValueError(f"input {x_shape} has no pixels")
     spans = [d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True)]
     padded = [s + 2 * p for s, p in zip(size, paddings, strict=True)]
     if any(p < s for p, s in zip(padded, spans, strict=True)):

@@ -79,7 +79,7 @@ def _add_conv2d_weight_grad(
 ) -> Tensor:
     arguments = (_pair(stride), _pair(padding), _pair(dilation), groups, scale)
     dw: Tensor = implementation(x).add_conv2d_weight_grad(grad_y, x, w, *arguments)
-    return dw
+    return dw.contiguous()
 
 
 @_add_conv2d.register_fake
@@ -96,7 +96,7 @@ def _fake_input_grad(grad_y: Tensor, x: Tensor, w: Tensor, *arguments: Any) -> T
 
 @_add_conv2d_weight_grad.register_fake
 def _fake_weight_grad(grad_y: Tensor, x: Tensor, w: Tensor, *arguments: Any) -> Tensor:
-    return torch.empty_like(w)
+    return torch.empty_like(w, memory_format=torch.contiguous_format)
 
 
 def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -143,7 +143,7 @@ def _convolution_weight_grad(grad_y: Tensor, x: Tensor, w: Tensor, geometry: Geo
     _, dw, _ = torch.ops.aten.convolution_backward(
         grad_y,
         x,
-        w,
+        w.contiguous(),  # torch fails for a single filter with strides of its own
         None,
         geometry.stride,
         geometry.padding,

@@ -8,16 +8,19 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.grad import conv2d_input, conv2d_weight
 
 from shiftaddaug.kernels.depthwise import native
 from shiftaddaug.kernels.geometry import Pair, conv2d_geometry, pair
 from shiftaddaug.kernels.layout import empty_input_grad, empty_output, register_conv_flops
+from shiftaddaug.kernels.native import library
+from shiftaddaug.kernels.native.run import in_layout_of
 
 __all__ = ["depthwise_conv2d"]
 
 
 def depthwise_conv2d(x: Tensor, w: Tensor, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1) -> Tensor:
-    """One filter per channel, differentiable once on the native core and as `F.conv2d` is elsewhere.
+    """One filter per channel: float32 on the CPU differentiable once, everything else as `F.conv2d` is.
 
     Args:
         x: (N, C, H, W), floating.
@@ -29,7 +32,7 @@ def depthwise_conv2d(x: Tensor, w: Tensor, stride: Pair = 1, padding: Pair = 0, 
     Raises:
         ValueError, RuntimeError: arguments that make no convolution.
     """
-    if not native.available(x, w) or torch.is_autocast_enabled("cpu"):
+    if not native.serves(x, w) or torch.is_autocast_enabled("cpu"):
         return F.conv2d(x, w, None, stride, padding, dilation, x.shape[1])
     y: Tensor = _depthwise(x, w, pair("stride", stride, 1), pair("padding", padding, 0), pair("dilation", dilation, 1))
     return y
@@ -37,7 +40,10 @@ def depthwise_conv2d(x: Tensor, w: Tensor, stride: Pair = 1, padding: Pair = 0, 
 
 @torch.library.custom_op("shiftaddaug::depthwise_conv2d", mutates_args=())
 def _depthwise(x: Tensor, w: Tensor, stride: list[int], padding: list[int], dilation: list[int]) -> Tensor:
-    return native.conv2d(x, w, (stride[0], stride[1]), (padding[0], padding[1]), (dilation[0], dilation[1]))
+    arguments = ((stride[0], stride[1]), (padding[0], padding[1]), (dilation[0], dilation[1]))
+    if library() is None:
+        return in_layout_of(x, F.conv2d(x, w, None, *arguments, x.shape[1]))
+    return native.conv2d(x, w, *arguments)
 
 
 @torch.library.custom_op("shiftaddaug::depthwise_conv2d_input_grad", mutates_args=())
@@ -45,6 +51,8 @@ def _input_grad(
     grad_y: Tensor, x: Tensor, w: Tensor, stride: list[int], padding: list[int], dilation: list[int]
 ) -> Tensor:
     arguments = ((stride[0], stride[1]), (padding[0], padding[1]), (dilation[0], dilation[1]))
+    if library() is None:
+        return in_layout_of(x, conv2d_input(x.shape, w, grad_y, *arguments, x.shape[1]))
     return native.input_grad(grad_y, x, w, *arguments)
 
 
@@ -53,6 +61,8 @@ def _weight_grad(
     grad_y: Tensor, x: Tensor, w: Tensor, stride: list[int], padding: list[int], dilation: list[int]
 ) -> Tensor:
     arguments = ((stride[0], stride[1]), (padding[0], padding[1]), (dilation[0], dilation[1]))
+    if library() is None:
+        return conv2d_weight(x, w.shape, grad_y, *arguments, x.shape[1]).contiguous()
     return native.weight_grad(grad_y, x, w, *arguments)
 
 
@@ -69,7 +79,7 @@ def _fake_input_grad(grad_y: Tensor, x: Tensor, w: Tensor, *arguments: Any) -> T
 
 @_weight_grad.register_fake
 def _fake_weight_grad(grad_y: Tensor, x: Tensor, w: Tensor, *arguments: Any) -> Tensor:
-    return torch.empty_like(w)
+    return torch.empty_like(w, memory_format=torch.contiguous_format)
 
 
 def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
