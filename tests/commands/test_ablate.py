@@ -74,3 +74,16 @@ def test_a_stopped_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
         "trainer.enable_progress_bar=false",
         f"ckpt_path={checkpoint}",
     ]
+
+
+def test_runs_that_wait_are_not_begun_after_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+
+    def interrupted(cell: Cell, overrides: list[str], jobs: int) -> bool:
+        begun.append(cell.seed)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shiftaddaug.commands.ablate._run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        study(tmp_path, "rows=[mf_direct]", "ops=[add]", f"seeds={list(range(50))}")
+    assert len(begun) < 50

@@ -41,6 +41,9 @@ def answer(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
         ("aug.width_multipliers=[]", "aug.width_multipliers=[]: must be a list of numbers >= 1"),
         ("aug.weight=-1", "aug.weight=-1: must be a number >= 0"),
         ("aug.width_until=2", "aug.width_until=2: must be a number >= 0 and <= 1"),
+        ("aug.operator=foo", "aug.operator=foo: no such option; options: mult, same"),
+        ("aug.distill_weight=-1", "aug.distill_weight=-1: must be a number >= 0"),
+        ("aug.distill_temperature=0", "aug.distill_temperature=0: must be a number > 0"),
         ("trainer.max_epochs=0", "trainer.max_epochs=0: must be a positive integer"),
         ("trainer.max_epochs=-3", "trainer.max_epochs=-3: must be a positive integer"),
         ("data.batch_size=0", "data.batch_size=0: must be"),
@@ -76,6 +79,13 @@ def test_one_line(
         (("data=imagenet",), "data.data_dir=null: imagenet needs a folder"),
         (("data=imagenet", "data.data_dir=/no/where"), "data.data_dir=/no/where: no such folder"),
         (("op=add", "op.eta=0"), "op.eta=0: must be a positive number"),
+        (("sharing=heterogeneous", "sharing.gradient=none"), "sharing.gradient=none: no such option; options: inverse"),
+        (("sharing=heterogeneous", "sharing.remap_file=/no/remap.yaml"), "sharing.remap_file=/no/remap.yaml: no such"),
+        (("sharing=kl", "sharing.weight=-1"), "sharing.weight=-1: must be a number >= 0"),
+        (("sharing=kl", "sharing.scale=0"), "sharing.scale=0: must be a number > 0"),
+        (("reorder=l1", "callbacks.reorder.until=2"), "callbacks.reorder.until=2: must be a number >= 0 and <= 1"),
+        (("reorder=l1", "callbacks.reorder.every_n_epochs=0"), "callbacks.reorder.every_n_epochs=0: must be a positive"),
+        (("bn=recalibrated", "callbacks.recalibrate.batches=0"), "callbacks.recalibrate.batches=0: must be a positive"),
         (("op=shift_ps",), "op=shift_ps: its trained tensors cannot be shared with a multiplicative weight"),
         (("data=cifar100", "data.download=false", "paths.data_dir=/no/where"), "no CIFAR-100 there"),
     ],
@@ -115,6 +125,21 @@ def test_a_setting_without_effect_is_warned_of(caplog: pytest.LogCaptureFixture,
     cfg = composed(tmp_path / "run", "aug=none", "aug.weight=2")
     check_train_config(cfg, ["aug=none", "aug.weight=2"])
     assert "no effect, because aug=none widens nothing: aug.weight=2" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "warning"),
+    [
+        (("sharing=heterogeneous", "op=mult"), "because op=mult has no remap (add, shift have): sharing=heterogeneous"),
+        (("reorder=l1", "aug=none"), "because aug=none widens nothing: reorder=l1"),
+        (("aug=none", "aug.distill_weight=1"), "because aug=none has no augmented pass: aug.distill_weight"),
+    ],
+)
+def test_a_mechanism_with_nothing_to_work_on_is_warned_of(
+    overrides: tuple[str, ...], warning: str, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    check_train_config(composed(tmp_path / "run", *overrides))
+    assert f"no effect, {warning}" in caplog.text
 
 
 def test_odd_batches_cannot_be_mixed(tmp_path: Path) -> None:

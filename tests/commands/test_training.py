@@ -100,7 +100,7 @@ WHOLE_METHOD = ("aug=full", "sharing=heterogeneous", "reorder=l1", "block_varian
     "arguments",
     [
         ("op=shift",),
-        ("op=add", "callbacks=ema", "task.mixup=0.2", "trainer.gradient_clip_val=5"),
+        ("op=add", "callbacks=ema", "bn=recalibrated", "task.mixup=0.2", "trainer.gradient_clip_val=5"),
         ("op=add", *WHOLE_METHOD, "aug.distill_weight=1"),
     ],
 )

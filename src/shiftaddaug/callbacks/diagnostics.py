@@ -26,8 +26,10 @@ def effective_rank(features: Tensor) -> float:
     Returns:
         Between 1 (all channels say the same) and min(samples, channels); 0 for features that do not vary.
     """
-    centred = features.double() - features.double().mean(0)
-    energy = torch.linalg.svdvals(centred).square()
+    features = features.to(torch.promote_types(features.dtype, torch.float32))
+    centred = features - features.mean(0)
+    # squared singular values, from a matrix as small as the channels are few
+    energy = torch.linalg.eigvalsh((centred.T @ centred).cpu().double()).clamp_min(0)
     if energy.sum() == 0:
         return 0.0
     shares = energy / energy.sum()
@@ -73,13 +75,14 @@ class Diagnostics(pl.Callback):
     def __init__(self, folder: str, least_rank_share: float = 0.15, images: int = 64) -> None:
         self.path, self.least_rank_share, self.images = Path(folder) / "diagnostics.csv", least_rank_share, images
         self.before: dict[str, Tensor] = {}
+        self.step_before = 0
         self.ranks: dict[str, tuple[float, int]] = {}
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if batch_idx:
             return
         self.ranks = block_ranks(pl_module.net, batch[0][: self.images])
-        self.before = _target_weights(pl_module.net)
+        self.before, self.step_before = _target_weights(pl_module.net), trainer.global_step
         name, (rank, channels) = list(self.ranks.items())[-1]
         pl_module.log("diagnostics/effective_rank", rank, on_step=False, on_epoch=True, batch_size=len(batch[0]))
         if trainer.global_step == 0 and rank < self.least_rank_share * channels:
@@ -90,7 +93,7 @@ class Diagnostics(pl.Callback):
             )
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if not self.before or trainer.global_step == 0:
+        if not self.before or trainer.global_step == self.step_before:  # the gradient is still accumulated
             return
         after = _target_weights(pl_module.net)
         steps = {name: _relative(after[name] - weight, weight) for name, weight in self.before.items()}

@@ -35,9 +35,9 @@ class ReorderChannels(pl.Callback):
         self, every_n_epochs: int = 1, until: float = 1.0, width_until: float = 1.0, expand_until: float = 1.0
     ) -> None:
         if every_n_epochs < 1:
-            raise UserError(f"reorder.every_n_epochs={every_n_epochs}: must be a positive integer")
+            raise UserError(f"callbacks.reorder.every_n_epochs={every_n_epochs}: must be a positive integer")
         if not 0 <= until <= 1:
-            raise UserError(f"reorder.until={until}: must be a share of the epochs, in [0, 1]")
+            raise UserError(f"callbacks.reorder.until={until}: must be a share of the epochs, in [0, 1]")
         self.every_n_epochs, self.until = every_n_epochs, until
         self.width_until, self.expand_until = width_until, expand_until
 

@@ -59,8 +59,7 @@ def ablate(cfg: DictConfig) -> None:
     _check_study(folder, overrides)
     missing = [cell for cell in cells if not cell.results.exists()]
     print(f"{len(cells) - len(missing)} of {len(cells)} runs are finished; running {len(missing)}", flush=True)
-    with ThreadPoolExecutor(max_workers=cfg.jobs) as pool:
-        done = list(pool.map(lambda cell: _run(cell, overrides, cfg.jobs), missing))
+    done = _run_all(missing, overrides, cfg.jobs)
     failed = [cell for cell, ok in zip(missing, done, strict=True) if not ok]
     finished = [cell for cell in cells if cell.results.exists()]
     rows = summarise([{"row": cell.row, "op": cell.op, **read_json(cell.results)} for cell in finished], cfg.baseline)
@@ -107,6 +106,15 @@ def _attempts(folder: Path) -> list[Path]:
     """Folders of earlier attempts of this run that left a checkpoint, oldest first."""
     attempts = sorted(folder.parent.glob(f"{folder.name}_stopped*"), key=lambda path: path.stat().st_mtime)
     return [path for path in attempts if (path / "checkpoints" / "last.ckpt").exists()]
+
+
+def _run_all(cells: list[Cell], overrides: list[str], jobs: int) -> list[bool]:
+    """Whether each run finished. Ctrl-C reaches the running ones too; those that wait are not begun."""
+    pool = ThreadPoolExecutor(max_workers=jobs)
+    try:
+        return list(pool.map(lambda cell: _run(cell, overrides, jobs), cells))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _run(cell: Cell, overrides: list[str], jobs: int) -> bool:

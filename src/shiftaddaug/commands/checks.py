@@ -61,6 +61,7 @@ def check_train_config(cfg: DictConfig, overrides: Sequence[str] = ()) -> NetPla
     check_data_config(_plain(cfg.data))
     num_classes = cfg.data.num_classes or _held_classes(cfg)
     plan = plan_net(_plain(cfg.net), num_classes, cfg.data.in_channels, cfg.data.image_size)
+    _check_mechanisms(cfg)
     _check_operator(cfg, plan, select_layers(plan, list(cfg.net.mult_layers)))
     plan_extra_blocks(plan, cfg.aug.extra_blocks, None if cfg.aug.extra_after is None else list(cfg.aug.extra_after))
     return plan
@@ -105,6 +106,32 @@ def _check_operator(cfg: DictConfig, plan: NetPlan, mult_layers: Collection[str]
             raise operators.cannot_be_augmented(cfg.op.name)
 
 
+def _check_mechanisms(cfg: DictConfig) -> None:
+    """Sharing and schedules; warns of those that have nothing to work on."""
+    sharing, aug = cfg.sharing, cfg.aug
+    widened = max(*aug.width_multipliers, *aug.expand_multipliers) > 1
+    if sharing.name == "heterogeneous":
+        _one_of("sharing.gradient", sharing.gradient, ("inverse", "chain"))
+        if sharing.remap_file is not None and not Path(sharing.remap_file).expanduser().is_file():
+            raise UserError(f"sharing.remap_file={sharing.remap_file}: no such file")
+        if sharing.remap_file is None and cfg.op.name not in sharing.remaps:
+            known = ", ".join(sharing.remaps)
+            log.warning("no effect, because op=%s has no remap (%s have): sharing=heterogeneous", cfg.op.name, known)
+    elif sharing.name == "kl":
+        _number("sharing.weight", sharing.weight, at_least=0)
+        _number("sharing.scale", sharing.scale, above=0)
+    for name, keys in (("reorder", ("every_n_epochs",)), ("recalibrate", ("batches",))):
+        for key in keys if cfg.callbacks.get(name) else ():
+            _positive_integer(f"callbacks.{name}.{key}", cfg.callbacks[name][key])
+    if cfg.callbacks.get("reorder"):
+        for key in ("until", "width_until", "expand_until"):
+            _number(f"callbacks.reorder.{key}", cfg.callbacks.reorder[key], at_least=0, at_most=1)
+        if not widened:
+            log.warning("no effect, because aug=%s widens nothing: reorder=l1", aug.name)
+    if aug.distill_weight and not (widened or aug.extra_blocks):
+        log.warning("no effect, because aug=%s has no augmented pass: aug.distill_weight", aug.name)
+
+
 def _check_augmentation(cfg: DictConfig, overrides: Sequence[str]) -> None:
     aug = cfg.aug
     for key in ("width_multipliers", "expand_multipliers"):
@@ -113,7 +140,10 @@ def _check_augmentation(cfg: DictConfig, overrides: Sequence[str]) -> None:
             raise UserError(f"aug.{key}={values}: must be a list of numbers >= 1, such as [1.0, 1.6, 2.2]")
         for value in values:
             _number(f"aug.{key}", value, at_least=1)
-    _number("aug.weight", aug.weight, at_least=0)
+    for key in ("weight", "distill_weight"):
+        _number(f"aug.{key}", aug[key], at_least=0)
+    _number("aug.distill_temperature", aug.distill_temperature, above=0)
+    _one_of("aug.operator", aug.operator, ("mult", "same"))
     for key in ("width_until", "expand_until", "depth_until"):
         _number(f"aug.{key}", aug[key], at_least=0, at_most=1)
     _positive_integer("aug.divisor", aug.divisor)

@@ -69,7 +69,8 @@ def run_command(config_name: str, function: Callable[[DictConfig], Any]) -> None
     except MISTAKES as error:
         fail(describe(error, config_name))
     except KeyboardInterrupt:
-        print("interrupted; ckpt_path=last resumes from the last finished epoch", file=sys.stderr)
+        go_on = {"train": "ckpt_path=last resumes from the last finished epoch", "ablate": "run it again to go on"}
+        print("; ".join(["interrupted", *([go_on[config_name]] if config_name in go_on else [])]), file=sys.stderr)
         sys.exit(130)
 
 

@@ -111,6 +111,8 @@ class Run:
         wanted = {name: callback for name, callback in cfg.callbacks.items() if callback}
         if not cfg.trainer.enable_progress_bar:
             wanted.pop("progress_bar", None)
+        if "recalibrate" in wanted:  # last: after an average of the weights has been swapped in for validation
+            wanted["recalibrate"] = wanted.pop("recalibrate")
         callbacks = [instantiate(callback) for callback in wanted.values()]
         loggers: list[Logger] = [CSVLogger(str(self.folder), name="", version="")]
         loggers += [instantiate(logger) for logger in (cfg.get("logger") or {}).values()]
