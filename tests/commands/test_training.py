@@ -72,6 +72,21 @@ class TestWhatARunLeaves:
         results = json.loads((run / "results.json").read_text())
         assert [round(100 * value, 2) for value in top1] == [results["test_top1_percent"]] * 3
 
+    def test_a_wider_sub_network_is_evaluated_with_statistics_measured_for_it(self, run: Path, tmp_path: Path) -> None:
+        from shiftaddaug.commands.evaluate import evaluate
+
+        checkpoint = f"ckpt_path={run / 'checkpoints/best.ckpt'}"
+        wide = ("subnet.width_multiplier=1.6", "subnet.expand_multiplier=2.2", "data.batch_size=64")
+        results = []
+        for i, chosen in enumerate([(), ("recalibrate_batches=2",), wide, (*wide, "recalibrate_batches=2")]):
+            (tmp_path / str(i)).mkdir()
+            evaluate(composed(tmp_path / str(i), "trainer.accelerator=cpu", checkpoint, *chosen, config_name="eval"))
+            results.append(json.loads((tmp_path / str(i) / "results.json").read_text()))
+        assert len({result["test_loss"] for result in results}) == 4
+        assert results[0]["params"] < results[2]["params"] and results[0]["macs"] < results[2]["macs"]
+        with pytest.raises(UserError, match=r"subnet\.width_multiplier=3: .*best\.ckpt was trained up to 2\.2"):
+            evaluate(composed(tmp_path / "x", checkpoint, "subnet.width_multiplier=3", config_name="eval"))
+
     def test_resuming_another_operator_or_net_is_refused(self, run: Path, tmp_path: Path) -> None:
         ckpt = f"ckpt_path={run}/checkpoints/last.ckpt"
         for change, message in (

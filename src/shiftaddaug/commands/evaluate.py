@@ -13,16 +13,20 @@ from shiftaddaug.data.checks import check_values
 from shiftaddaug.errors import UserError
 
 if TYPE_CHECKING:
-    from shiftaddaug.nets.extract import Target
+    from shiftaddaug.commands.subnetworks import Subnetwork
 
 SPLITS = ("val", "test")
+
+
+RECALIBRATE_BATCHES = 16
+"""Training batches that a sub-network without statistics of its own is measured on."""
 
 
 def evaluate(cfg: DictConfig) -> float:
     """Evaluate on a split of the data it was trained with; print a table and return top-1 in [0, 1].
 
     Raises:
-        UserError: no such checkpoint, a damaged one, or data that does not fit it.
+        UserError: no such checkpoint, a damaged one, or data or a sub-network that does not fit it.
     """
     path = _check(cfg)
 
@@ -30,23 +34,32 @@ def evaluate(cfg: DictConfig) -> float:
         import lightning.pytorch as pl
         from hydra.utils import instantiate
 
+        from shiftaddaug.commands.subnetworks import load_subnetwork, recalibrate_on_training_data
         from shiftaddaug.report.results import RESULTS, print_result, write_json
         from shiftaddaug.tasks.classification import ClassificationEvaluation
 
     quieten_lightning()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    target = _load(path)
-    data_config = _data_config(cfg, target)
+    subnetwork = load_subnetwork(path, cfg.subnet.width_multiplier, cfg.subnet.expand_multiplier)
+    data_config = _data_config(cfg, subnetwork)
     data = instantiate(data_config)
     trainer = instantiate(cfg.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    module = ClassificationEvaluation(target.net, target.net.plan.num_classes)
+    batches = cfg.recalibrate_batches
+    if batches is None:
+        batches = RECALIBRATE_BATCHES if _is_widened(cfg) else 0
+    recalibrate_on_training_data(subnetwork.net, data, batches, trainer.strategy.root_device)
+    module = ClassificationEvaluation(subnetwork.net, subnetwork.plan.num_classes)
     run = trainer.validate if cfg.split == "val" else trainer.test
     metrics = run(module, datamodule=data, verbose=False)[0]
-    results = _results(path, cfg.split, target, metrics)
+    results = _results(path, cfg.split, subnetwork, metrics)
     if trainer.is_global_zero:
         write_json(Path(cfg.paths.output_dir) / RESULTS, results)
-        print_result(f"{target.net.plan.name}, op={target.operator.name}, data={data_config['name']}", results)
+        print_result(f"{subnetwork.plan.name}, op={subnetwork.operator.name}, data={data_config['name']}", results)
     return float(metrics[f"{cfg.split}/top1"])
+
+
+def _is_widened(cfg: DictConfig) -> bool:
+    return max(cfg.subnet.width_multiplier, cfg.subnet.expand_multiplier) > 1
 
 
 def _check(cfg: DictConfig) -> Path:
@@ -58,6 +71,7 @@ def _check(cfg: DictConfig) -> Path:
     path = Path(cfg.ckpt_path).expanduser()
     if not path.exists():
         raise UserError(f"ckpt_path={path}: no such file; options: a .ckpt file, or a run's target folder")
+    _check_subnet(cfg, path)
     if path.suffix == ".ckpt" and not path.is_dir():
         read_config(path)
     elif (path / "target").is_dir():
@@ -65,46 +79,38 @@ def _check(cfg: DictConfig) -> Path:
     return path
 
 
-def _data_config(cfg: DictConfig, target: "Target") -> dict[str, Any]:
+def _check_subnet(cfg: DictConfig, path: Path) -> None:
+    for key in ("width_multiplier", "expand_multiplier"):
+        value = cfg.subnet[key]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < float("inf"):
+            raise UserError(f"subnet.{key}={value}: must be a number >= 1")
+    batches = cfg.recalibrate_batches
+    if batches is not None and (isinstance(batches, bool) or not isinstance(batches, int) or batches < 0):
+        raise UserError(f"recalibrate_batches={batches}: must be a whole number >= 0, or null")
+    if _is_widened(cfg):
+        if path.suffix != ".ckpt" or path.is_dir():
+            raise UserError(f"subnet: {path} holds a target alone; options: a supernet's .ckpt file")
+        if batches == 0:
+            raise UserError("recalibrate_batches=0: a widened sub-network has no batch-norm statistics of its own")
+
+
+def _data_config(cfg: DictConfig, subnetwork: "Subnetwork") -> dict[str, Any]:
     """The data as trained on, with what the user changes; the class count is the network's.
 
     Raises:
         UserError: the checkpoint names something else than a data module of this package.
     """
-    stored = dict(target.config["data"])
+    stored = dict(subnetwork.data_config)
     if not str(stored.get("_target_")).startswith("shiftaddaug.data."):
         raise UserError(f"ckpt_path={cfg.ckpt_path}: its data module is {stored.get('_target_')}, none of this package")
     typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     if "data_dir" in stored and (stored["data_dir"] is None or any(o.startswith("paths.data_dir=") for o in typed)):
         stored["data_dir"] = cfg.paths.data_dir
-    return stored | {"num_classes": target.net.plan.num_classes} | {k: v for k, v in cfg.data.items() if v is not None}
+    return stored | {"num_classes": subnetwork.plan.num_classes} | {k: v for k, v in cfg.data.items() if v is not None}
 
 
-def _load(path: Path) -> "Target":
-    from shiftaddaug import operators
-    from shiftaddaug.commands.checkpoints import read_checkpoint
-    from shiftaddaug.nets.build import supernet_from_config
-    from shiftaddaug.nets.extract import extract_target, load_target
-    from shiftaddaug.nets.tables import plan_net
-
-    if path.is_dir() or path.suffix != ".ckpt":
-        return load_target(path)
-    checkpoint = read_checkpoint(path)
-    config, state = checkpoint["config"], checkpoint["state_dict"]
-    data, net = config["data"], config["net"]
-    operator = operators.from_config(config["op"])
-    num_classes = data["num_classes"] or state["net.classifier.bias"].numel()
-    plan = plan_net(net, num_classes, data["in_channels"], data["image_size"])
-    supernet = supernet_from_config(config, plan, operator)
-    weights = {name.removeprefix("net."): value for name, value in state.items() if name.startswith("net.")}
-    supernet.load_state_dict(weights)
-    return extract_target(supernet, operator, net["mult_layers"], {"data": data})
-
-
-def _results(path: Path, split: str, target: "Target", metrics: Any) -> dict[str, Any]:
-    from shiftaddaug.nets.build import target_cost
-
-    cost = target_cost(target.net.plan, target.operator, target.mult_layers)
+def _results(path: Path, split: str, subnetwork: "Subnetwork", metrics: Any) -> dict[str, Any]:
+    cost = subnetwork.cost
     return {
         "ckpt_path": str(path),
         "split": split,

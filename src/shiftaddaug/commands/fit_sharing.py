@@ -107,12 +107,12 @@ def _load_pair(cfg: DictConfig) -> tuple[Trained, Trained]:
 
 def _load(key: str, path: Path) -> Trained:
     """The target of a checkpoint, with the weights that were trained; or a deployed one, with the weights it stores."""
-    from shiftaddaug.commands import evaluate
     from shiftaddaug.commands.checkpoints import read_checkpoint
+    from shiftaddaug.commands.subnetworks import read_target
     from shiftaddaug.nets.cost import select_layers
 
     try:
-        target = evaluate._load(path)
+        target = read_target(path)
         deployed = path.is_dir() or path.suffix != ".ckpt"
         weights = _stored_weights(target) if deployed else _latent_weights(target, read_checkpoint(path), path)
     except UserError as error:

@@ -220,9 +220,8 @@ class Run:
 
     def test(self) -> None:
         """Validation and test metrics of the deployed target itself; the test set is used here and nowhere else."""
-        trainer = instantiate(
-            self.cfg.trainer, callbacks=[], logger=False, enable_checkpointing=False, enable_progress_bar=False
-        )
+        options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+        trainer = instantiate(self.cfg.trainer, callbacks=[], sync_batchnorm=False, **options)
         for split, evaluate in (("val", trainer.validate), ("test", trainer.test)):
             metrics = evaluate(self.deployed, datamodule=self.data, verbose=False)[0]
             for name in ("top1", "top5"):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -17,15 +18,22 @@ class HybridBatchNorm2d(nn.Module):
     evaluation, and never reads the running ones. In training it moves those of the channels beyond the target's
     alone: a channel that a reorder brings into the target comes with statistics, and what was sampled can not reach
     the target's evaluation. NOTE: NetAug keeps one set and re-estimates it instead.
+
+    Args:
+        widths: of the channels.
+        eps: added to the variance.
+        momentum: share of a batch's statistics in the running ones.
+        synchronised: normalise, while training, over the batches of all processes. Unlike torch's SyncBatchNorm it
+            computes on every device.
     """
 
     running_mean: Tensor
     running_var: Tensor
     num_batches_tracked: Tensor
 
-    def __init__(self, widths: Widths, eps: float = 1e-5, momentum: float = 0.1) -> None:
+    def __init__(self, widths: Widths, eps: float = 1e-5, momentum: float = 0.1, synchronised: bool = False) -> None:
         super().__init__()
-        self.widths, self.eps, self.momentum = widths, eps, momentum
+        self.widths, self.eps, self.momentum, self.synchronised = widths, eps, momentum, synchronised
         self.weight = nn.Parameter(torch.ones(widths.max))
         self.bias = nn.Parameter(torch.zeros(widths.max))
         self.register_buffer("running_mean", torch.zeros(widths.max))
@@ -33,27 +41,39 @@ class HybridBatchNorm2d(nn.Module):
         self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.long))  # the target's
 
     def forward(self, x: Tensor, augmented: bool = False) -> Tensor:
-        """Normalise x (N, C, H, W), target <= C <= max; C = target unless augmented."""
+        """Normalise x (N, C, H, W), target <= C <= max.
+
+        Unless augmented, running statistics are used and moved as the target's: a wider sub-network evaluated in this
+        way needs statistics measured for it (`nets/recalibrate.py`).
+        """
         if augmented:
             return self._augmented(x)
-        target = self.widths.target
+        channels = x.shape[1]
         if self.training:
             self.num_batches_tracked.add_(1)
-        mean, var = self.running_mean[:target], self.running_var[:target]
-        weight, bias = self.weight[:target], self.bias[:target]
-        return F.batch_norm(x, mean, var, weight, bias, self.training, self.momentum, self.eps)
+        mean, var = self.running_mean[:channels], self.running_var[:channels]
+        weight, bias = self.weight[:channels], self.bias[:channels]
+        return self._normalise(x, mean, var, weight, bias, self.training)
 
     def _augmented(self, x: Tensor) -> Tensor:
         target, channels = self.widths.target, x.shape[1]
         weight, bias = self.weight[:channels], self.bias[:channels]
         if not self.training or channels == target:
-            return F.batch_norm(x, None, None, weight, bias, True, 0.0, self.eps)
+            return self._normalise(x, None, None, weight, bias, True)
         mean, var = self.running_mean[:channels].clone(), self.running_var[:channels].clone()
-        y = F.batch_norm(x, mean, var, weight, bias, True, self.momentum, self.eps)
+        y = self._normalise(x, mean, var, weight, bias, True)
         # .data: the target pass's graph holds on to the statistics, and would refuse ones written since
         self.running_mean.data[target:channels] = mean[target:]
         self.running_var.data[target:channels] = var[target:]
         return y
+
+    def _normalise(
+        self, x: Tensor, mean: Tensor | None, var: Tensor | None, weight: Tensor, bias: Tensor, by_batch: bool
+    ) -> Tensor:
+        """`F.batch_norm`, which moves `mean` and `var` while training; over all processes if so wished."""
+        if self.synchronised and self.training and dist.is_available() and dist.is_initialized():
+            return batch_norm_over_processes(x, mean, var, weight, bias, self.momentum, self.eps)
+        return F.batch_norm(x, mean, var, weight, bias, by_batch, self.momentum, self.eps)
 
     def target_state(self) -> dict[str, Tensor]:
         """State dict of the deployed `nn.BatchNorm2d`."""
@@ -66,3 +86,43 @@ class HybridBatchNorm2d(nn.Module):
             "num_batches_tracked": self.num_batches_tracked,
         }
         return {name: value.detach().clone() for name, value in state.items()}
+
+
+def batch_norm_over_processes(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    momentum: float,
+    eps: float,
+) -> Tensor:
+    """Batch-norm in training, its statistics taken over the batches of all processes (one call on each).
+
+    Two rounds, the mean first: the variance as a mean of squares less a squared mean would cancel.
+
+    Args:
+        x: (N, C, H, W), N and H and W may differ between processes.
+        running_mean, running_var: (C,), moved by `momentum` towards the batch's (variance unbiased), or None.
+        weight, bias: (C,).
+        momentum, eps: as `F.batch_norm`'s.
+
+    Returns:
+        Tensor of x's shape and dtype.
+    """
+    from torch.distributed.nn.functional import all_reduce  # the one that gradients pass
+
+    dims, shape = (0, 2, 3), (1, -1, 1, 1)
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    count = wide.new_tensor([x.numel() / x.shape[1]])
+    sums = all_reduce(torch.cat([wide.sum(dims), count]))
+    count = sums[-1].detach()
+    mean = sums[:-1] / count
+    deviation = wide - mean.view(shape)
+    var = all_reduce(deviation.square().sum(dims)) / count
+    with torch.no_grad():
+        if running_mean is not None and running_var is not None:
+            running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+            running_var.lerp_((var * count / (count - 1)).to(running_var.dtype), momentum)
+    scale = torch.rsqrt(var + eps) * weight
+    return (deviation * scale.view(shape) + bias.view(shape)).to(x.dtype)

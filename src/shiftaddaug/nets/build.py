@@ -30,6 +30,7 @@ def build_supernet(
     extra_blocks: int = 0,
     extra_after: Sequence[str] | None = None,
     sharing: Sharing = PLAIN,
+    synchronised_norm: bool = False,
 ) -> Supernet:
     """The network that is trained; with multipliers (1,) and no extra block it is the target and nothing else.
 
@@ -39,11 +40,13 @@ def build_supernet(
     """
     extras = plan_extra_blocks(plan, extra_blocks, extra_after)
     widening = Widening(plan, tuple(width_multipliers), tuple(expand_multipliers), divisor, extras)
-    return Supernet(widening, operator_chooser(operator, select_layers(plan, mult_layers)), sharing)
+    operator_of = operator_chooser(operator, select_layers(plan, mult_layers))
+    return Supernet(widening, operator_of, sharing, synchronised_norm)
 
 
 def supernet_from_config(config: Mapping[str, Any], plan: NetPlan, operator: Operator) -> Supernet:
-    """The supernet of a run, by its composed configuration: `net.mult_layers`, `aug` and `sharing` say how it is made.
+    """The supernet of a run, by its composed configuration: what `net.mult_layers`, `aug`, `sharing` and
+    `trainer.sync_batchnorm` say.
 
     Raises:
         UserError: as `build_supernet`; a remap that cannot be.
@@ -59,6 +62,7 @@ def supernet_from_config(config: Mapping[str, Any], plan: NetPlan, operator: Ope
         aug["extra_blocks"],
         aug["extra_after"],
         sharing_from_config(config["sharing"], operator.name, aug["operator"] == "mult"),
+        config["trainer"]["sync_batchnorm"],
     )
 
 

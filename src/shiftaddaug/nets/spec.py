@@ -91,6 +91,10 @@ class Widening:
         """The final target: every layer's own operator, no extra block."""
         return SubnetSpec(self._uniform(1.0, 1.0))
 
+    def uniform(self, width_multiplier: float, expand_multiplier: float) -> SubnetSpec:
+        """Every layer widened alike, without extra blocks, normalised with running statistics: to be evaluated."""
+        return SubnetSpec(self._uniform(width_multiplier, expand_multiplier))
+
     def _uniform(self, width: float, expand: float) -> tuple[int, ...]:
         names = [space.name for space in self.spaces]
         return self.channels(dict.fromkeys(names, width), dict.fromkeys(names, expand))

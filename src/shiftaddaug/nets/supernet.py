@@ -28,10 +28,10 @@ block's other weights in the first step.
 
 
 class _Spaces:
-    """Widths and positions of the spaces, and how weights are shared, for building layers."""
+    """Widths and positions of the spaces, and what all layers agree on, for building them."""
 
-    def __init__(self, widening: Widening, sharing: Sharing) -> None:
-        self.sharing = sharing
+    def __init__(self, widening: Widening, sharing: Sharing, synchronised_norm: bool) -> None:
+        self.sharing, self.synchronised_norm = sharing, synchronised_norm
         pairs = zip(widening.spaces, widening.max_channels(), strict=True)
         self.widths = {space.name: Widths(space.channels, widest) for space, widest in pairs}
         self.index = widening.index()
@@ -59,7 +59,7 @@ class HybridConvNormAct(nn.Module):
         self.conv = HybridConv2d(
             operator_of(self.name), source, out, plan.kernel, plan.stride, plan.depthwise, sharing=spaces.sharing
         )
-        self.norm = HybridBatchNorm2d(out)
+        self.norm = HybridBatchNorm2d(out, synchronised=spaces.synchronised_norm)
 
     def forward(self, x: Tensor, spec: SubnetSpec) -> Tensor:
         y = _computed(self.conv, self.name, x, spec.channels[self.out_index], spec)
@@ -118,15 +118,22 @@ class Supernet(nn.Module):
         sharing: how operators read the shared weights, and what the augmented part computes with.
         operator_of: the operator of each layer's target part, by the layer's name. NOTE: the extra blocks multiply,
             target part and all, as everything that is not deployed does.
+        synchronised_norm: normalise over the batches of all processes while training.
 
     Raises:
         UserError: widening a layer whose operator cannot share its weight.
     """
 
-    def __init__(self, widening: Widening, operator_of: OperatorOf, sharing: Sharing = PLAIN) -> None:
+    def __init__(
+        self,
+        widening: Widening,
+        operator_of: OperatorOf,
+        sharing: Sharing = PLAIN,
+        synchronised_norm: bool = False,
+    ) -> None:
         super().__init__()
         self.widening, self.plan, self.target_spec = widening, widening.plan, widening.target()
-        plan, spaces = widening.plan, _Spaces(widening, sharing)
+        plan, spaces = widening.plan, _Spaces(widening, sharing, synchronised_norm)
         self.stem = HybridConvNormAct("stem", plan.stem, spaces, operator_of)
         self.blocks = nn.ModuleList(HybridBlock(block, spaces, operator_of) for block in plan.blocks)
         for conv in plan.head:

@@ -1,0 +1,119 @@
+"""What an evaluation computes with: a deployed target, or a sub-network of a supernet's checkpoint."""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from shiftaddaug import operators
+from shiftaddaug.commands.checkpoints import read_checkpoint
+from shiftaddaug.data.base import ClassificationDataModule
+from shiftaddaug.errors import UserError
+from shiftaddaug.nets.build import supernet_from_config, target_cost
+from shiftaddaug.nets.cost import NetCost
+from shiftaddaug.nets.extract import Target, extract_target, load_target
+from shiftaddaug.nets.plan import NetPlan
+from shiftaddaug.nets.recalibrate import recalibrate
+from shiftaddaug.nets.spec import SubnetSpec
+from shiftaddaug.nets.supernet import Supernet
+from shiftaddaug.nets.tables import plan_net
+from shiftaddaug.operators.base import Operator
+
+
+@dataclass(frozen=True)
+class Subnetwork:
+    """A network, the plan that says its widths, its operator, its cost and the data it was trained with."""
+
+    net: nn.Module
+    plan: NetPlan
+    operator: Operator
+    cost: NetCost
+    data_config: dict[str, Any]
+
+
+class _Fixed(nn.Module):
+    """A supernet seen through one spec."""
+
+    def __init__(self, supernet: Supernet, spec: SubnetSpec) -> None:
+        super().__init__()
+        self.supernet, self.spec = supernet, spec
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.supernet(images, self.spec)
+        return logits
+
+
+def read_target(path: Path) -> Target:
+    """The target in a folder of its own, or of a supernet's .ckpt file.
+
+    Raises:
+        UserError: a damaged file, or one of another version.
+    """
+    if path.is_dir() or path.suffix != ".ckpt":
+        return load_target(path)
+    config, supernet, operator = _load_supernet(path)
+    return extract_target(supernet, operator, config["net"]["mult_layers"], {"data": config["data"]})
+
+
+def load_subnetwork(path: Path, width_multiplier: float = 1.0, expand_multiplier: float = 1.0) -> Subnetwork:
+    """Read a target's folder, or the target (or a wider sub-network) of a supernet's .ckpt file.
+
+    Of a widened sub-network, NetCost.multiplication_free_macs counts the layers of the target alone.
+
+    Raises:
+        UserError: a damaged file, one of another version, or a sub-network wider than its supernet.
+    """
+    if width_multiplier == expand_multiplier == 1:
+        target = read_target(path)
+        plan, cost = target.net.plan, target_cost(target.net.plan, target.operator, target.mult_layers)
+        return Subnetwork(target.net, plan, target.operator, cost, target.config["data"])
+    config, supernet, operator = _load_supernet(path)
+    plan, mult_layers = supernet.plan, config["net"]["mult_layers"]
+    widening = supernet.widening
+    for key, value, widest in (
+        ("width", width_multiplier, max(widening.width_multipliers)),
+        ("expand", expand_multiplier, max(widening.expand_multipliers)),
+    ):
+        if value > widest:
+            raise UserError(f"subnet.{key}_multiplier={value}: ckpt_path={path} was trained up to {widest}")
+    spec = widening.uniform(width_multiplier, expand_multiplier)
+    widths = zip(plan.spaces, spec.channels, strict=False)  # those of extra blocks are left out
+    wide = dataclasses.replace(plan, spaces=tuple(dataclasses.replace(space, channels=n) for space, n in widths))
+    free = target_cost(plan, operator, mult_layers).multiplication_free_macs
+    cost = dataclasses.replace(target_cost(wide, operator, mult_layers), multiplication_free_macs=free)
+    return Subnetwork(_Fixed(supernet, spec).eval(), plan, operator, cost, config["data"])
+
+
+def _load_supernet(path: Path) -> tuple[dict[str, Any], Supernet, Operator]:
+    checkpoint = read_checkpoint(path)
+    config, state = checkpoint["config"], checkpoint["state_dict"]
+    data, operator = config["data"], operators.from_config(config["op"])
+    num_classes = data["num_classes"] or state["net.classifier.bias"].numel()
+    plan = plan_net(config["net"], num_classes, data["in_channels"], data["image_size"])
+    try:
+        supernet = supernet_from_config(config, plan, operator)
+    except KeyError as error:
+        raise UserError(f"ckpt_path={path}: its configuration has no {error}: written by another version") from None
+    supernet.load_state_dict({k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")})
+    return config, supernet, operator
+
+
+def recalibrate_on_training_data(
+    net: nn.Module, data: ClassificationDataModule, batches: int, device: torch.device
+) -> None:
+    """Measure the batch-norm statistics of `net` on the first batches of an epoch, augmented as in training."""
+    if not batches:
+        return
+    data.prepare_data()
+    data.setup("fit")
+    recalibrate(net.to(device), _training_images(data, batches, device))
+
+
+def _training_images(data: ClassificationDataModule, batches: int, device: torch.device) -> Iterator[Tensor]:
+    for images, _ in islice(data.train_dataloader(), batches):
+        yield data.transform(images.to(device), train=True)
