@@ -81,10 +81,10 @@ class Diagnostics(pl.Callback):
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if batch_idx:
             return
-        self.ranks = block_ranks(pl_module.net, batch[0][: self.images])
+        self.ranks = block_ranks(pl_module.net, batch[0][: self.images].to(pl_module.dtype))
         self.before, self.step_before = _target_weights(pl_module.net), trainer.global_step
         name, (rank, channels) = list(self.ranks.items())[-1]
-        pl_module.log("diagnostics/effective_rank", rank, on_step=False, on_epoch=True, batch_size=len(batch[0]))
+        self._log(pl_module, "effective_rank", rank, len(batch[0]))
         if trainer.global_step == 0 and rank < self.least_rank_share * channels:
             log.warning(
                 "the features of %s have an effective rank of %.1f in %d channels: they say nearly the same, and the "
@@ -99,9 +99,14 @@ class Diagnostics(pl.Callback):
         steps = {name: _relative(after[name] - weight, weight) for name, weight in self.before.items()}
         self.before = {}
         median = float(torch.tensor(list(steps.values())).median())
-        pl_module.log("diagnostics/relative_update", median, on_step=False, on_epoch=True, batch_size=len(batch[0]))
+        self._log(pl_module, "relative_update", median, len(batch[0]))
         if trainer.is_global_zero:
             self._write(trainer, steps)
+
+    @staticmethod
+    def _log(task: pl.LightningModule, name: str, value: float, batch_size: int) -> None:
+        options: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": batch_size, "sync_dist": True}
+        task.log(f"diagnostics/{name}", value, **options)
 
     def _write(self, trainer: pl.Trainer, steps: dict[str, float]) -> None:
         place = {"epoch": trainer.current_epoch, "step": trainer.global_step}

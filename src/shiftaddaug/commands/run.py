@@ -211,7 +211,8 @@ class Run:
         self.trainer.strategy.barrier()
         reloaded = load_target(self.target_folder).net.to(self.task.device)
         side = self.plan.image_size
-        images = torch.randn(EXACTNESS_IMAGES, self.plan.in_channels, side, side, device=self.task.device)
+        shape = (EXACTNESS_IMAGES, self.plan.in_channels, side, side)
+        images = torch.randn(shape).to(next(self.task.net.parameters()))  # its device and dtype
         difference = max_difference(self.task.net, reloaded, images)
         if difference != 0:
             raise AssertionError(f"the extracted target differs from the supernet's target path by {difference}")

@@ -41,11 +41,11 @@ class Target:
 def extract_target(
     supernet: Supernet, operator: Operator, mult_layers: Collection[str] = (), config: dict[str, Any] | None = None
 ) -> Target:
-    """The target of a supernet as a plain network, in evaluation mode, on the supernet's device."""
-    net = build_plain(supernet.plan, operator, mult_layers)
+    """The target of a supernet as a plain network, in evaluation mode, of the supernet's device and dtype."""
+    weight = next(supernet.parameters())
+    net = build_plain(supernet.plan, operator, mult_layers).to(weight.device, weight.dtype)
     net.load_state_dict(plain_state(supernet))
-    device = next(supernet.parameters()).device
-    return Target(net.to(device).eval(), operator, tuple(mult_layers), config or {})
+    return Target(net.eval(), operator, tuple(mult_layers), config or {})
 
 
 def save_target(target: Target, folder: Path) -> None:
@@ -86,8 +86,9 @@ def load_target(path: Path) -> Target:
         if raw["format"] != FORMAT:
             raise ValueError(f"format {raw['format']}, this version reads {FORMAT}")
         plan, operator = NetPlan.from_dict(raw["plan"]), operators.build(**raw["operator"])
-        net = build_plain(plan, operator, raw["mult_layers"])
-        net.load_state_dict(load_file(folder / WEIGHTS))
+        state = load_file(folder / WEIGHTS)
+        net = build_plain(plan, operator, raw["mult_layers"]).to(state["stem.conv.weight"].dtype)
+        net.load_state_dict(state)
         target = Target(net.eval(), operator, tuple(raw["mult_layers"]), raw["config"])
     except FileNotFoundError as error:
         raise UserError(f"ckpt_path={path}: no {Path(error.filename or WEIGHTS).name} there") from None
