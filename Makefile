@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BENCH ?= operators training_step
+JOBS ?= 2
 NATIVE := src/shiftaddaug/kernels/native
 
 # torch and lightning are many thousand files: compile those that are imported once, not at every start
@@ -28,8 +29,8 @@ $(READY): pyproject.toml constraints.txt build_hook.py $(NATIVE)/build.py $(wild
 train: $(READY) ## train the default experiment; ARGS="op=add seed=1" overrides
 	$(BIN)/python src/train.py $(ARGS)
 
-test: $(READY) ## run the tests; ARGS="-k operators" selects
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY) ## run the tests; ARGS="-k operators" selects, JOBS=1 leaves them in one process
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadscope $(ARGS)
 
 lint: $(READY) ## check style
 	$(BIN)/ruff check .

@@ -5,14 +5,13 @@
 """
 
 from types import ModuleType
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from shiftaddaug.kernels.add import gpu, naive, native
 from shiftaddaug.kernels.geometry import Geometry, Pair, conv2d_geometry, pair
-from shiftaddaug.kernels.layout import empty_input_grad, empty_output, register_conv_flops
+from shiftaddaug.kernels.registration import register_convolution
 
 __all__ = [
     "Geometry",
@@ -82,40 +81,19 @@ def _add_conv2d_weight_grad(
     return dw.contiguous()
 
 
-@_add_conv2d.register_fake
-def _fake_forward(
+def _geometry(
     x: Tensor, w: Tensor, stride: list[int], padding: list[int], dilation: list[int], groups: int, scale: float
-) -> Tensor:
-    return empty_output(x, conv2d_geometry(x, w, _pair(stride), _pair(padding), _pair(dilation), groups))
+) -> Geometry:
+    return conv2d_geometry(x, w, _pair(stride), _pair(padding), _pair(dilation), groups)
 
 
-@_add_conv2d_input_grad.register_fake
-def _fake_input_grad(grad_y: Tensor, x: Tensor, w: Tensor, *arguments: Any) -> Tensor:
-    return empty_input_grad(x)
+def _pair(values: list[int]) -> tuple[int, int]:
+    return values[0], values[1]
 
 
-@_add_conv2d_weight_grad.register_fake
-def _fake_weight_grad(grad_y: Tensor, x: Tensor, w: Tensor, *arguments: Any) -> Tensor:
-    return torch.empty_like(w, memory_format=torch.contiguous_format)
-
-
-def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    """For the backward pass what a convolution keeps: x and w."""
-    x, w, *ctx.arguments = inputs
-    ctx.save_for_backward(x, w)
-
-
-def _backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
-    x, w = ctx.saved_tensors
-    dx = _add_conv2d_input_grad(grad_y, x, w, *ctx.arguments) if ctx.needs_input_grad[0] else None
-    dw = _add_conv2d_weight_grad(grad_y, x, w, *ctx.arguments) if ctx.needs_input_grad[1] else None
-    return dx, dw, None, None, None, None, None
-
-
-_add_conv2d.register_autograd(_backward, setup_context=_keep_inputs)
+register_convolution("add_conv2d", _add_conv2d, _add_conv2d_input_grad, _add_conv2d_weight_grad, _geometry)
 for _device in ("cpu", "cuda"):
     _add_conv2d.register_autocast(_device, torch.float32)  # a sum of many magnitudes needs the bits
-register_conv_flops(torch.ops.shiftaddaug, "add_conv2d")
 
 
 def add_conv2d(
@@ -178,7 +156,3 @@ def add_conv2d_weight_grad(
     """Gradient with respect to w; see `naive.add_conv2d_weight_grad`."""
     dw: Tensor = implementation(x).add_conv2d_weight_grad(grad_y, x, w, stride, padding, dilation, groups, scale)
     return dw
-
-
-def _pair(values: list[int]) -> tuple[int, int]:
-    return values[0], values[1]

@@ -3,18 +3,16 @@
 Torch's own depthwise gradients are several times slower on a CPU than its forward pass (benchmarks/operators.py).
 """
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_input, conv2d_weight
 
 from shiftaddaug.kernels.depthwise import native
-from shiftaddaug.kernels.geometry import Pair, conv2d_geometry, pair
-from shiftaddaug.kernels.layout import empty_input_grad, empty_output, register_conv_flops
+from shiftaddaug.kernels.geometry import Geometry, Pair, conv2d_geometry, pair
 from shiftaddaug.kernels.native import library
 from shiftaddaug.kernels.native.run import in_layout_of
+from shiftaddaug.kernels.registration import register_convolution
 
 __all__ = ["depthwise_conv2d"]
 
@@ -40,7 +38,7 @@ def depthwise_conv2d(x: Tensor, w: Tensor, stride: Pair = 1, padding: Pair = 0, 
 
 @torch.library.custom_op("shiftaddaug::depthwise_conv2d", mutates_args=())
 def _depthwise(x: Tensor, w: Tensor, stride: list[int], padding: list[int], dilation: list[int]) -> Tensor:
-    arguments = ((stride[0], stride[1]), (padding[0], padding[1]), (dilation[0], dilation[1]))
+    arguments = _pairs(stride, padding, dilation)
     if library() is None:
         return in_layout_of(x, F.conv2d(x, w, None, *arguments, x.shape[1]))
     return native.conv2d(x, w, *arguments)
@@ -50,7 +48,7 @@ def _depthwise(x: Tensor, w: Tensor, stride: list[int], padding: list[int], dila
 def _input_grad(
     grad_y: Tensor, x: Tensor, w: Tensor, stride: list[int], padding: list[int], dilation: list[int]
 ) -> Tensor:
-    arguments = ((stride[0], stride[1]), (padding[0], padding[1]), (dilation[0], dilation[1]))
+    arguments = _pairs(stride, padding, dilation)
     if library() is None:
         return in_layout_of(x, conv2d_input(x.shape, w, grad_y, *arguments, x.shape[1]))
     return native.input_grad(grad_y, x, w, *arguments)
@@ -60,39 +58,19 @@ def _input_grad(
 def _weight_grad(
     grad_y: Tensor, x: Tensor, w: Tensor, stride: list[int], padding: list[int], dilation: list[int]
 ) -> Tensor:
-    arguments = ((stride[0], stride[1]), (padding[0], padding[1]), (dilation[0], dilation[1]))
+    arguments = _pairs(stride, padding, dilation)
     if library() is None:
         return conv2d_weight(x, w.shape, grad_y, *arguments, x.shape[1]).contiguous()
     return native.weight_grad(grad_y, x, w, *arguments)
 
 
-@_depthwise.register_fake
-def _fake_forward(x: Tensor, w: Tensor, stride: list[int], padding: list[int], dilation: list[int]) -> Tensor:
-    arguments = ((stride[0], stride[1]), (padding[0], padding[1]), (dilation[0], dilation[1]))
-    return empty_output(x, conv2d_geometry(x, w, *arguments, x.shape[1]))
+def _geometry(x: Tensor, w: Tensor, stride: list[int], padding: list[int], dilation: list[int]) -> Geometry:
+    return conv2d_geometry(x, w, *_pairs(stride, padding, dilation), x.shape[1])
 
 
-@_input_grad.register_fake
-def _fake_input_grad(grad_y: Tensor, x: Tensor, w: Tensor, *arguments: Any) -> Tensor:
-    return empty_input_grad(x)
+def _pairs(*lists: list[int]) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    stride, padding, dilation = ((vertical, horizontal) for vertical, horizontal in lists)
+    return stride, padding, dilation
 
 
-@_weight_grad.register_fake
-def _fake_weight_grad(grad_y: Tensor, x: Tensor, w: Tensor, *arguments: Any) -> Tensor:
-    return torch.empty_like(w, memory_format=torch.contiguous_format)
-
-
-def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, w, *ctx.arguments = inputs
-    ctx.save_for_backward(x, w)
-
-
-def _backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
-    x, w = ctx.saved_tensors
-    dx = _input_grad(grad_y, x, w, *ctx.arguments) if ctx.needs_input_grad[0] else None
-    dw = _weight_grad(grad_y, x, w, *ctx.arguments) if ctx.needs_input_grad[1] else None
-    return dx, dw, None, None, None
-
-
-_depthwise.register_autograd(_backward, setup_context=_keep_inputs)
-register_conv_flops(torch.ops.shiftaddaug, "depthwise_conv2d")
+register_convolution("depthwise_conv2d", _depthwise, _input_grad, _weight_grad, _geometry)
