@@ -32,6 +32,9 @@ def test_finished_runs_are_tabulated_and_not_run_again(tmp_path: Path) -> None:
     table = study(tmp_path, "rows=[mf_direct,full]", "ops=[add]", "seeds=[0,1]")
     assert table[2].startswith("| add | mf_direct | 2 | 20.50 ± 0.71 |")
     assert "| +4.00 ± 0.71 |" in table[3]
+    runs = (tmp_path / "study" / "runs.csv").read_text(encoding="utf-8").splitlines()
+    assert runs[0].startswith("op,row,seed,test_top1_percent,") and len(runs) == 5
+    assert "add,full,1,25.0,21.0,22.0,1,2,,," in runs
 
 
 @pytest.mark.parametrize(

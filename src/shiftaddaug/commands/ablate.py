@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from shiftaddaug.commands.entry import config_dir, run_command
 from shiftaddaug.errors import UserError
-from shiftaddaug.report.ablation import summarise, write_tables
+from shiftaddaug.report.ablation import summarise, write_runs, write_tables
 from shiftaddaug.report.results import RESULTS, print_table, read_json
 
 PLAN = "ablation.json"
@@ -48,7 +48,7 @@ class Cell:
 
 
 def ablate(cfg: DictConfig) -> None:
-    """Run what is missing, then write table.csv, table.md and table.png into the study's folder.
+    """Run what is missing, then write table.csv, table.md, table.png and runs.csv into the study's folder.
 
     Raises:
         UserError: an unknown row or op, or other overrides than the study's earlier runs had.
@@ -62,10 +62,12 @@ def ablate(cfg: DictConfig) -> None:
     done = _run_all(missing, overrides, cfg.jobs)
     failed = [cell for cell, ok in zip(missing, done, strict=True) if not ok]
     finished = [cell for cell in cells if cell.results.exists()]
-    rows = summarise([{"row": cell.row, "op": cell.op, **read_json(cell.results)} for cell in finished], cfg.baseline)
+    results = [{**read_json(cell.results), "row": cell.row, "op": cell.op, "seed": cell.seed} for cell in finished]
+    rows = summarise(results, cfg.baseline)
     if rows:
         print_table("ablation", rows)
         write_tables(folder, rows)
+        write_runs(folder, results)
     if failed:
         names = ", ".join(str(cell.folder.relative_to(folder)) for cell in failed)
         raise UserError(f"{len(failed)} runs failed: {names}; the log beside each says why; run again to go on")

@@ -57,6 +57,17 @@ def _gain(runs: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any
     return f"{gain} ± {error:.2f}"
 
 
+RUN_COLUMNS = ("op", "row", "seed", *METRICS.values(), "params", "macs", "epochs", "train_seconds", "git_commit")
+
+
+def write_runs(folder: Path, results: Sequence[Mapping[str, Any]]) -> None:
+    """runs.csv: a line for each run, with nothing that names the machine."""
+    with (folder / "runs.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, RUN_COLUMNS, restval="", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(results)
+
+
 def write_tables(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """table.csv, table.md and table.png (test top-1 with its standard deviation)."""
     with (folder / "table.csv").open("w", newline="") as file:
