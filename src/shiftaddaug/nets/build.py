@@ -62,7 +62,7 @@ def supernet_from_config(config: Mapping[str, Any], plan: NetPlan, operator: Ope
         aug["extra_blocks"],
         aug["extra_after"],
         sharing_from_config(config["sharing"], operator.name, aug["operator"] == "mult"),
-        config["trainer"]["sync_batchnorm"],
+        config["trainer"].get("sync_batchnorm", False),  # older checkpoints have no such key
     )
 
 
