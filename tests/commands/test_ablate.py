@@ -8,7 +8,7 @@ import pytest
 from shiftaddaug.commands.ablate import Cell, ablate
 from shiftaddaug.errors import UserError
 from shiftaddaug.report.results import RESULTS
-from tests.commands.running import composed
+from tests.commands.running import LITTLE, composed, run_little
 
 PERCENT = {"test_top1_percent": 20.0, "val_top1_percent": 21.0, "train_top1_percent": 22.0}
 
@@ -63,20 +63,43 @@ def test_other_overrides_in_the_same_folder_are_refused(tmp_path: Path) -> None:
 def test_a_stopped_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
     cell = Cell("add", "full", 1, tmp_path / "add" / "full" / "seed1")
     assert not any(argument.startswith("ckpt_path") for argument in cell.command([]))
-    for name in ("seed1_stopped0", "seed1_stopped1"):
+    for name in ("seed1", "seed1_attempt2"):
         (cell.folder.with_name(name) / "checkpoints").mkdir(parents=True)
-    checkpoint = cell.folder.with_name("seed1_stopped0") / "checkpoints" / "last.ckpt"
+    checkpoint = cell.folder / "checkpoints" / "last.ckpt"
     checkpoint.touch()  # the second attempt was stopped before it wrote one
+    third = cell.folder.with_name("seed1_attempt3")
     assert cell.command(["a=b"])[3:] == [
         "experiment=ablation/full",
         "op=add",
         "seed=1",
         "a=b",
-        f"paths.output_dir={cell.folder}",
-        f"hydra.run.dir={cell.folder}",
+        f"paths.output_dir={third}",
+        f"hydra.run.dir={third}",
         "trainer.enable_progress_bar=false",
         f"ckpt_path={checkpoint}",
     ]
+    third.mkdir()
+    (third / RESULTS).touch()
+    assert cell.results() == third / RESULTS
+
+
+def test_a_real_run_that_was_stopped_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped in its second epoch, after checkpoints that name each other by path."""
+    little = [*LITTLE, "data=digits", "net=mbv2_micro", "trainer.max_epochs=2", "callbacks.diagnostics=null"]
+    quoted = ",".join(f"'{override}'" for override in little)
+    arguments = ("rows=[mf_direct]", "ops=[shift]", "seeds=[0]", f"overrides=[{quoted}]")
+    cell = Cell("shift", "mf_direct", 0, tmp_path / "study" / "shift" / "mf_direct" / "seed0")
+    with pytest.raises(KeyboardInterrupt):
+        run_little(
+            cell.folder, "experiment=ablation/mf_direct", "op=shift", *little[len(LITTLE) :],
+            "+callbacks.stop._target_=tests.commands.test_training._Stop", "+callbacks.stop.epoch=1",
+        )  # fmt: skip
+    assert cell.attempts() == [cell.folder] and cell.results() is None
+    table = study(tmp_path, *arguments)
+    assert table[2].startswith("| shift | mf_direct | 1 | ")
+    assert cell.results() == cell.folder.with_name("seed0_attempt2") / RESULTS
+    monkeypatch.setattr("shiftaddaug.commands.ablate._run", lambda *_: pytest.fail("was run again"))
+    assert study(tmp_path, *arguments) == table
 
 
 def test_runs_that_wait_are_not_begun_after_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

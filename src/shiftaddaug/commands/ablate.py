@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,25 +23,40 @@ PLAN = "ablation.json"
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of the table."""
+    """One run of the table: its first attempt, and those that went on from where one was stopped."""
 
     op: str
     row: str
     seed: int
     folder: Path
 
-    @property
-    def results(self) -> Path:
-        return self.folder / RESULTS
+    def attempts(self) -> list[Path]:
+        """Folders, oldest first; none is moved, for checkpoints name each other by path."""
+        found: list[Path] = []
+        while self._attempt(len(found)).exists():
+            found.append(self._attempt(len(found)))
+        return found
+
+    def next_attempt(self) -> Path:
+        return self._attempt(len(self.attempts()))
+
+    def _attempt(self, number: int) -> Path:
+        return self.folder.with_name(f"{self.folder.name}_attempt{number + 1}") if number else self.folder
+
+    def results(self) -> Path | None:
+        """Of the attempt that finished."""
+        return next((path / RESULTS for path in self.attempts() if (path / RESULTS).exists()), None)
 
     def command(self, overrides: list[str]) -> list[str]:
-        """A training that writes into the cell's folder, from the last checkpoint that an earlier attempt left."""
+        """A training that writes into the next attempt's folder, from the last checkpoint an earlier one left."""
+        folder = self.next_attempt()
         chosen = [f"experiment=ablation/{self.row}", f"op={self.op}", f"seed={self.seed}", *overrides]
-        chosen += [f"paths.output_dir={self.folder}", f"hydra.run.dir={self.folder}"]
+        chosen += [f"paths.output_dir={folder}", f"hydra.run.dir={folder}"]
         chosen.append("trainer.enable_progress_bar=false")
-        stopped = _attempts(self.folder)
+        checkpoints = [attempt / "checkpoints" / "last.ckpt" for attempt in self.attempts()]
+        stopped = [path for path in checkpoints if path.exists()]
         if stopped:
-            chosen.append(f"ckpt_path={stopped[-1] / 'checkpoints' / 'last.ckpt'}")
+            chosen.append(f"ckpt_path={stopped[-1]}")
         code = "from shiftaddaug.commands.train import main; main()"
         return [sys.executable, "-c", code, *chosen]
 
@@ -57,12 +71,12 @@ def ablate(cfg: DictConfig) -> None:
     overrides = [str(override) for override in cfg.overrides]
     cells = list(_cells(cfg, folder))
     _check_study(folder, overrides)
-    missing = [cell for cell in cells if not cell.results.exists()]
+    missing = [cell for cell in cells if cell.results() is None]
     print(f"{len(cells) - len(missing)} of {len(cells)} runs are finished; running {len(missing)}", flush=True)
     done = _run_all(missing, overrides, cfg.jobs)
     failed = [cell for cell, ok in zip(missing, done, strict=True) if not ok]
-    finished = [cell for cell in cells if cell.results.exists()]
-    results = [{**read_json(cell.results), "row": cell.row, "op": cell.op, "seed": cell.seed} for cell in finished]
+    finished = [(cell, path) for cell in cells if (path := cell.results()) is not None]
+    results = [{**read_json(path), "row": cell.row, "op": cell.op, "seed": cell.seed} for cell, path in finished]
     rows = summarise(results, cfg.baseline)
     if rows:
         print_table("ablation", rows)
@@ -104,12 +118,6 @@ def _check_study(folder: Path, overrides: list[str]) -> None:
     plan.write_text(json.dumps({"overrides": overrides}, indent=2) + "\n")
 
 
-def _attempts(folder: Path) -> list[Path]:
-    """Folders of earlier attempts of this run that left a checkpoint, oldest first."""
-    attempts = sorted(folder.parent.glob(f"{folder.name}_stopped*"), key=lambda path: path.stat().st_mtime)
-    return [path for path in attempts if (path / "checkpoints" / "last.ckpt").exists()]
-
-
 def _run_all(cells: list[Cell], overrides: list[str], jobs: int) -> list[bool]:
     """Whether each run finished. Ctrl-C reaches the running ones too; those that wait are not begun."""
     pool = ThreadPoolExecutor(max_workers=jobs)
@@ -120,10 +128,7 @@ def _run_all(cells: list[Cell], overrides: list[str], jobs: int) -> list[bool]:
 
 
 def _run(cell: Cell, overrides: list[str], jobs: int) -> bool:
-    """Whether the run finished. What a stopped attempt left is kept beside it."""
-    if cell.folder.exists():
-        count = len(list(cell.folder.parent.glob(f"{cell.folder.name}_stopped*")))
-        shutil.move(cell.folder, cell.folder.with_name(f"{cell.folder.name}_stopped{count}"))
+    """Whether the run finished."""
     command = cell.command(overrides)
     cell.folder.parent.mkdir(parents=True, exist_ok=True)
     log = cell.folder.with_name(f"{cell.folder.name}.log")
