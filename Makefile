@@ -29,7 +29,7 @@ $(READY): pyproject.toml constraints.txt build_hook.py $(NATIVE)/build.py $(wild
 train: $(READY) ## train the default experiment; ARGS="op=add seed=1" overrides
 	$(BIN)/python src/train.py $(ARGS)
 
-test: $(READY) ## run the tests; ARGS="-k operators" selects, JOBS=1 leaves them in one process
+test: $(READY) ## run the tests; ARGS="-k operators" selects, JOBS=0 keeps them in one process
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadscope $(ARGS)
 
 lint: $(READY) ## check style

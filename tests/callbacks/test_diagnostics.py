@@ -35,6 +35,14 @@ def test_a_run_writes_them_and_computes_the_same(tmp_path: Path) -> None:
     assert any(",blocks.0," in line for line in lines) and any("blocks.0.project.conv.weight" in line for line in lines)
 
 
+def test_a_step_is_measured_once_the_optimiser_takes_it(tmp_path: Path) -> None:
+    run_little(tmp_path / "run", "op=add", "aug=none", "trainer.max_epochs=2", "trainer.accumulate_grad_batches=2")
+    lines = [line.split(",") for line in (tmp_path / "run" / "diagnostics.csv").read_text().splitlines()[1:]]
+    steps = {epoch: [float(line[5]) for line in lines if line[0] == epoch and line[5]] for epoch in ("0", "1")}
+    assert steps["0"] and steps["1"]
+    assert all(step > 0 for step in steps["0"] + steps["1"])
+
+
 def test_a_collapse_is_warned_of_at_the_first_step(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """AdderNet's own initialisation in a narrow net (METHOD: the channels say nearly the same)."""
     with caplog.at_level(logging.WARNING):

@@ -35,6 +35,8 @@ def test_finished_runs_are_tabulated_and_not_run_again(tmp_path: Path) -> None:
     runs = (tmp_path / "study" / "runs.csv").read_text(encoding="utf-8").splitlines()
     assert runs[0].startswith("op,row,seed,test_top1_percent,") and len(runs) == 5
     assert "add,full,1,25.0,21.0,22.0,1,2,,," in runs
+    again = study(tmp_path, "rows=[full]", "ops=[add]", "seeds=[0,1]")
+    assert sorted(again) == sorted(table)  # those of earlier calls are not lost
 
 
 @pytest.mark.parametrize(
@@ -100,16 +102,3 @@ def test_a_real_run_that_was_stopped_is_finished(tmp_path: Path, monkeypatch: py
     assert cell.results() == cell.folder.with_name("seed0_attempt2") / RESULTS
     monkeypatch.setattr("shiftaddaug.commands.ablate._run", lambda *_: pytest.fail("was run again"))
     assert study(tmp_path, *arguments) == table
-
-
-def test_runs_that_wait_are_not_begun_after_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun = []
-
-    def interrupted(cell: Cell, overrides: list[str], jobs: int) -> bool:
-        begun.append(cell.seed)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("shiftaddaug.commands.ablate._run", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        study(tmp_path, "rows=[mf_direct]", "ops=[add]", f"seeds={list(range(50))}")
-    assert len(begun) < 50

@@ -19,7 +19,7 @@ LINE = (
 
 
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
-    """Losses and weights within 1e-9, every mechanism active."""
+    """Weights within 1e-9, and what results.json says, every mechanism of the method active."""
     one, two = tmp_path / "one", tmp_path / "two"
     runs = [
         command(*LINE, "data.batch_size=16", f"hydra.run.dir={one}"),

@@ -205,9 +205,15 @@ def test_the_trainers_options_are_lightnings() -> None:
         (("split=all",), "split=all: options: val, test"),
         (("data.batch_size=0",), "data.batch_size=0: must be a whole number"),
         (("trainer.accelerator=gpuu",), "trainer.accelerator=gpuu: no such option"),
-        (("subnet.width_multiplier=0.5",), r"subnet\.width_multiplier=0\.5: must be a number >= 1"),
-        (("subnet.expand_multiplier=2",), r"subnet: .*/run holds a target alone; options: a supernet's \.ckpt file"),
-        (("recalibrate_batches=-1",), "recalibrate_batches=-1: must be a whole number >= 0, or null"),
+        (("subnet.width_multiplier=0.5", "ckpt_path=TARGET"), r"subnet\.width_multiplier=0\.5: must be a number >= 1"),
+        (
+            ("subnet.expand_multiplier=2", "ckpt_path=TARGET"),
+            r"subnet\.expand_multiplier=2: .*/target is no checkpoint",
+        ),
+        (
+            ("recalibrate_batches=-1", "ckpt_path=TARGET"),
+            "recalibrate_batches=-1: must be a whole number >= 0, or null",
+        ),
         ((), r"ckpt_path=.*/run: a run's folder; did you mean .*/run/target\?"),
     ],
 )
@@ -215,6 +221,7 @@ def test_evaluation(line: tuple[str, ...], message: str, tmp_path: Path) -> None
     from shiftaddaug.commands.evaluate import evaluate
 
     (tmp_path / "run" / "target").mkdir(parents=True)
+    line = tuple(argument.replace("TARGET", str(tmp_path / "run" / "target")) for argument in line)
     with pytest.raises(UserError, match=message):
         evaluate(composed(tmp_path / "out", f"ckpt_path={tmp_path / 'run'}", *line, config_name="eval"))
 

@@ -91,6 +91,7 @@ class TestWhatARunLeaves:
         ckpt = f"ckpt_path={run}/checkpoints/last.ckpt"
         for change, message in (
             ("op=add", r"was trained with op\.name=shift, this run has op\.name=add"),
+            ("sharing=heterogeneous", r"was trained with sharing\.name=none, this run has sharing\.name=heterogeneous"),
             ("net=resnet20", r"was trained with net\.name=mbv2_micro, this run has net\.name=resnet20"),
         ):
             with pytest.raises(UserError, match=message):

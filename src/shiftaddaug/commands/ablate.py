@@ -73,10 +73,10 @@ def ablate(cfg: DictConfig) -> None:
     _check_study(folder, overrides)
     missing = [cell for cell in cells if cell.results() is None]
     print(f"{len(cells) - len(missing)} of {len(cells)} runs are finished; running {len(missing)}", flush=True)
-    done = _run_all(missing, overrides, cfg.jobs)
+    with ThreadPoolExecutor(max_workers=cfg.jobs) as pool:  # after Ctrl-C, those that wait are not begun
+        done = list(pool.map(lambda cell: _run(cell, overrides, cfg.jobs), missing))
     failed = [cell for cell, ok in zip(missing, done, strict=True) if not ok]
-    finished = [(cell, path) for cell in cells if (path := cell.results()) is not None]
-    results = [{**read_json(path), "row": cell.row, "op": cell.op, "seed": cell.seed} for cell, path in finished]
+    results = _results([*cells, *_cells_in(folder)])
     rows = summarise(results, cfg.baseline)
     if rows:
         print_table("ablation", rows)
@@ -105,6 +105,25 @@ def _cells(cfg: DictConfig, folder: Path) -> Iterator[Cell]:
                 yield Cell(op, row, int(seed), folder / op / row / f"seed{seed}")
 
 
+def _cells_in(folder: Path) -> Iterator[Cell]:
+    """Of this and earlier calls of the study."""
+    for run in sorted(folder.glob("*/*/seed*")):
+        if run.name.removeprefix("seed").isdigit():
+            yield Cell(run.parent.parent.name, run.parent.name, int(run.name.removeprefix("seed")), run)
+
+
+def _results(cells: list[Cell]) -> list[dict[str, Any]]:
+    """Of the finished ones, each once: what results.json says, and which cell it is."""
+    results = []
+    for cell in dict.fromkeys(cells):
+        if (path := cell.results()) is not None:
+            found = read_json(path) | {"op": cell.op, "row": cell.row, "seed": cell.seed}
+            if found.get("resumed_from"):
+                found["train_seconds"] = None  # the last attempt's alone
+            results.append(found)
+    return sorted(results, key=lambda result: result["seed"])
+
+
 def _check_study(folder: Path, overrides: list[str]) -> None:
     plan = folder / PLAN
     if plan.exists():
@@ -116,15 +135,6 @@ def _check_study(folder: Path, overrides: list[str]) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     plan.write_text(json.dumps({"overrides": overrides}, indent=2) + "\n")
-
-
-def _run_all(cells: list[Cell], overrides: list[str], jobs: int) -> list[bool]:
-    """Whether each run finished. Ctrl-C reaches the running ones too; those that wait are not begun."""
-    pool = ThreadPoolExecutor(max_workers=jobs)
-    try:
-        return list(pool.map(lambda cell: _run(cell, overrides, jobs), cells))
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _run(cell: Cell, overrides: list[str], jobs: int) -> bool:

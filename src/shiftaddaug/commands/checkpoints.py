@@ -11,10 +11,14 @@ LAST = "last"
 """`ckpt_path=last`: the newest run's last checkpoint."""
 
 IDENTITY = (
-    *("op", "net", "data", "aug", "task", "optim", "seed"),
-    *("trainer.max_epochs", "trainer.accumulate_grad_batches", "trainer.gradient_clip_val", "callbacks.ema"),
+    *("op", "net", "data", "aug", "sharing", "task", "optim", "seed", "trainer.max_epochs"),
+    *("trainer.accumulate_grad_batches", "trainer.gradient_clip_val", "trainer.sync_batchnorm"),
+    *("callbacks.ema", "callbacks.reorder", "callbacks.block_variant", "callbacks.recalibrate"),
 )
 """Parts of the configuration in which a run and the checkpoint it resumes must agree."""
+
+ADDED = {"trainer.sync_batchnorm": False}
+"""Keys within them that older checkpoints lack, and what those did."""
 
 FREE = ("data.data_dir", "data.download", "data.verify", "data.num_workers")
 """Keys within them that may differ: they do not change what is computed."""
@@ -109,9 +113,10 @@ def refuse_other_run(path: Path, checkpoint: dict[str, Any], config: dict[str, A
     for part in IDENTITY:
         theirs, ours = (_leaves(part, _get(container, part)) for container in (checkpoint["config"], config))
         for key in theirs | ours:
-            if key not in FREE and theirs.get(key) != ours.get(key):
+            was, is_now = (ADDED.get(key) if leaves.get(key) is None else leaves[key] for leaves in (theirs, ours))
+            if key not in FREE and was != is_now:
                 raise UserError(
-                    f"ckpt_path={path}: was trained with {key}={theirs.get(key)}, this run has {key}={ours.get(key)}; "
+                    f"ckpt_path={path}: was trained with {key}={was}, this run has {key}={is_now}; "
                     f"repeat the overrides of the run that is resumed"
                 )
 

@@ -51,7 +51,7 @@ def evaluate(cfg: DictConfig) -> float:
     module = ClassificationEvaluation(subnetwork.net, subnetwork.plan.num_classes)
     run = trainer.validate if cfg.split == "val" else trainer.test
     metrics = run(module, datamodule=data, verbose=False)[0]
-    results = _results(path, cfg.split, subnetwork, metrics)
+    results = _results(path, cfg, batches, subnetwork, metrics)
     if trainer.is_global_zero:
         write_json(Path(cfg.paths.output_dir) / RESULTS, results)
         print_result(f"{subnetwork.plan.name}, op={subnetwork.operator.name}, data={data_config['name']}", results)
@@ -71,11 +71,11 @@ def _check(cfg: DictConfig) -> Path:
     path = Path(cfg.ckpt_path).expanduser()
     if not path.exists():
         raise UserError(f"ckpt_path={path}: no such file; options: a .ckpt file, or a run's target folder")
+    if (path / "target").is_dir():
+        raise UserError(f"ckpt_path={path}: a run's folder; did you mean {path / 'target'}?")
     _check_subnet(cfg, path)
     if path.suffix == ".ckpt" and not path.is_dir():
         read_config(path)
-    elif (path / "target").is_dir():
-        raise UserError(f"ckpt_path={path}: a run's folder; did you mean {path / 'target'}?")
     return path
 
 
@@ -89,7 +89,8 @@ def _check_subnet(cfg: DictConfig, path: Path) -> None:
         raise UserError(f"recalibrate_batches={batches}: must be a whole number >= 0, or null")
     if _is_widened(cfg):
         if path.suffix != ".ckpt" or path.is_dir():
-            raise UserError(f"subnet: {path} holds a target alone; options: a supernet's .ckpt file")
+            key = "width_multiplier" if cfg.subnet.width_multiplier > 1 else "expand_multiplier"
+            raise UserError(f"subnet.{key}={cfg.subnet[key]}: {path} is no checkpoint of a supernet (a .ckpt file)")
         if batches == 0:
             raise UserError("recalibrate_batches=0: a widened sub-network has no batch-norm statistics of its own")
 
@@ -109,11 +110,14 @@ def _data_config(cfg: DictConfig, subnetwork: "Subnetwork") -> dict[str, Any]:
     return stored | {"num_classes": subnetwork.plan.num_classes} | {k: v for k, v in cfg.data.items() if v is not None}
 
 
-def _results(path: Path, split: str, subnetwork: "Subnetwork", metrics: Any) -> dict[str, Any]:
-    cost = subnetwork.cost
+def _results(path: Path, cfg: DictConfig, batches: int, subnetwork: "Subnetwork", metrics: Any) -> dict[str, Any]:
+    cost, split = subnetwork.cost, cfg.split
+    subnet = {f"subnet_{key}": value for key, value in cfg.subnet.items()} if _is_widened(cfg) else {}
     return {
         "ckpt_path": str(path),
         "split": split,
+        **subnet,
+        **({"recalibrate_batches": batches} if batches else {}),
         f"{split}_top1_percent": round(100 * metrics[f"{split}/top1"], 2),
         f"{split}_top5_percent": round(100 * metrics[f"{split}/top5"], 2),
         f"{split}_loss": round(metrics[f"{split}/loss"], 4),

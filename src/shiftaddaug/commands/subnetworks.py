@@ -96,7 +96,7 @@ def _load_supernet(path: Path) -> tuple[dict[str, Any], Supernet, Operator]:
     num_classes = data["num_classes"] or state["net.classifier.bias"].numel()
     plan = plan_net(config["net"], num_classes, data["in_channels"], data["image_size"])
     try:
-        supernet = supernet_from_config(config, plan, operator)
+        supernet = supernet_from_config(config, plan, operator).to(state["net.stem.conv.weight"].dtype)
     except KeyError as error:
         raise UserError(f"ckpt_path={path}: its configuration has no {error}: written by another version") from None
     supernet.load_state_dict({k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")})
@@ -111,9 +111,10 @@ def recalibrate_on_training_data(
         return
     data.prepare_data()
     data.setup("fit")
-    recalibrate(net.to(device), _training_images(data, batches, device))
+    recalibrate(net.to(device), _training_images(data, batches, next(net.parameters())))
 
 
-def _training_images(data: ClassificationDataModule, batches: int, device: torch.device) -> Iterator[Tensor]:
+def _training_images(data: ClassificationDataModule, batches: int, like: Tensor) -> Iterator[Tensor]:
+    """On the device and in the precision of `like`."""
     for images, _ in islice(data.train_dataloader(), batches):
-        yield data.transform(images.to(device), train=True)
+        yield data.transform(images.to(like.device), train=True).to(like.dtype)

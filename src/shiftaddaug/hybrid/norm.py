@@ -1,6 +1,7 @@
 """Width-sliced batch-norm: scale and shift are shared, the target's statistics are the target's own."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -110,19 +111,38 @@ def batch_norm_over_processes(
     Returns:
         Tensor of x's shape and dtype.
     """
-    from torch.distributed.nn.functional import all_reduce  # the one that gradients pass
-
     dims, shape = (0, 2, 3), (1, -1, 1, 1)
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     count = wide.new_tensor([x.numel() / x.shape[1]])
-    sums = all_reduce(torch.cat([wide.sum(dims), count]))
+    sums = _sum_over_processes(torch.cat([wide.sum(dims), count]))
     count = sums[-1].detach()
     mean = sums[:-1] / count
     deviation = wide - mean.view(shape)
-    var = all_reduce(deviation.square().sum(dims)) / count
+    var = _sum_over_processes(deviation.square().sum(dims)) / count
     with torch.no_grad():
         if running_mean is not None and running_var is not None:
             running_mean.lerp_(mean.to(running_mean.dtype), momentum)
             running_var.lerp_((var * count / (count - 1)).to(running_var.dtype), momentum)
     scale = torch.rsqrt(var + eps) * weight
     return (deviation * scale.view(shape) + bias.view(shape)).to(x.dtype)
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """Every process has the sum, so the gradient of what it put in is the sum of all their gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+
+def _sum_over_processes(values: Tensor) -> Tensor:
+    total: Tensor = _SumOverProcesses.apply(values)
+    return total

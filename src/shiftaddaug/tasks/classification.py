@@ -7,13 +7,14 @@ import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from shiftaddaug.callbacks.checkpoint import LastCheckpoint, checkpoint_path
 from shiftaddaug.errors import TrainingDiverged
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
+from shiftaddaug.tasks.metrics import MeanLoss
 from shiftaddaug.tasks.schedule import warmup_cosine
 
 Batch = tuple[Tensor, Tensor]
@@ -35,8 +36,7 @@ class ClassificationEvaluation(pl.LightningModule):
         self.val_top1, self.test_top1 = self.train_top1.clone(), self.train_top1.clone()
         self.val_top5 = MulticlassAccuracy(num_classes, top_k=top5, average="micro")
         self.test_top5 = self.val_top5.clone()
-        # metrics, for of logged numbers Lightning rounds the count of images per process down
-        self.val_loss, self.test_loss = MeanMetric(), MeanMetric()
+        self.val_loss, self.test_loss = MeanLoss(), MeanLoss()
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of the deployed (target) network."""
@@ -46,7 +46,7 @@ class ClassificationEvaluation(pl.LightningModule):
     def _prepared(self, images: Tensor) -> Tensor:
         """In the network's own precision (data modules give float32), and in the memory layout in which convolutions
         (depthwise above all) train about twice as fast on CPU."""
-        return images.to(self.dtype, memory_format=torch.channels_last)
+        return images.to(next(self.net.parameters()).dtype, memory_format=torch.channels_last)
 
     def _evaluate(self, batch: Batch, split: str, loss: Metric, top1: Metric, top5: Metric) -> None:
         images, labels = batch
