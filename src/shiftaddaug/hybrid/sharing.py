@@ -24,9 +24,9 @@ class Sharing:
         gradient: how the operator's update of R(W) reaches W. `chain`: by the chain rule, multiplied by R'(W), so that
             a step s of R(W) becomes s R'^2. `inverse`: the operator's own (rescaled) update divided by R'(W), so that
             its step of R(W) is what the operator wanted.
-        update_scale: factor on that update. NOTE: not in the paper. AdderNet's steps have a fixed length, so weights that
-            are trained directly grow (3.5 times in 8 epochs of CIFAR-100), and their relative steps shrink; an absolute
-            R holds its values at one scale, and the same steps stay as rough as they were at first.
+        update_scale: factor on that update. NOTE: not in the paper. AdderNet's steps have a fixed length, so weights
+            that are trained directly grow (3.5 times in 8 epochs of CIFAR-100), and their relative steps shrink; an
+            absolute R holds its values at one scale, and the same steps stay as rough as they were at first.
         multiplicative_augmentation: whether the augmented part multiplies (the method); else it computes with the
             target's operator (the paper's control).
 
