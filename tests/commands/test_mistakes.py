@@ -81,7 +81,6 @@ def test_one_line(
         (("op=add", "op.eta=0"), "op.eta=0: must be a positive number"),
         (("sharing=heterogeneous", "sharing.gradient=none"), "sharing.gradient=none: no such option; options: inverse"),
         (("sharing=heterogeneous", "sharing.remap_file=/no/remap.yaml"), "sharing.remap_file=/no/remap.yaml: no such"),
-        (("sharing=heterogeneous", "sharing.update_scale.add=0"), "sharing.update_scale.add=0: must be a number > 0"),
         (("sharing=kl", "sharing.weight=-1"), "sharing.weight=-1: must be a number >= 0"),
         (("sharing=kl", "sharing.scale=0"), "sharing.scale=0: must be a number > 0"),
         (("reorder=l1", "callbacks.reorder.until=2"), "callbacks.reorder.until=2: must be a number >= 0 and <= 1"),

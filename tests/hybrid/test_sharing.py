@@ -50,16 +50,15 @@ def test_fresh_add_weights_have_the_priors_spread() -> None:
 @pytest.mark.parametrize("op", REMAPS)
 @pytest.mark.parametrize("gradient", ["inverse", "chain"])
 def test_updates_come_back_through_the_slope(op: str, gradient: str) -> None:
-    operator, remap = operators.build(op), REMAPS[op]
-    made = layer(op, Sharing(remap, gradient, update_scale=0.5))  # type: ignore[arg-type]
+    made, operator, remap = layer(op, Sharing(REMAPS[op], gradient)), operators.build(op), REMAPS[op]  # type: ignore[arg-type]
     made(torch.randn(2, 3, 5, 5)).square().sum().backward()
     assert made.weight.grad is not None
     received = made.weight.grad[:4, :3].clone()  # as if R were the identity
     slope = remap.slope(made.weight[:4, :3])
     made.rescale_gradients()
-    wanted = 0.5 * operator.rescale_gradient(received) / slope
+    wanted = operator.rescale_gradient(received) / slope
     if gradient == "chain":
-        wanted = 0.5 * operator.rescale_gradient(received * slope)
+        wanted = operator.rescale_gradient(received * slope)
     assert torch.allclose(made.weight.grad[:4, :3], wanted, rtol=1e-6)
     assert made.weight.grad[4:].abs().sum() == 0
 
@@ -115,8 +114,6 @@ class TestConfig:
 
     def test_by_operator(self) -> None:
         assert sharing_from_config(self.HETEROGENEOUS, "add") == Sharing(REMAPS["add"], "chain")
-        scaled = self.HETEROGENEOUS | {"update_scale": {"add": 0.25}}
-        assert sharing_from_config(scaled, "add") == Sharing(REMAPS["add"], "chain", update_scale=0.25)
         assert sharing_from_config(self.HETEROGENEOUS, "mult") == Sharing()
         assert sharing_from_config({"name": "none"}, "add", False) == Sharing(multiplicative_augmentation=False)
 
@@ -125,8 +122,6 @@ class TestConfig:
             sharing_from_config(self.HETEROGENEOUS | {"gradient": "up"}, "add")
         with pytest.raises(UserError, match=r"sharing.remap_file=.*none.yaml: cannot be read"):
             sharing_from_config(self.HETEROGENEOUS | {"remap_file": str(tmp_path / "none.yaml")}, "add")
-        with pytest.raises(UserError, match=r"sharing.update_scale=0: must be a positive number"):
-            sharing_from_config(self.HETEROGENEOUS | {"update_scale": {"add": 0}}, "add")
         (tmp_path / "other.yaml").write_text("a: 1")
         with pytest.raises(UserError, match=r"holds no remap"):
             sharing_from_config(self.HETEROGENEOUS | {"remap_file": str(tmp_path / "other.yaml")}, "add")

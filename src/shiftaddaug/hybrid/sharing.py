@@ -24,9 +24,6 @@ class Sharing:
         gradient: how the operator's update of R(W) reaches W. `chain`: by the chain rule, multiplied by R'(W), so that
             a step s of R(W) becomes s R'^2. `inverse`: the operator's own (rescaled) update divided by R'(W), so that
             its step of R(W) is what the operator wanted.
-        update_scale: factor on that update. NOTE: not in the paper. AdderNet's steps have a fixed length, so weights
-            that are trained directly grow (3.5 times in 8 epochs of CIFAR-100), and their relative steps shrink; an
-            absolute R holds its values at one scale, and the same steps stay as rough as they were at first.
         multiplicative_augmentation: whether the augmented part multiplies (the method); else it computes with the
             target's operator (the paper's control).
 
@@ -37,13 +34,10 @@ class Sharing:
     remap: Remap | None = None
     gradient: Literal["inverse", "chain"] = "inverse"
     multiplicative_augmentation: bool = True
-    update_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if self.gradient not in GRADIENTS:
             raise UserError(f"sharing.gradient={self.gradient}: options: {', '.join(GRADIENTS)}")
-        if not self.update_scale > 0:
-            raise UserError(f"sharing.update_scale={self.update_scale}: must be a positive number")
 
     def read(self, operator: Operator, weight: Tensor) -> Tensor:
         """The weight that a multiplication-free operator computes with, given the stored one.
@@ -61,8 +55,8 @@ class Sharing:
             return operator.rescale_gradient(gradient)
         slope = self.remap.slope(weight)
         if self.gradient == "chain":
-            return operator.rescale_gradient(gradient * slope) * self.update_scale
-        return operator.rescale_gradient(gradient) * (self.update_scale / slope)
+            return operator.rescale_gradient(gradient * slope)
+        return operator.rescale_gradient(gradient) / slope
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -93,8 +87,7 @@ def sharing_from_config(config: Mapping[str, Any], operator: str, multiplicative
         remap = Remap(**config["remaps"][operator])
     else:
         return Sharing(multiplicative_augmentation=multiplicative_augmentation)
-    update_scale = config.get("update_scale", {}).get(operator, 1.0)
-    return Sharing(remap, config["gradient"], multiplicative_augmentation, update_scale)
+    return Sharing(remap, config["gradient"], multiplicative_augmentation)
 
 
 def read_remap(path: str) -> dict[str, Any]:
