@@ -26,10 +26,9 @@ def effective_rank(features: Tensor) -> float:
     Returns:
         Between 1 (all channels say the same) and min(samples, channels); 0 for features that do not vary.
     """
-    features = features.to(torch.promote_types(features.dtype, torch.float32))
-    centred = features - features.mean(0)
+    centred = features.double() - features.double().mean(0)
     # squared singular values, from a matrix as small as the channels are few
-    energy = torch.linalg.eigvalsh((centred.T @ centred).cpu().double()).clamp_min(0)
+    energy = torch.linalg.eigvalsh(centred.T @ centred).clamp_min(0)
     if energy.sum() == 0:
         return 0.0
     shares = energy / energy.sum()
