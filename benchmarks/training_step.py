@@ -94,8 +94,7 @@ class Step:
         if spec is not None:
             loss = loss + F.cross_entropy(self.net(self.images, spec), self.labels)
         loss.backward()
-        for layer in self.net.hybrid_layers().values():
-            layer.rescale_gradients()
+        self.net.rescale_gradients()
         self.optimizer.step()
 
     def macs(self) -> float:

@@ -41,7 +41,7 @@ def trained(folder: Path, op: str, *overrides: str) -> tuple[Supernet, dict[str,
     for layer in supernet.hybrid_layers().values():
         w = torch.randn(layer.weight.shape, generator=generator)
         if op == "add":
-            w = laplace_of_normal(w)[0]
+            w = laplace_of_normal(w)
         layer.weight.data = SHIFT(0.1 * w) if op == "shift" else w * SCALES[op]
     return supernet, config
 

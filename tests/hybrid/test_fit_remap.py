@@ -32,7 +32,7 @@ def normal(count: int, seed: int = 0) -> Tensor:
 
 
 def laplace(count: int, mean: float = 0.0, scale: float = 1.0, seed: int = 1) -> Tensor:
-    return mean + scale * laplace_of_normal(normal(count, seed))[0]
+    return mean + scale * laplace_of_normal(normal(count, seed))
 
 
 def mult(count: int = 4000) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.kl import KlPenalty
-from shiftaddaug.hybrid.remap import Remap, laplace_of_normal, normal_of_laplace, piecewise_linear
+from shiftaddaug.hybrid.remap import Remap, laplace_of_normal, laplace_slope, normal_of_laplace, piecewise_linear
 
 KNOTS = {"knots_x": (-4.0, -1.0, 0.5, 3.0), "knots_y": (-5.0, -0.5, 0.25, 6.0)}
 REMAPS = {
@@ -82,7 +82,7 @@ class TestFormula:
         """Phi(-z) = phi(z) / z (1 - 1/z^2 + 3/z^4 - 15/z^6 + ...), so far out that q would be 1."""
         z = torch.tensor([12.0, 40.0, 200.0, 1000.0], dtype=dtype)
         series = 1 - z**-2 + 3 * z**-4 - 15 * z**-6
-        value, slope = laplace_of_normal(z)
+        value, slope = laplace_of_normal(z), laplace_slope(z)
         wanted = z.square() / 2 + 0.5 * math.log(2 * math.pi) + z.log() - series.log() - math.log(2)
         torch.testing.assert_close(value, wanted, rtol=1e-6, atol=0)
         torch.testing.assert_close(slope, z / series, rtol=1e-6, atol=0)
@@ -90,9 +90,9 @@ class TestFormula:
     def test_between_the_two_branches_and_near_zero(self) -> None:
         z = torch.tensor([1e-12, 1e-6, 1e-3, 0.5**0.5 - 1e-9, 0.5**0.5 + 1e-9, 1.0, 3.0], dtype=torch.float64)
         wanted = -(torch.special.log_ndtr(-z) + math.log(2))
-        torch.testing.assert_close(laplace_of_normal(z)[0], wanted, rtol=1e-12, atol=1e-15)
-        torch.testing.assert_close(laplace_of_normal(-z)[0], -wanted, rtol=1e-12, atol=1e-15)
-        relative = laplace_of_normal(z)[0][:2] / (z[:2] * (2 / math.pi) ** 0.5)  # no cancellation at 0
+        torch.testing.assert_close(laplace_of_normal(z), wanted, rtol=1e-12, atol=1e-15)
+        torch.testing.assert_close(laplace_of_normal(-z), -wanted, rtol=1e-12, atol=1e-15)
+        relative = laplace_of_normal(z)[:2] / (z[:2] * (2 / math.pi) ** 0.5)  # no cancellation at 0
         torch.testing.assert_close(relative, torch.ones(2, dtype=torch.float64), rtol=1e-6, atol=0)
 
     def test_the_map_goes_through_its_knots_and_on_beyond_them(self) -> None:
@@ -242,7 +242,7 @@ class TestInverse:
         wanted = torch.tensor([-300.0, -3.0, -1e-9, 0.0, 0.25, 4.0, 1e4], dtype=torch.float64)
         z = (remap.inverse(wanted, 0.1, 0.3) - 0.1) / 0.3
         unit = 0.3 if remap.relative else 1.0
-        u = remap.laplace_mean + remap.laplace_scale * laplace_of_normal(z)[0]
+        u = remap.laplace_mean + remap.laplace_scale * laplace_of_normal(z)
         back = unit * torch.tensor([through_knots(float(v), remap) for v in u], dtype=torch.float64)
         if remap.form == "residual":
             back = back + 0.1 + 0.3 * z
@@ -250,7 +250,7 @@ class TestInverse:
 
     def test_normal_of_laplace(self) -> None:
         v = torch.tensor([-700.0, -20.0, -1.0, -1e-9, 0.0, 1e-300, 0.3, 5.0, 1e5], dtype=torch.float64)
-        torch.testing.assert_close(laplace_of_normal(normal_of_laplace(v))[0], v, rtol=1e-13, atol=0)
+        torch.testing.assert_close(laplace_of_normal(normal_of_laplace(v)), v, rtol=1e-13, atol=0)
 
     def test_keeps_the_dtype_and_refuses_no_spread(self) -> None:
         assert Remap("replace", 5.6).inverse(torch.randn(3), 0.0, 1.0).dtype == torch.float32
@@ -293,7 +293,7 @@ class TestMistakes:
 class TestKlPenalty:
     @pytest.mark.parametrize(("mean", "scale"), [(0.0, 0.1), (0.7, 1.0), (-3.0, 2.5)])
     def test_against_the_integral(self, mean: float, scale: float) -> None:
-        w = mean + scale * laplace_of_normal(normal(500))[0]
+        w = mean + scale * laplace_of_normal(normal(500))
         m, s = float(w.mean()), float((w - w.mean()).abs().mean())
         x = torch.linspace(m - 60 * s, m + 60 * s, 2_000_001, dtype=torch.float64)
         log_p = -(x - m).abs() / s - math.log(2 * s)
@@ -328,3 +328,26 @@ class TestKlPenalty:
     def test_mistakes(self, fields: dict[str, float], message: str) -> None:
         with pytest.raises(UserError, match=rf"sharing\.{message}must be a .*number"):
             KlPenalty(**fields)
+
+
+class TestAllAtOnce:
+    """Weights remapped together, each by its own moments."""
+
+    WEIGHTS = (
+        normal(7, 5, 3, 3, dtype=torch.float32),
+        3 + 0.01 * normal(40, 1, 3, 3, seed=1, dtype=torch.float32),
+        torch.full((4, 4), 0.1),
+        1e30 * normal(100, 8, seed=2, dtype=torch.float32),
+        1e-40 * normal(9, seed=3, dtype=torch.float32),
+    )
+
+    @each
+    def test_equal_those_remapped_alone(self, remap: Remap) -> None:
+        for w, value, slope in zip(self.WEIGHTS, remap.values(self.WEIGHTS), remap.slopes(self.WEIGHTS), strict=True):
+            torch.testing.assert_close(value, remap(w), rtol=2e-6, atol=2e-6 * float(remap(w).abs().max()))
+            torch.testing.assert_close(slope, remap.slope(w), rtol=2e-6, atol=0)
+
+    def test_a_weight_that_is_no_number_stays_in_its_layer(self) -> None:
+        values = Remap("replace", 5.6).values([torch.tensor([1.0, math.nan]), torch.tensor([1.0, 2.0])])
+        assert values[0].isnan().all()
+        assert values[1].isfinite().all()

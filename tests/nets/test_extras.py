@@ -19,7 +19,7 @@ from shiftaddaug.nets.extras import plan_extra_blocks
 from shiftaddaug.nets.plain import Block
 from shiftaddaug.nets.plan import NetPlan, Space
 from shiftaddaug.nets.spec import SubnetSpec, Widening
-from shiftaddaug.nets.supernet import HybridBlock, Supernet
+from shiftaddaug.nets.supernet import HybridBlock, Pass, Supernet
 from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.operators.mult import Mult
 
@@ -199,16 +199,16 @@ class TestForward:
         supernet = make(net, extra_blocks=2).eval()
         factors = {extra.block.name: (1.0, 0.3, 0.0)[i % 3] for i, extra in enumerate(supernet.widening.extra_blocks)}
         spec = replace(supernet.target_spec, depth=tuple(factors.items()))
-        y = supernet.stem(images(), spec)
+        y = supernet.stem(images(), Pass(spec))
         for block, plan in zip(supernet.blocks, supernet.plan.blocks, strict=True):
-            y = block(y, spec)
+            y = block(y, Pass(spec))
             for extra, module in zip(supernet.widening.extra_blocks, supernet.extras, strict=True):
                 if extra.after == plan.name:
                     assert isinstance(module, HybridBlock)
                     y = plain_block(module, supernet, factors[extra.block.name])(y)
         torch.testing.assert_close(supernet.pyramid(images(), spec)[-1], y)
         for conv in supernet.plan.head:
-            y = getattr(supernet, conv.name)(y, spec)
+            y = getattr(supernet, conv.name)(y, Pass(spec))
         wanted = build_plain(supernet.plan, operators.build("shift"), ["stem"]).eval()
         wanted.load_state_dict(plain_state(supernet))
         for name in ("stem", *(conv.name for conv in supernet.plan.head)):
@@ -237,7 +237,7 @@ class TestForward:
         supernet = build_supernet(plan_of(net), operators.build("shift"), ["stem"], extra_blocks=1)
         spec = full(supernet)
         x = torch.rand(4, *_stream(supernet), 4, 4, generator=torch.Generator().manual_seed(2))
-        y = supernet.extras[0](x, spec)
+        y = supernet.extras[0](x, Pass(spec))
         assert 0 < (y - x).std() <= 0.11  # the last batch-norm's output: 0.1 x unit variance
         supernet(images(batch=8), spec).square().sum().backward()
         for name, parameter in supernet.extras.named_parameters():

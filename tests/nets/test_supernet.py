@@ -10,10 +10,13 @@ import yaml
 
 from shiftaddaug import operators
 from shiftaddaug.errors import UserError
+from shiftaddaug.hybrid.remap import Remap
+from shiftaddaug.hybrid.sharing import Sharing
 from shiftaddaug.nets.build import build_plain, build_supernet, plain_state, target_cost
 from shiftaddaug.nets.extract import extract_target, load_target, max_difference, save_target
 from shiftaddaug.nets.plain import PlainNet
 from shiftaddaug.nets.plan import NetPlan
+from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.operators.base import Operator
@@ -208,3 +211,50 @@ class TestSavedTarget:
         with pytest.raises(UserError, match=r"^ckpt_path=.*") as caught:
             load_target(tmp_path)
         assert "\n" not in str(caught.value)
+
+
+class TestReadingOnce:
+    """Operator weights, read once for all passes of a step."""
+
+    @pytest.mark.parametrize(("op", "net"), [("add", "mbv3_w035"), ("shift", "resnet20")])
+    def test_shared_by_passes_equals_read_by_each(self, op: str, net: str) -> None:
+        """Losses, and all gradients, to the bit."""
+        remap = {"add": Remap("replace", 5.5), "shift": Remap("residual", 0.1, relative=True)}[op]
+        plan, op_config = plan_net(config("net", net), 7, 3, SIDE), config("op", op)
+        gradients = []
+        for once in (True, False):
+            torch.manual_seed(0)
+            supernet = build_supernet(
+                plan,
+                operators.from_config(op_config),
+                op_config["mult_layers"],
+                sharing=Sharing(remap),
+                **AUGS["expand"],
+            )
+            weights = supernet.operator_weights() if once else None
+            widest = SubnetSpec(supernet.widening.max_channels(), augmented=True)
+            passes = [supernet(images(), spec, weights) for spec in (None, widest)]
+            sum(y.square().sum() for y in passes).backward()  # type: ignore[union-attr]
+            supernet.rescale_gradients()
+            gradients.append([*passes, *(p.grad for p in supernet.parameters())])
+        for ours, wanted in zip(*gradients, strict=True):
+            assert torch.equal(ours, wanted)
+
+    def test_all_together_equal_layer_by_layer(self) -> None:
+        """What the layers compute by themselves, and the updates they make of their gradients."""
+        plan = plan_net(config("net", "mbv3_w035"), 7, 3, SIDE)
+        add = operators.from_config(config("op", "add"))
+        supernet = build_supernet(plan, add, ["stem"], sharing=Sharing(Remap("replace", 5.5)), **AUGS["expand"])
+        layers, weights = supernet.hybrid_layers(), supernet.operator_weights()
+        assert weights.keys() == {name for name, layer in layers.items() if layer.operator is add}
+        for name, weight in weights.items():
+            torch.testing.assert_close(weight, layers[name].target_state()["weight"], rtol=2e-6, atol=2e-5)
+        supernet(images()).square().sum().backward()
+        kept, turned = list(weights)[:2]
+        before = {name: layers[name].weight.grad.clone() for name in (kept, turned)}  # type: ignore[union-attr]
+        supernet.rescale_gradients(mult_layers={kept})
+        assert torch.equal(layers[kept].weight.grad, before[kept])  # type: ignore[arg-type]
+        together = layers[turned].weight.grad.clone()  # type: ignore[union-attr]
+        layers[turned].weight.grad = before[turned]
+        layers[turned].rescale_gradients()
+        torch.testing.assert_close(together, layers[turned].weight.grad, rtol=2e-6, atol=0)

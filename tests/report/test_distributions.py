@@ -19,7 +19,7 @@ def normal(count: int, seed: int = 0) -> torch.Tensor:
 
 
 MULT = {"stem.conv": 0.1 * normal(900), "classifier": 0.3 * normal(300, 1)}
-MF = {name: 5 * laplace_of_normal(normal(w.numel(), 2))[0] for name, w in MULT.items()}
+MF = {name: 5 * laplace_of_normal(normal(w.numel(), 2)) for name, w in MULT.items()}
 
 
 def test_csv_holds_the_distances(tmp_path: Path) -> None:

@@ -111,13 +111,13 @@ def fit_remap(
 
 
 def _replace_remap(remap: Remap, pool: Pool, knots: int, trim: float) -> Remap:
-    laplace = remap.laplace_mean + remap.laplace_scale * laplace_of_normal(pool.z)[0]
+    laplace = remap.laplace_mean + remap.laplace_scale * laplace_of_normal(pool.z)
     x, y = fit_map(laplace, pool.mf, knots, trim)
     return replace(remap, knots_x=x, knots_y=y)
 
 
 def _residual_remap(remap: Remap, pool: Pool, added: Tensor, levels: Tensor) -> Remap:
-    laplace = remap.laplace_mean + remap.laplace_scale * laplace_of_normal(quantiles(pool.z, levels))[0]
+    laplace = remap.laplace_mean + remap.laplace_scale * laplace_of_normal(quantiles(pool.z, levels))
     x, y = _increasing_knots(laplace, quantiles(added, levels))
     return replace(remap, knots_x=x, knots_y=y)
 

@@ -105,28 +105,28 @@ class HybridWeight(nn.Module):
             return {name: getattr(self, name) for name in self.parameter_names}
         return {name: self._target_slice(getattr(self, name)) for name in self.parameter_names}
 
-    def target_state(self) -> dict[str, Tensor]:
-        """State dict of the deployed layer: the operator-ready weight, and the bias."""
-        state = {"weight": self._operator_weight(self.target_parameters())}
+    def target_state(self, operator_weight: Tensor | None = None) -> dict[str, Tensor]:
+        """State dict of the deployed layer: the operator-ready weight (as `forward` takes it), and the bias."""
+        state = {"weight": self._operator_weight(self.target_parameters(), operator_weight)}
         if self.bias is not None:
             state["bias"] = self.bias[: self.out.target]
         return {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in state.items()}
 
-    def _operator_weight(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """What the operator computes with, given its trained tensors (of the target, or wider)."""
-        if self.sharing.remap is None:
-            return self.operator.effective_weight(parameters)
-        return self.sharing.read(self.operator, parameters["weight"])
+    def _operator_weight(self, parameters: Mapping[str, Tensor], known: Tensor | None = None) -> Tensor:
+        """What the operator computes with, given its trained tensors (of the target, or wider), if not known yet."""
+        if known is not None:
+            return known
+        if self.sharing.remap is not None:
+            parameters = {"weight": self.sharing.read([parameters["weight"]])[0]}
+        return self.operator.effective_weight(parameters)
 
     @torch.no_grad()
-    def rescale_gradients(self, multiplicative: bool = False) -> None:
+    def rescale_gradients(self, slope: Tensor | None = None) -> None:
         """Let the operator turn the accumulated gradient of its slice into the update direction it publishes.
 
         Args:
-            multiplicative: the slice was multiplied in all passes: its gradient is a convolution's, and stays.
+            slope: of R at the slice, if known; computed if need be.
         """
-        if multiplicative:
-            return
         for name in self.parameter_names:
             parameter = getattr(self, name)
             if parameter.grad is None:
@@ -134,7 +134,9 @@ class HybridWeight(nn.Module):
             if not self.sharing.multiplicative_augmentation:
                 self._rescale_augmented(parameter)
             target = self._target_slice(parameter.grad)
-            rescaled = self.sharing.update(self.operator, self._target_slice(parameter), target)
+            if slope is None:
+                (slope,) = self.sharing.slopes([self._target_slice(parameter)])
+            rescaled = self.sharing.update(self.operator, slope, target)
             if rescaled is not target:
                 target.copy_(rescaled)
 
@@ -145,39 +147,48 @@ class HybridWeight(nn.Module):
         active = gradient != 0
         self._target_slice(active).zero_()
         if active.any():
-            gradient[active] = self.sharing.update(self.operator, parameter[active], gradient[active])
+            (slope,) = self.sharing.slopes([parameter[active]])
+            gradient[active] = self.sharing.update(self.operator, slope, gradient[active])
 
-    def forward(self, x: Tensor, out_channels: int | None = None, multiplicative: bool = False) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        out_channels: int | None = None,
+        multiplicative: bool = False,
+        operator_weight: Tensor | None = None,
+    ) -> Tensor:
         """Compute with the input's channels, and as many output channels as told.
 
         Args:
             x: (N, source.target <= C <= source.max, ...).
             out_channels: between out.target and out.max; the target's by default. A depthwise layer returns C.
             multiplicative: compute the target part by multiplication too, with the same weight.
+            operator_weight: what the operator computes with in the target part, where that was read for all layers
+                and passes at once (`Supernet.operator_weights`); by default it is read from the parameters.
         """
         operator = MULT if multiplicative else self.operator
         out_channels = out_channels or self.out.target
         narrow = x.shape[1] == self.source.target and (self.depthwise or out_channels == self.out.target)
         if narrow:
             # contiguous, as the deployed weight is: a matrix product of a slice may round otherwise
-            y = self._map(operator, x, self._read(operator, self.target_parameters()).contiguous())
+            y = self._map(operator, x, self._read(operator, self.target_parameters(), operator_weight).contiguous())
         elif not self.sharing.multiplicative_augmentation:
             inputs = 1 if self.depthwise else x.shape[1]
             outputs = x.shape[1] if self.depthwise else out_channels
             y = self._map(operator, x, self._read(operator, {"weight": self.weight[:outputs, :inputs]}))
         elif self.depthwise:
-            y = self._depthwise(operator, x)
+            y = self._depthwise(operator, x, operator_weight)
         else:
-            y = self._dense(operator, x, out_channels)
+            y = self._dense(operator, x, out_channels, operator_weight)
         return y if self.bias is None else y + self._broadcast(self.bias[: y.shape[1]])
 
-    def _read(self, operator: Operator, parameters: Mapping[str, Tensor]) -> Tensor:
-        return parameters["weight"] if operator is MULT else self._operator_weight(parameters)
+    def _read(self, operator: Operator, parameters: Mapping[str, Tensor], known: Tensor | None = None) -> Tensor:
+        return parameters["weight"] if operator is MULT else self._operator_weight(parameters, known)
 
-    def _dense(self, operator: Operator, x: Tensor, out_channels: int) -> Tensor:
+    def _dense(self, operator: Operator, x: Tensor, out_channels: int, known: Tensor | None) -> Tensor:
         weight, (rows, columns) = self.weight, self.target_shape[:2]
         channels = x.shape[1]
-        target = self._read(operator, {"weight": weight[:rows, :columns]})
+        target = self._read(operator, {"weight": weight[:rows, :columns]}, known)
         if operator.linear_in_weight:
             if channels > columns:
                 target = torch.cat([target, weight[:rows, columns:channels]], 1)
@@ -194,9 +205,9 @@ class HybridWeight(nn.Module):
         whole, inputs = with_first_channels(x, columns)
         return add_to_first_channels(self._map(MULT, whole, beside), self._map(operator, inputs, target))
 
-    def _depthwise(self, operator: Operator, x: Tensor) -> Tensor:
+    def _depthwise(self, operator: Operator, x: Tensor, known: Tensor | None) -> Tensor:
         weight, rows, channels = self.weight, self.target_shape[0], x.shape[1]
-        target = self._read(operator, {"weight": weight[:rows]})
+        target = self._read(operator, {"weight": weight[:rows]}, known)
         if operator.linear_in_weight:
             return self._map(MULT, x, torch.cat([target, weight[rows:channels]], 0))
         inputs, beside = split_channels(x, rows)

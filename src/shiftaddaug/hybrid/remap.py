@@ -104,30 +104,50 @@ class Remap:
         Returns:
             Positive and finite, w's shape, float32 or wider.
         """
-        return self._evaluate(w)[1]
+        return self.slopes([w])[0]
 
-    def _evaluate(self, w: Tensor) -> tuple[Tensor, Tensor]:
-        """R(w) and dR/dw, float32 or wider."""
-        limits = torch.finfo(w.dtype)
-        w = w.to(torch.promote_types(w.dtype, torch.float32)).contiguous()
-        z, std, spread = _standardise(w)
-        value, slope = self._of_normal(z)
+    @torch.no_grad()
+    def values(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        """R of each weight without gradient, as `__call__` has it but for rounding; of one dtype, on one device.
+
+        All together: the layers of a tiny net hold so few weights that forty operations for each would cost a
+        quarter of a training step.
+        """
+        limits = torch.finfo(weights[0].dtype)
+        w, pieces = _joined(weights)
+        z, std, _ = _standardise(w, pieces)
+        value = self._of_normal(z)
         if self.relative:
             value = value * std
-        else:
-            slope = slope / torch.where(spread, std, 1.0)
         if self.form == "residual":
-            value, slope = w + value, 1 + slope
-        positive = torch.finfo(slope.dtype)
-        return value.clamp(limits.min, limits.max), slope.clamp(positive.tiny, positive.max)
+            value = w + value
+        return _as_shaped(value.clamp(limits.min, limits.max).to(weights[0].dtype), weights)
 
-    def _of_normal(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """FC(mu_l + b g(z)) and its derivative."""
-        laplace, slope = laplace_of_normal(z)
-        value, map_slope = piecewise_linear(
-            self.laplace_mean + self.laplace_scale * laplace, self.knots_x, self.knots_y
-        )
-        return value, map_slope * (self.laplace_scale * slope)
+    @torch.no_grad()
+    def slopes(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        """`slope` of each weight, of one dtype and on one device."""
+        z, std, spread = _standardise(*_joined(weights))
+        slope = self._slope_of_normal(z)
+        if not self.relative:
+            slope = slope / std.masked_fill_(~spread, 1.0)
+        if self.form == "residual":
+            slope = 1 + slope
+        limits = torch.finfo(slope.dtype)
+        return _as_shaped(slope.clamp(limits.tiny, limits.max), weights)
+
+    def _of_normal(self, z: Tensor) -> Tensor:
+        """FC(mu_l + b g(z))."""
+        return piecewise_linear(self._laplace(z), self.knots_x, self.knots_y)[0]
+
+    def _slope_of_normal(self, z: Tensor) -> Tensor:
+        """Its derivative."""
+        slope = self.laplace_scale * laplace_slope(z)
+        if not self.knots_x:
+            return slope
+        return slope * piecewise_linear(self._laplace(z), self.knots_x, self.knots_y)[1]
+
+    def _laplace(self, z: Tensor) -> Tensor:
+        return self.laplace_mean + self.laplace_scale * laplace_of_normal(z)
 
     @torch.no_grad()
     def inverse(self, w_l: Tensor, mean: float, std: float) -> Tensor:
@@ -160,13 +180,13 @@ class Remap:
 
     def _solve_residual(self, value: Tensor, mean: float, std: float, unit: float) -> Tensor:
         """z with mean + std z + unit FC(mu_l + b g(z)) = value: Newton's method, bisecting where it is slow."""
-        middle = mean + unit * self._of_normal(value.new_zeros(()))[0]
+        middle = mean + unit * self._of_normal(value.new_zeros(()))
         far = (value - middle) / std  # the slope is std at least
         low, high = far.clamp(max=0.0), far.clamp(min=0.0)
         z, step, last_step = (low + high) / 2, high - low, high - low
         for _ in range(200):
-            mapped, slope = self._of_normal(z)
-            error, slope = mean + std * z + unit * mapped - value, std + unit * slope
+            error = mean + std * z + unit * self._of_normal(z) - value
+            slope = std + unit * self._slope_of_normal(z)
             low, high = torch.where(error < 0, z, low), torch.where(error < 0, high, z)
             newton = z - error / slope
             slow = (newton < low) | (newton > high) | (2 * error.abs() > (last_step * slope).abs())
@@ -182,9 +202,8 @@ class _Remapped(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, w: Tensor, remap: Remap) -> Tensor:
-        value, slope = remap._evaluate(w)
-        ctx.save_for_backward(slope)
-        return value.to(w.dtype)
+        ctx.save_for_backward(remap.slope(w))
+        return remap.values([w])[0]
 
     @staticmethod
     @once_differentiable
@@ -193,16 +212,21 @@ class _Remapped(torch.autograd.Function):
         return (gradient * slope).to(gradient.dtype), None
 
 
-def laplace_of_normal(z: Tensor) -> tuple[Tensor, Tensor]:
-    """g(z) = ppf_Laplace(0, 1)(cdf_Gauss(0, 1)(z)) = -sgn(z) (ln Phi(-|z|) + ln 2), and g'(z) = phi(z) / Phi(-|z|).
+def laplace_of_normal(z: Tensor) -> Tensor:
+    """g(z) = ppf_Laplace(0, 1)(cdf_Gauss(0, 1)(z)) = -sgn(z) (ln Phi(-|z|) + ln 2), without gradient.
 
-    g is odd, smooth and about sgn(z) z^2 / 2 far out; g'(0) = sqrt(2 / pi). In the tail both come from
-    erfcx(a) = exp(a^2) erfc(a), which does not underflow; near 0, where the logarithm would cancel, g from erf.
+    g is odd, smooth and about sgn(z) z^2 / 2 far out; g'(0) = sqrt(2 / pi). In the tail it comes from
+    erfcx(a) = exp(a^2) erfc(a), which does not underflow; near 0, where the logarithm would cancel, from erf.
     """
-    a = z.abs() * 0.5**0.5
-    scaled_tail = torch.special.erfcx(a)
-    magnitude = torch.where(a < 0.5, -torch.log1p(-torch.erf(a)), a * a - torch.log(scaled_tail))
-    return torch.copysign(magnitude, z), (2 / math.pi) ** 0.5 / scaled_tail
+    a = z.detach().abs().mul_(0.5**0.5)
+    near, far = torch.erf(a).neg_().log1p_().neg_(), (a * a).sub_(torch.special.erfcx(a).log_())
+    return torch.copysign(torch.where(a < 0.5, near, far), z.detach())
+
+
+def laplace_slope(z: Tensor) -> Tensor:
+    """g'(z) = phi(z) / Phi(-|z|), without gradient."""
+    scaled_tail = torch.special.erfcx(z.detach().abs().mul_(0.5**0.5))
+    return (2 / math.pi) ** 0.5 / scaled_tail
 
 
 def normal_of_laplace(v: Tensor) -> Tensor:
@@ -213,8 +237,7 @@ def normal_of_laplace(v: Tensor) -> Tensor:
     magnitude = v.abs()
     z = torch.minimum(magnitude * (math.pi / 2) ** 0.5, (2 * magnitude).sqrt())
     for _ in range(8):
-        value, slope = laplace_of_normal(z)
-        z = z - (value - magnitude) / slope
+        z = z - (laplace_of_normal(z) - magnitude) / laplace_slope(z)
     return torch.copysign(z, v)
 
 
@@ -242,19 +265,45 @@ def _slopes(x: Sequence[float], y: Sequence[float]) -> list[float]:
     return [(y[i + 1] - y[i]) / (x[i + 1] - x[i]) for i in range(len(x) - 1)]
 
 
-def _standardise(w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """z = (w - mu) / sigma; sigma, the population's; whether there is any spread (z = 0 if not).
+def _joined(weights: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """All weights in one row, float32 or wider, and each of them as a part (a view) of it."""
+    wide = torch.promote_types(weights[0].dtype, torch.float32)
+    row = torch.cat([w.detach().reshape(-1) for w in weights]).to(wide)
+    return row, list(row.split([w.numel() for w in weights]))
 
-    Relative to the largest weight: squares of weights may overflow or vanish.
+
+def _as_shaped(row: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
+    parts = row.split([w.numel() for w in weights])
+    return [part.view(w.shape) for part, w in zip(parts, weights, strict=True)]
+
+
+def _standardise(row: Tensor, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """z = (w - mu) / sigma; sigma, the population's; whether there is any spread (z = 0 if not); each like `row`.
+
+    Of each part by itself, and relative to its largest weight: squares of weights may overflow or vanish.
     """
-    limits = torch.finfo(w.dtype)
-    peak = w.abs().amax()
-    scaled = w / torch.where(peak < limits.tiny, 1.0, peak)
-    deviation = scaled - scaled.mean()
-    scaled_std = deviation.square().mean().sqrt()
+    limits = torch.finfo(row.dtype)
+    sizes = _sizes(tuple(part.numel() for part in parts), row.device)
+
+    def spread_out(one_each: Tensor) -> Tensor:
+        return one_each.repeat_interleave(sizes, output_size=row.numel())
+
+    magnitude = row.abs().split([part.numel() for part in parts])
+    peak = torch.stack([part.amax() for part in magnitude])
+    scaled = row / spread_out(peak.masked_fill(peak < limits.tiny, 1.0))
+    moments = [torch.var_mean(part, correction=0) for part in scaled.split([part.numel() for part in parts])]
+    scaled_std, mean = torch.stack([var for var, _ in moments]).sqrt_(), torch.stack([mean for _, mean in moments])
     std = scaled_std * peak
     flat = (scaled_std <= NOISE * limits.eps) | (std < limits.tiny)  # neither of NaN, which has to come through
-    return torch.where(flat, 0.0, deviation / torch.where(flat, 1.0, scaled_std)), std, ~flat
+    z = scaled.sub_(spread_out(mean)).div_(spread_out(scaled_std.masked_fill(flat, 1.0)))
+    return z.masked_fill_(spread_out(flat), 0.0), spread_out(std), spread_out(~flat)
+
+
+@lru_cache(maxsize=64)
+def _sizes(sizes: tuple[int, ...], device: torch.device) -> Tensor:
+    """Kept, so that a forward pass copies nothing to the device."""
+    with torch.inference_mode(False):
+        return torch.tensor(sizes, device=device)
 
 
 def _is_number(value: object) -> bool:

@@ -1,7 +1,7 @@
 """How one weight serves two kinds of layers: heterogeneous sharing, and what the augmented part computes with."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -39,21 +39,27 @@ class Sharing:
         if self.gradient not in GRADIENTS:
             raise UserError(f"sharing.gradient={self.gradient}: options: {', '.join(GRADIENTS)}")
 
-    def read(self, operator: Operator, weight: Tensor) -> Tensor:
-        """The weight that a multiplication-free operator computes with, given the stored one.
+    def read(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        """What operators compute with, given stored weights (before their `effective_weight`).
 
         The gradient passes R unchanged: `update` converts it, once, after all passes have contributed.
         """
-        if self.remap is not None:
-            weight = _StraightThrough.apply(weight, self.remap)
-        return operator.effective_weight({"weight": weight})
+        if self.remap is None or not weights:
+            return list(weights)
+        return list(_StraightThrough.apply(self.remap, *weights))
 
     @torch.no_grad()
-    def update(self, operator: Operator, weight: Tensor, gradient: Tensor) -> Tensor:
-        """The update direction of the stored weight, given the accumulated gradient of R(weight)."""
-        if self.remap is None:
+    def slopes(self, weights: Sequence[Tensor]) -> list[Tensor | None]:
+        """dR/dW of each stored weight, for `update`; None where there is no R."""
+        if self.remap is None or not weights:
+            return [None] * len(weights)
+        return list(self.remap.slopes(weights))
+
+    @torch.no_grad()
+    def update(self, operator: Operator, slope: Tensor | None, gradient: Tensor) -> Tensor:
+        """The update direction of a stored weight, given the accumulated gradient of R(weight) and R's slope."""
+        if slope is None:
             return operator.rescale_gradient(gradient)
-        slope = self.remap.slope(weight)
         if self.gradient == "chain":
             return operator.rescale_gradient(gradient * slope)
         return operator.rescale_gradient(gradient) / slope
@@ -61,12 +67,13 @@ class Sharing:
 
 class _StraightThrough(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, remap: Remap) -> Tensor:
-        return remap(weight)
+    def forward(ctx: Any, remap: Remap, *weights: Tensor) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        return tuple(remap.values(weights))
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient, None
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        return None, *gradients
 
 
 PLAIN = Sharing()

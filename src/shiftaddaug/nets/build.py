@@ -78,8 +78,9 @@ def build_plain(plan: NetPlan, operator: Operator, mult_layers: Collection[str])
 
 def plain_state(supernet: Supernet) -> Mapping[str, Any]:
     """State dict of the target as a `PlainNet`: slices of the supernet's weights, made operator-ready."""
-    state = {}
+    state, operator_weights = {}, supernet.operator_weights()
     for name, module in supernet.named_modules():
         if hasattr(module, "target_state") and not name.startswith("extras."):
-            state.update({f"{name}.{key}": value for key, value in module.target_state().items()})
+            known = {"operator_weight": operator_weights[name]} if name in operator_weights else {}
+            state.update({f"{name}.{key}": value for key, value in module.target_state(**known).items()})
     return state

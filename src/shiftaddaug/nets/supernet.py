@@ -5,6 +5,9 @@ equal those of `nets/plain.py`, so that a target's state dict is the supernet's,
 the target does not have, the extra blocks of depth augmentation, lies apart under `extras`.
 """
 
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -37,16 +40,25 @@ class _Spaces:
         self.index = widening.index()
 
 
-def _computed(layer: HybridWeight, name: str, x: Tensor, out_channels: int | None, spec: SubnetSpec) -> Tensor:
-    """The layer's result, by its operator, by multiplication, or by both as the spec says."""
-    share = spec.operator_share(name)
-    if share == 1:
-        y: Tensor = layer(x, out_channels)
-    elif share == 0:
-        y = layer(x, out_channels, True)
-    else:
-        y = share * layer(x, out_channels) + (1 - share) * layer(x, out_channels, True)
-    return y
+@dataclass(frozen=True)
+class Pass:
+    """What a forward pass is a function of, besides its input and the weights as they are stored."""
+
+    spec: SubnetSpec
+    operator_weights: Mapping[str, Tensor] = field(default_factory=dict)
+    """What operators compute with, by layer; the other layers read their own weight."""
+
+    def __call__(self, layer: HybridWeight, name: str, x: Tensor, out_channels: int | None) -> Tensor:
+        """The layer's result, by its operator, by multiplication, or by both as the spec says."""
+        share, weight = self.spec.operator_share(name), self.operator_weights.get(name)
+        if share == 1:
+            y: Tensor = layer(x, out_channels, operator_weight=weight)
+        elif share == 0:
+            y = layer(x, out_channels, True)
+        else:
+            mixed = layer(x, out_channels, operator_weight=weight)
+            y = share * mixed + (1 - share) * layer(x, out_channels, True)
+        return y
 
 
 class HybridConvNormAct(nn.Module):
@@ -61,9 +73,9 @@ class HybridConvNormAct(nn.Module):
         )
         self.norm = HybridBatchNorm2d(out, synchronised=spaces.synchronised_norm)
 
-    def forward(self, x: Tensor, spec: SubnetSpec) -> Tensor:
-        y = _computed(self.conv, self.name, x, spec.channels[self.out_index], spec)
-        return activate(self.act, self.norm(y, spec.augmented))
+    def forward(self, x: Tensor, run: Pass) -> Tensor:
+        y = run(self.conv, self.name, x, run.spec.channels[self.out_index])
+        return activate(self.act, self.norm(y, run.spec.augmented))
 
 
 class HybridSqueezeExcite(nn.Module):
@@ -76,10 +88,10 @@ class HybridSqueezeExcite(nn.Module):
         self.reduce = HybridConv2d(operator_of(f"{name}.reduce"), wide, narrow, bias=True, sharing=spaces.sharing)
         self.expand = HybridConv2d(operator_of(f"{name}.expand"), narrow, wide, bias=True, sharing=spaces.sharing)
 
-    def forward(self, x: Tensor, spec: SubnetSpec) -> Tensor:
+    def forward(self, x: Tensor, run: Pass) -> Tensor:
         y = x.mean((2, 3), keepdim=True)
-        y = F.relu(_computed(self.reduce, f"{self.name}.reduce", y, None, spec))
-        return x * F.hardsigmoid(_computed(self.expand, f"{self.name}.expand", y, x.shape[1], spec))
+        y = F.relu(run(self.reduce, f"{self.name}.reduce", y, None))
+        return x * F.hardsigmoid(run(self.expand, f"{self.name}.expand", y, x.shape[1]))
 
 
 class HybridBlock(nn.Module):
@@ -95,17 +107,17 @@ class HybridBlock(nn.Module):
             gate = HybridSqueezeExcite(f"{plan.name}.{excite.name}", excite, spaces, operator_of)
             self.add_module(excite.name, gate)
 
-    def forward(self, x: Tensor, spec: SubnetSpec, factor: float = 1.0) -> Tensor:
+    def forward(self, x: Tensor, run: Pass, factor: float = 1.0) -> Tensor:
         """Compute with the input's channels; `factor` is that of an identity block's residual branch."""
         y = x
         for i, conv in enumerate(self.plan.convs):
-            y = getattr(self, conv.name)(y, spec)
+            y = getattr(self, conv.name)(y, run)
             if self.plan.squeeze_excite is not None and self.plan.squeeze_excite.after == i:
-                y = getattr(self, self.plan.squeeze_excite.name)(y, spec)
+                y = getattr(self, self.plan.squeeze_excite.name)(y, run)
         if self.plan.shortcut == "identity":
             y = x + (y if factor == 1 else factor * y)
         elif self.plan.downsample is not None:
-            y = getattr(self, self.plan.downsample.name)(x, spec) + y
+            y = getattr(self, self.plan.downsample.name)(x, run) + y
         return activate(self.plan.act, y)
 
 
@@ -133,6 +145,7 @@ class Supernet(nn.Module):
     ) -> None:
         super().__init__()
         self.widening, self.plan, self.target_spec = widening, widening.plan, widening.target()
+        self.sharing = sharing
         plan, spaces = widening.plan, _Spaces(widening, sharing, synchronised_norm)
         self.stem = HybridConvNormAct("stem", plan.stem, spaces, operator_of)
         self.blocks = nn.ModuleList(HybridBlock(block, spaces, operator_of) for block in plan.blocks)
@@ -174,37 +187,78 @@ class Supernet(nn.Module):
         """The layers with weights, by name."""
         return {name: module for name, module in self.named_modules() if isinstance(module, HybridWeight)}
 
+    def operator_weights(self) -> dict[str, Tensor]:
+        """What the operators compute with in the target's multiplication-free layers, by name; with gradient.
+
+        Read anew at each call; the passes of one step may share the result. R is computed for all layers together
+        (which rounds otherwise than layer by layer would: what is exported comes from here, too).
+        """
+        layers = self._remapped_layers()
+        stored = [layer.target_parameters()["weight"] for layer in layers.values()]
+        read = self.sharing.read(stored)
+        return {
+            name: layer.operator.effective_weight({"weight": weight})
+            for (name, layer), weight in zip(layers.items(), read, strict=True)
+        }
+
+    @torch.no_grad()
+    def rescale_gradients(self, mult_layers: Collection[str] = ()) -> None:
+        """Let every operator turn the accumulated gradient of its weights into the update direction it publishes.
+
+        Args:
+            mult_layers: names of layers that multiplied in all passes: their gradient is a convolution's, and stays.
+        """
+        layers = {name: layer for name, layer in self._remapped_layers().items() if name not in mult_layers}
+        slopes = self.sharing.slopes([layer.target_parameters()["weight"] for layer in layers.values()])
+        known = dict(zip(layers, slopes, strict=True))
+        for name, layer in self.hybrid_layers().items():
+            if name not in mult_layers:
+                layer.rescale_gradients(known.get(name))
+
+    def _remapped_layers(self) -> dict[str, HybridWeight]:
+        if self.sharing.remap is None:
+            return {}
+        return {name: layer for name, layer in self.hybrid_layers().items() if layer.sharing.remap is not None}
+
     def pyramid(self, x: Tensor, spec: SubnetSpec | None = None) -> list[Tensor]:
         """The last feature map at each total stride, finest first: what a segmentation head reads."""
-        spec = spec or self.target_spec
-        maps = [self.stem(x, spec)]
+        run = Pass(spec or self.target_spec, self.operator_weights())
+        maps = [self.stem(x, run)]
         for plan, block in zip(self.plan.blocks, self.blocks, strict=True):
-            y = self._deepened(plan, block, maps[-1], spec)
+            y = self._deepened(plan, block, maps[-1], run)
             if y.shape[-1] == maps[-1].shape[-1]:
                 maps[-1] = y
             else:
                 maps.append(y)
         return maps
 
-    def _deepened(self, plan: BlockPlan, block: nn.Module, x: Tensor, spec: SubnetSpec) -> Tensor:
+    def _deepened(self, plan: BlockPlan, block: nn.Module, x: Tensor, run: Pass) -> Tensor:
         """The block, and the active extra blocks after it."""
-        y: Tensor = block(x, spec)
+        y: Tensor = block(x, run)
         for extra, module in zip(self.widening.extra_blocks, self.extras, strict=True):
-            factor = spec.depth_factor(extra.block.name)
+            factor = run.spec.depth_factor(extra.block.name)
             if extra.after == plan.name and factor:
-                y = module(y, spec, factor)
+                y = module(y, run, factor)
         return y
 
-    def forward(self, x: Tensor, spec: SubnetSpec | None = None) -> Tensor:
-        """Logits (N, num_classes) of images x (N, in_channels, H, W), computed by the sub-network `spec`."""
-        spec = spec or self.target_spec
-        y = self.stem(x, spec)
+    def forward(
+        self, x: Tensor, spec: SubnetSpec | None = None, operator_weights: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Logits (N, num_classes) of images x (N, in_channels, H, W), computed by the sub-network `spec`.
+
+        Args:
+            x: the images.
+            spec: the target by default.
+            operator_weights: those of `operator_weights()`, where several passes of unchanged weights share them.
+        """
+        run = Pass(spec or self.target_spec, self.operator_weights() if operator_weights is None else operator_weights)
+        y = self.stem(x, run)
         for plan, block in zip(self.plan.blocks, self.blocks, strict=True):
-            y = self._deepened(plan, block, y, spec)
+            y = self._deepened(plan, block, y, run)
         for conv in self.plan.head:
-            y = getattr(self, conv.name)(y, spec)
+            y = getattr(self, conv.name)(y, run)
         y = y.mean((2, 3))
         for linear in self.plan.classifier:
-            out_channels = spec.channels[self._out_index[linear.name]]
-            y = activate(linear.act, _computed(getattr(self, linear.name), linear.name, y, out_channels, spec))
+            out_channels = run.spec.channels[self._out_index[linear.name]]
+            y = activate(linear.act, run(getattr(self, linear.name), linear.name, y, out_channels))
         return y

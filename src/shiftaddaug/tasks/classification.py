@@ -135,10 +135,11 @@ class ClassificationTask(ClassificationEvaluation):
             images, wanted = self.mix(images, labels)
         images = self._prepared(images)
         target = self.target_spec or self.net.target_spec
-        logits = self.net(images, target)
+        weights = self.net.operator_weights()
+        logits = self.net(images, target, weights)
         target_loss = loss = self.loss(logits, wanted)
         if self.augmented_spec is not None:
-            aug_logits = self.net(images, self.augmented_spec.around(target))
+            aug_logits = self.net(images, self.augmented_spec.around(target), weights)
             aug_loss = self.loss(aug_logits, wanted)
             loss = target_loss + self.aug_weight * aug_loss
             self._log_train("train/loss_aug", aug_loss, len(images))
@@ -197,9 +198,7 @@ class ClassificationTask(ClassificationEvaluation):
         the same for one loss, and right for two losses, for gradient accumulation and for loss scaling.
         """
         self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-        multiplied = (self.target_spec or self.net.target_spec).mult_layers
-        for name, layer in self.net.hybrid_layers().items():
-            layer.rescale_gradients(multiplicative=name in multiplied)
+        self.net.rescale_gradients((self.target_spec or self.net.target_spec).mult_layers)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config
