@@ -9,6 +9,8 @@ ROWS = sorted(path.stem for path in (CONFIGS / "experiment" / "ablation").glob("
 
 CLAIMS = {
     ("mf_direct", "plain_sharing"): ("aug.name", "aug.expand_multipliers", "callbacks.reorder."),
+    ("mf_direct", "remap_alone"): ("sharing.",),
+    ("plain_sharing", "kl"): ("sharing.",),
     ("plain_sharing", "width_expand"): ("aug.name", "aug.width_multipliers"),
     ("plain_sharing", "mf_augmentation"): ("aug.operator",),
     ("plain_sharing", "heterogeneous"): ("sharing.",),
