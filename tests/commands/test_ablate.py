@@ -1,11 +1,13 @@
 """The ablation's command: what is finished is not run again, and mistakes cost nothing."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from shiftaddaug.commands.ablate import Cell, ablate
+from shiftaddaug.commands.ablate import Cell, _locked, ablate
 from shiftaddaug.errors import UserError
 from shiftaddaug.report.results import RESULTS
 from tests.commands.running import LITTLE, composed, run_little
@@ -60,6 +62,19 @@ def test_other_overrides_in_the_same_folder_are_refused(tmp_path: Path) -> None:
     study(tmp_path, *one, "overrides=['trainer.max_epochs=2']")
     with pytest.raises(UserError, match=r"have \['trainer.max_epochs=2'\]; repeat them, or choose another folder"):
         study(tmp_path, *one)
+
+
+def test_one_call_at_a_time_runs_in_a_folder(tmp_path: Path) -> None:
+    """Until the last of its runs has ended, even if the call itself was killed."""
+    (tmp_path / "study").mkdir()
+    one = ("rows=[mf_direct]", "ops=[add]", "seeds=[0]")
+    finished(tmp_path / "study", "add", "mf_direct", 0, 20.0)
+    with _locked(tmp_path / "study") as lock:
+        run = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(lock.fileno(),))
+    with pytest.raises(UserError, match="another ablation, or a run that one left behind, is at work there"):
+        study(tmp_path, *one)
+    run.communicate(b"\n")
+    study(tmp_path, *one)
 
 
 def test_a_stopped_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:

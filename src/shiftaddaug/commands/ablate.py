@@ -1,5 +1,6 @@
 """`python src/ablate.py`: run the ablation's rows over operators and seeds, and tabulate them. Imports no torch."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from omegaconf import DictConfig
 
@@ -19,6 +20,8 @@ from shiftaddaug.report.results import RESULTS, print_table, read_json
 
 PLAN = "ablation.json"
 """In the study's folder: the overrides that all its runs share."""
+LOCK = ".lock"
+"""In the study's folder: two calls at once would run everything twice."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +68,18 @@ def ablate(cfg: DictConfig) -> None:
     """Run what is missing, then write table.csv, table.md, table.png and runs.csv into the study's folder.
 
     Raises:
-        UserError: an unknown row or op, or other overrides than the study's earlier runs had.
+        UserError: an unknown row or op, other overrides than the study's earlier runs had, or a folder in which
+            another call, or a run that one left behind, is at work.
     """
     folder = Path(cfg.folder)
     overrides = [str(override) for override in cfg.overrides]
     cells = list(_cells(cfg, folder))
     _check_study(folder, overrides)
+    lock = _locked(folder)
     missing = [cell for cell in cells if cell.results() is None]
     print(f"{len(cells) - len(missing)} of {len(cells)} runs are finished; running {len(missing)}", flush=True)
     with ThreadPoolExecutor(max_workers=cfg.jobs) as pool:  # after Ctrl-C, those that wait are not begun
-        done = list(pool.map(lambda cell: _run(cell, overrides, cfg.jobs), missing))
+        done = list(pool.map(lambda cell: _run(cell, overrides, cfg.jobs, lock), missing))
     failed = [cell for cell, ok in zip(missing, done, strict=True) if not ok]
     results = _results([*cells, *_cells_in(folder)])
     rows = summarise(results, cfg.baseline)
@@ -137,7 +142,17 @@ def _check_study(folder: Path, overrides: list[str]) -> None:
     plan.write_text(json.dumps({"overrides": overrides}, indent=2) + "\n")
 
 
-def _run(cell: Cell, overrides: list[str], jobs: int) -> bool:
+def _locked(folder: Path) -> IO[str]:
+    """A lock on the folder, of this process and of those that inherit it, until the last of them ends."""
+    lock = (folder / LOCK).open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"folder={folder}: another ablation, or a run that one left behind, is at work there") from None
+    return lock
+
+
+def _run(cell: Cell, overrides: list[str], jobs: int, lock: IO[str]) -> bool:
     """Whether the run finished."""
     command = cell.command(overrides)
     cell.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -146,7 +161,9 @@ def _run(cell: Cell, overrides: list[str], jobs: int) -> bool:
     if jobs > 1:
         environment["OMP_NUM_THREADS"] = "1"
     with log.open("a") as file:
-        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=environment, check=False)
+        done = subprocess.run(
+            command, stdout=file, stderr=subprocess.STDOUT, env=environment, check=False, pass_fds=(lock.fileno(),)
+        )
     state = "finished" if done.returncode == 0 else f"failed, see {log}"
     print(f"{cell.op} {cell.row} seed {cell.seed}: {state}", flush=True)
     return done.returncode == 0
