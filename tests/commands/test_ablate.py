@@ -77,6 +77,13 @@ def test_one_call_at_a_time_runs_in_a_folder(tmp_path: Path) -> None:
     study(tmp_path, *one)
 
 
+def test_a_call_that_is_refused_leaves_no_plan(tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    with _locked(tmp_path / "study"), pytest.raises(UserError, match="is at work there"):
+        study(tmp_path, "overrides=['trainer.max_epochs=2']")
+    assert not (tmp_path / "study" / "ablation.json").exists()
+
+
 def test_a_stopped_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
     cell = Cell("add", "full", 1, tmp_path / "add" / "full" / "seed1")
     assert not any(argument.startswith("ckpt_path") for argument in cell.command([]))

@@ -1,6 +1,7 @@
 """The supernet's invariants, for every net, operator and augmentation."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +240,24 @@ class TestReadingOnce:
             gradients.append([*passes, *(p.grad for p in supernet.parameters())])
         for ours, wanted in zip(*gradients, strict=True):
             assert torch.equal(ours, wanted)
+
+    def test_a_pass_computes_with_what_it_is_given(self) -> None:
+        plan = plan_net(config("net", "mbv2_micro"), 7, 3, SIDE)
+        add = operators.from_config(config("op", "add"))
+        supernet = build_supernet(plan, add, ["stem"], sharing=Sharing(Remap("replace", 5.5)), **AUGS["expand"])
+        weights = supernet.operator_weights()
+        for spec in (None, SubnetSpec(supernet.widening.max_channels(), augmented=True)):
+            plain = supernet(images(), spec)
+            for name in weights:
+                assert not torch.equal(supernet(images(), spec, weights | {name: weights[name] + 1}), plain), name
+
+    def test_layers_that_multiply_are_not_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        plan = plan_net(config("net", "mbv2_micro"), 7, 3, SIDE)
+        add = operators.from_config(config("op", "add"))
+        supernet = build_supernet(plan, add, ["stem"], sharing=Sharing(Remap("replace", 5.5)))
+        names = frozenset(supernet.operator_weights())
+        monkeypatch.setattr(Remap, "values", lambda *_: pytest.fail("was read"))
+        supernet(images(), replace(supernet.target_spec, mult_layers=names))
 
     def test_all_together_equal_layer_by_layer(self) -> None:
         """What the layers compute by themselves, and the updates they make of their gradients."""

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from shiftaddaug import operators
+from shiftaddaug.hybrid.remap import Remap
+from shiftaddaug.hybrid.sharing import PLAIN, Sharing
 from shiftaddaug.nets.build import build_supernet
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
@@ -39,11 +41,12 @@ CLASSES, SIDE = 6, 8
 LR, ETA, SMOOTHING = 0.5, 0.8, 0.1
 
 
-def make_task(op: str = "mult", **arguments: Any) -> ClassificationTask:
+def make_task(op: str = "mult", sharing: Sharing = PLAIN, **arguments: Any) -> ClassificationTask:
     """A supernet of twice the width and three times the hidden width; stem and classifier multiply."""
     torch.manual_seed(0)
     plan = plan_net(TABLE, CLASSES, 1, SIDE)
-    net = build_supernet(plan, operators.build(op), ["stem", "classifier"], (1.0, 2.0), (1.0, 3.0), divisor=2)
+    multiplied, widths, expands = ["stem", "classifier"], (1.0, 2.0), (1.0, 3.0)
+    net = build_supernet(plan, operators.build(op), multiplied, widths, expands, divisor=2, sharing=sharing)
     sgd = partial(torch.optim.SGD, lr=LR, weight_decay=0.01)
     return ClassificationTask(net, CLASSES, **{"optimizer": sgd, **arguments})
 
@@ -105,6 +108,19 @@ def test_the_augmented_pass_teaches_the_target(monkeypatch: pytest.MonkeyPatch) 
     wanted = cross_entropy(student, labels) + 0.3 * cross_entropy(teacher, labels) + 0.7 * divergence
     assert_loss(loss, wanted)
     torch.testing.assert_close(logged["train/loss_distill"].double(), divergence, rtol=1e-4, atol=0)
+
+
+def test_remapped_weights_and_slopes_are_computed_once_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, calls = make_task("add", sharing=Sharing(Remap("replace", 5.5))), list[str]()
+    values, slopes = Remap.values, Remap.slopes
+    monkeypatch.setattr(Remap, "values", lambda *inputs: calls.append("values") or values(*inputs))
+    monkeypatch.setattr(Remap, "slopes", lambda *inputs: calls.append("slopes") or slopes(*inputs))
+    monkeypatch.setattr(task, "clip_gradients", lambda *_: None)
+    record(task, monkeypatch)
+    task.augmented_spec = widest(task.net)
+    task.training_step(make_batch(), 0).backward()
+    task.configure_gradient_clipping(SimpleNamespace())  # type: ignore[arg-type]
+    assert calls == ["values", "slopes"]
 
 
 @pytest.mark.parametrize("op", ["mult", "shift", "add"])

@@ -74,19 +74,20 @@ def ablate(cfg: DictConfig) -> None:
     folder = Path(cfg.folder)
     overrides = [str(override) for override in cfg.overrides]
     cells = list(_cells(cfg, folder))
-    _check_study(folder, overrides)
-    lock = _locked(folder)
-    missing = [cell for cell in cells if cell.results() is None]
-    print(f"{len(cells) - len(missing)} of {len(cells)} runs are finished; running {len(missing)}", flush=True)
-    with ThreadPoolExecutor(max_workers=cfg.jobs) as pool:  # after Ctrl-C, those that wait are not begun
-        done = list(pool.map(lambda cell: _run(cell, overrides, cfg.jobs, lock), missing))
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder) as lock:
+        _check_study(folder, overrides)
+        missing = [cell for cell in cells if cell.results() is None]
+        print(f"{len(cells) - len(missing)} of {len(cells)} runs are finished; running {len(missing)}", flush=True)
+        with ThreadPoolExecutor(max_workers=cfg.jobs) as pool:  # after Ctrl-C, those that wait are not begun
+            done = list(pool.map(lambda cell: _run(cell, overrides, cfg.jobs, lock), missing))
+        results = _results([*cells, *_cells_in(folder)])
+        rows = summarise(results, cfg.baseline)
+        if rows:
+            print_table("ablation", rows)
+            write_tables(folder, rows)
+            write_runs(folder, results)
     failed = [cell for cell, ok in zip(missing, done, strict=True) if not ok]
-    results = _results([*cells, *_cells_in(folder)])
-    rows = summarise(results, cfg.baseline)
-    if rows:
-        print_table("ablation", rows)
-        write_tables(folder, rows)
-        write_runs(folder, results)
     if failed:
         names = ", ".join(str(cell.folder.relative_to(folder)) for cell in failed)
         raise UserError(f"{len(failed)} runs failed: {names}; the log beside each says why; run again to go on")
@@ -138,7 +139,6 @@ def _check_study(folder: Path, overrides: list[str]) -> None:
                 f"overrides={overrides}: the runs in {folder} have {earlier}; repeat them, or choose another folder"
             )
         return
-    folder.mkdir(parents=True, exist_ok=True)
     plan.write_text(json.dumps({"overrides": overrides}, indent=2) + "\n")
 
 

@@ -20,7 +20,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from shiftaddaug.errors import UserError
 
@@ -81,7 +80,7 @@ class Remap:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     def __call__(self, w: Tensor) -> Tensor:
-        """R(w), differentiable: the gradient is multiplied by `slope(w)`.
+        """R(w), without gradient.
 
         Finite for finite weights (saturated at the ends of their dtype). A tensor without spread, or whose sigma is
         no normal number, has z = 0 throughout. Equal weights give equal bits whatever their strides.
@@ -92,10 +91,8 @@ class Remap:
         Returns:
             Tensor of w's shape and dtype, contiguous.
         """
-        result: Tensor = _Remapped.apply(w, self)
-        return result
+        return self.values([w])[0]
 
-    @torch.no_grad()
     def slope(self, w: Tensor) -> Tensor:
         """dR/dw of each element, mu and sigma held fixed; at a knot of FC, the slope to its right.
 
@@ -108,7 +105,7 @@ class Remap:
 
     @torch.no_grad()
     def values(self, weights: Sequence[Tensor]) -> list[Tensor]:
-        """R of each weight without gradient, as `__call__` has it but for rounding; of one dtype, on one device.
+        """R of each weight, as `__call__` has it but for rounding; of one dtype, on one device.
 
         All together: the layers of a tiny net hold so few weights that forty operations for each would cost a
         quarter of a training step.
@@ -197,21 +194,6 @@ class Remap:
         return z
 
 
-class _Remapped(torch.autograd.Function):
-    """Saves the slope alone; a chain of autograd's own would pass sgn and |z| at z = 0."""
-
-    @staticmethod
-    def forward(ctx: Any, w: Tensor, remap: Remap) -> Tensor:
-        ctx.save_for_backward(remap.slope(w))
-        return remap.values([w])[0]
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (slope,) = ctx.saved_tensors
-        return (gradient * slope).to(gradient.dtype), None
-
-
 def laplace_of_normal(z: Tensor) -> Tensor:
     """g(z) = ppf_Laplace(0, 1)(cdf_Gauss(0, 1)(z)) = -sgn(z) (ln Phi(-|z|) + ln 2), without gradient.
 
@@ -267,6 +249,7 @@ def _slopes(x: Sequence[float], y: Sequence[float]) -> list[float]:
 
 def _joined(weights: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
     """All weights in one row, float32 or wider, and each of them as a part (a view) of it."""
+    assert len({(w.dtype, w.device) for w in weights}) == 1, "weights of several dtypes or devices"
     wide = torch.promote_types(weights[0].dtype, torch.float32)
     row = torch.cat([w.detach().reshape(-1) for w in weights]).to(wide)
     return row, list(row.split([w.numel() for w in weights]))
@@ -283,27 +266,21 @@ def _standardise(row: Tensor, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor, 
     Of each part by itself, and relative to its largest weight: squares of weights may overflow or vanish.
     """
     limits = torch.finfo(row.dtype)
-    sizes = _sizes(tuple(part.numel() for part in parts), row.device)
+    lengths = [part.numel() for part in parts]
+    sizes = torch.tensor(lengths, device=row.device)
 
     def spread_out(one_each: Tensor) -> Tensor:
         return one_each.repeat_interleave(sizes, output_size=row.numel())
 
-    magnitude = row.abs().split([part.numel() for part in parts])
+    magnitude = row.abs().split(lengths)
     peak = torch.stack([part.amax() for part in magnitude])
     scaled = row / spread_out(peak.masked_fill(peak < limits.tiny, 1.0))
-    moments = [torch.var_mean(part, correction=0) for part in scaled.split([part.numel() for part in parts])]
+    moments = [torch.var_mean(part, correction=0) for part in scaled.split(lengths)]
     scaled_std, mean = torch.stack([var for var, _ in moments]).sqrt_(), torch.stack([mean for _, mean in moments])
     std = scaled_std * peak
     flat = (scaled_std <= NOISE * limits.eps) | (std < limits.tiny)  # neither of NaN, which has to come through
     z = scaled.sub_(spread_out(mean)).div_(spread_out(scaled_std.masked_fill(flat, 1.0)))
     return z.masked_fill_(spread_out(flat), 0.0), spread_out(std), spread_out(~flat)
-
-
-@lru_cache(maxsize=64)
-def _sizes(sizes: tuple[int, ...], device: torch.device) -> Tensor:
-    """Kept, so that a forward pass copies nothing to the device."""
-    with torch.inference_mode(False):
-        return torch.tensor(sizes, device=device)
 
 
 def _is_number(value: object) -> bool:

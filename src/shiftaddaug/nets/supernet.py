@@ -187,13 +187,16 @@ class Supernet(nn.Module):
         """The layers with weights, by name."""
         return {name: module for name, module in self.named_modules() if isinstance(module, HybridWeight)}
 
-    def operator_weights(self) -> dict[str, Tensor]:
-        """What the operators compute with in the target's multiplication-free layers, by name; with gradient.
+    def operator_weights(self, mult_layers: Collection[str] = ()) -> dict[str, Tensor]:
+        """What the operators compute with in the target's remapped layers, by name; with gradient.
 
         Read anew at each call; the passes of one step may share the result. R is computed for all layers together
         (which rounds otherwise than layer by layer would: what is exported comes from here, too).
+
+        Args:
+            mult_layers: names of layers that multiply, and need none.
         """
-        layers = self._remapped_layers()
+        layers = self._remapped_layers(mult_layers)
         stored = [layer.target_parameters()["weight"] for layer in layers.values()]
         read = self.sharing.read(stored)
         return {
@@ -208,21 +211,22 @@ class Supernet(nn.Module):
         Args:
             mult_layers: names of layers that multiplied in all passes: their gradient is a convolution's, and stays.
         """
-        layers = {name: layer for name, layer in self._remapped_layers().items() if name not in mult_layers}
+        layers = self._remapped_layers(mult_layers)
         slopes = self.sharing.slopes([layer.target_parameters()["weight"] for layer in layers.values()])
         known = dict(zip(layers, slopes, strict=True))
         for name, layer in self.hybrid_layers().items():
             if name not in mult_layers:
                 layer.rescale_gradients(known.get(name))
 
-    def _remapped_layers(self) -> dict[str, HybridWeight]:
+    def _remapped_layers(self, mult_layers: Collection[str]) -> dict[str, HybridWeight]:
         if self.sharing.remap is None:
             return {}
-        return {name: layer for name, layer in self.hybrid_layers().items() if layer.sharing.remap is not None}
+        layers = self.hybrid_layers().items()
+        return {name: layer for name, layer in layers if layer.sharing.remap is not None and name not in mult_layers}
 
     def pyramid(self, x: Tensor, spec: SubnetSpec | None = None) -> list[Tensor]:
         """The last feature map at each total stride, finest first: what a segmentation head reads."""
-        run = Pass(spec or self.target_spec, self.operator_weights())
+        run = self._pass(spec, None)
         maps = [self.stem(x, run)]
         for plan, block in zip(self.plan.blocks, self.blocks, strict=True):
             y = self._deepened(plan, block, maps[-1], run)
@@ -231,6 +235,10 @@ class Supernet(nn.Module):
             else:
                 maps.append(y)
         return maps
+
+    def _pass(self, spec: SubnetSpec | None, operator_weights: Mapping[str, Tensor] | None) -> Pass:
+        spec = spec or self.target_spec
+        return Pass(spec, self.operator_weights(spec.mult_layers) if operator_weights is None else operator_weights)
 
     def _deepened(self, plan: BlockPlan, block: nn.Module, x: Tensor, run: Pass) -> Tensor:
         """The block, and the active extra blocks after it."""
@@ -249,9 +257,9 @@ class Supernet(nn.Module):
         Args:
             x: the images.
             spec: the target by default.
-            operator_weights: those of `operator_weights()`, where several passes of unchanged weights share them.
+            operator_weights: those of `operator_weights(spec.mult_layers)`, for passes of unchanged weights to share.
         """
-        run = Pass(spec or self.target_spec, self.operator_weights() if operator_weights is None else operator_weights)
+        run = self._pass(spec, operator_weights)
         y = self.stem(x, run)
         for plan, block in zip(self.plan.blocks, self.blocks, strict=True):
             y = self._deepened(plan, block, y, run)

@@ -135,7 +135,7 @@ class ClassificationTask(ClassificationEvaluation):
             images, wanted = self.mix(images, labels)
         images = self._prepared(images)
         target = self.target_spec or self.net.target_spec
-        weights = self.net.operator_weights()
+        weights = self.net.operator_weights(target.mult_layers)
         logits = self.net(images, target, weights)
         target_loss = loss = self.loss(logits, wanted)
         if self.augmented_spec is not None:
