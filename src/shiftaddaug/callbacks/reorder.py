@@ -61,13 +61,13 @@ class ReorderChannels(pl.Callback):
         orders = trainer.strategy.broadcast(permutations(net, channels))
         if not orders:
             return
-        apply(orders, net, trainer.optimizers, _averages(trainer))
+        apply(orders, net, trainer.optimizers, averaged_supernets(trainer))
         entered, target = crossed(net, orders)
         pl_module.log("reorder/crossed", float(entered), on_step=False, on_epoch=True, sync_dist=True)
         pl_module.log("reorder/crossed_share", entered / target, on_step=False, on_epoch=True, sync_dist=True)
 
 
-def _averages(trainer: pl.Trainer) -> Iterator[Supernet]:
+def averaged_supernets(trainer: pl.Trainer) -> Iterator[Supernet]:
     """The supernets of averaged weights; Lightning's callback has no public name for its model."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, WeightAveraging) and callback._average_model is not None:

@@ -112,6 +112,8 @@ def _check_mechanisms(cfg: DictConfig) -> None:
     widened = max(*aug.width_multipliers, *aug.expand_multipliers) > 1
     if sharing.name == "heterogeneous":
         _one_of("sharing.gradient", sharing.gradient, ("inverse", "chain"))
+        if sharing.stored_ratio is not None:
+            _number("sharing.stored_ratio", sharing.stored_ratio, above=0)
         if sharing.remap_file is not None and not Path(sharing.remap_file).expanduser().is_file():
             raise UserError(f"sharing.remap_file={sharing.remap_file}: no such file")
         if sharing.remap_file is None and cfg.op.name not in sharing.remaps:

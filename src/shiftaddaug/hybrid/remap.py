@@ -75,6 +75,11 @@ class Remap:
             if not 1 / LIMIT <= slope <= LIMIT:
                 raise UserError(f"sharing.knots_y={list(self.knots_y)}: a slope of {slope:g} is too flat or too steep")
 
+    @property
+    def scale_free(self) -> bool:
+        """Whether R(a w) = R(w) for every a > 0."""
+        return self.form == "replace" and not self.relative
+
     def config(self) -> dict[str, Any]:
         """The fields, as plain containers for a yaml."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}

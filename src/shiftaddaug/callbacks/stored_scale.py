@@ -1,0 +1,42 @@
+"""Between epochs the stored scale of remapped weights is brought back to that of the weights around them."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from shiftaddaug.callbacks.reorder import averaged_supernets
+from shiftaddaug.errors import UserError
+from shiftaddaug.nets.stored_scale import rescale, scale_factors
+from shiftaddaug.nets.supernet import Supernet
+
+
+class KeepStoredScale(pl.Callback):
+    """See `nets/stored_scale.py`. Changes nothing that is computed but the importance that a reorder sorts by.
+
+    Before every epoch but the first, and before a reorder; a function of the weights. With SGD alone: the steps of
+    optimisers that normalise them (Adam) have a length of their own in stored weights, which so have a scale.
+
+    Args:
+        ratio: of the stored slice's standard deviation to that of the weights around it; the larger, the fewer
+            channels a reorder brings into the target. None: keep nothing.
+
+    Raises:
+        UserError: ratio is not positive.
+    """
+
+    def __init__(self, ratio: float | None = None) -> None:
+        if ratio is not None and not ratio > 0:
+            raise UserError(f"sharing.stored_ratio={ratio}: must be a positive number")
+        self.ratio = ratio
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        optimizers = [optimizer for optimizer in trainer.optimizers if isinstance(optimizer, torch.optim.SGD)]
+        if self.ratio is None or trainer.current_epoch == 0 or len(optimizers) < len(trainer.optimizers):
+            return
+        net: Supernet = pl_module.net
+        target = pl_module.target_spec or net.target_spec
+        multiplied = target.mult_layers | {name for name, _ in target.blends}
+        # all ranks hold the same weights, but sums may round otherwise on another device
+        factors = trainer.strategy.broadcast(scale_factors(net, self.ratio, multiplied))
+        rescale(factors, net, optimizers, averaged_supernets(trainer))

@@ -1,0 +1,85 @@
+"""Keeping the stored scale, in real training: it changes nothing but what a reorder sees."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.callbacks.test_reorder import CLASSES, SIDE, TABLE, fit
+
+from shiftaddaug import operators
+from shiftaddaug.callbacks.ema import WarmedUpEMA
+from shiftaddaug.callbacks.reorder import ReorderChannels
+from shiftaddaug.callbacks.stored_scale import KeepStoredScale
+from shiftaddaug.errors import UserError
+from shiftaddaug.hybrid.remap import Remap
+from shiftaddaug.hybrid.sharing import Sharing
+from shiftaddaug.nets.build import build_supernet, plain_state
+from shiftaddaug.nets.stored_scale import scale_factors
+from shiftaddaug.nets.supernet import Supernet
+from shiftaddaug.nets.tables import plan_net
+from shiftaddaug.tasks.classification import ClassificationTask
+
+SGD = partial(torch.optim.SGD, lr=0.2, momentum=0.9, nesterov=True)
+
+
+def make_task(optimizer: Any = SGD) -> ClassificationTask:
+    torch.manual_seed(0)
+    plan = plan_net(TABLE, CLASSES, 1, SIDE)
+    sharing = Sharing(Remap("replace", 5.5))
+    net = build_supernet(plan, operators.build("add"), ["stem"], (1.0, 2.0), (1.0, 3.0), divisor=2, sharing=sharing)
+    return ClassificationTask(net, CLASSES, optimizer)
+
+
+def equal(one: Supernet, other: Supernet) -> bool:
+    ours, theirs = plain_state(one), plain_state(other)
+    return all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_training_is_the_same_to_the_bit_and_the_scale_is_kept(tmp_path: Path) -> None:
+    kept, plain = make_task(), make_task()
+    fit(tmp_path / "kept", kept, KeepStoredScale(16.0))
+    fit(tmp_path / "plain", plain)
+    assert equal(kept.net, plain.net)
+    assert all(0.1 < factor < 10 for factor in scale_factors(kept.net, 16.0).values())  # of the last epoch's steps
+    assert max(scale_factors(plain.net, 16.0).values()) >= 4
+
+
+def test_the_deployed_average_is_the_same_too(tmp_path: Path) -> None:
+    kept, plain = make_task(), make_task()
+    fit(tmp_path / "kept", kept, WarmedUpEMA(0.5), KeepStoredScale(16.0))
+    fit(tmp_path / "plain", plain, WarmedUpEMA(0.5))
+    assert equal(kept.net, plain.net)
+
+
+def test_a_reorder_sees_it(tmp_path: Path) -> None:
+    tasks = [make_task(), make_task()]
+    for task, ratio in zip(tasks, (0.1, 64.0), strict=True):
+        fit(tmp_path / str(ratio), task, KeepStoredScale(ratio), ReorderChannels())
+    assert not equal(tasks[0].net, tasks[1].net)
+
+
+def test_resuming_ends_alike(tmp_path: Path) -> None:
+    whole, resumed = make_task(), make_task()
+    fit(tmp_path / "whole", whole, KeepStoredScale(1.0), ReorderChannels())
+    fit(
+        tmp_path / "again", resumed, KeepStoredScale(1.0), ReorderChannels(), resume=tmp_path / "whole" / "epoch=1.ckpt"
+    )
+    for name, value in whole.net.state_dict().items():
+        assert torch.equal(value, resumed.net.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("callback", [KeepStoredScale(None), KeepStoredScale(16.0)])
+def test_off_or_with_adam_nothing_is_touched(tmp_path: Path, callback: KeepStoredScale) -> None:
+    optimizer = SGD if callback.ratio is None else partial(torch.optim.Adam, lr=0.01)
+    watched, plain = make_task(optimizer), make_task(optimizer)
+    fit(tmp_path / "watched", watched, callback)
+    fit(tmp_path / "plain", plain)
+    for name, value in plain.net.state_dict().items():
+        assert torch.equal(value, watched.net.state_dict()[name]), name
+
+
+def test_mistakes() -> None:
+    with pytest.raises(UserError, match=r"sharing.stored_ratio=0: must be a positive number"):
+        KeepStoredScale(0)
