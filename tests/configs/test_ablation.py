@@ -7,13 +7,14 @@ from shiftaddaug.commands.checks import check_train_config
 
 ROWS = sorted(path.stem for path in (CONFIGS / "experiment" / "ablation").glob("*.yaml"))
 
+SHARING = ("sharing.", "callbacks.stored_scale.ratio")
 CLAIMS = {
     ("mf_direct", "plain_sharing"): ("aug.name", "aug.expand_multipliers", "callbacks.reorder."),
-    ("mf_direct", "remap_alone"): ("sharing.",),
+    ("mf_direct", "remap_alone"): SHARING,
     ("plain_sharing", "kl"): ("sharing.",),
     ("plain_sharing", "width_expand"): ("aug.name", "aug.width_multipliers"),
     ("plain_sharing", "mf_augmentation"): ("aug.operator",),
-    ("plain_sharing", "heterogeneous"): ("sharing.",),
+    ("plain_sharing", "heterogeneous"): SHARING,
     ("heterogeneous", "no_reorder"): ("callbacks.reorder.",),
     ("heterogeneous", "block_variant"): ("callbacks.block_variant.",),
     ("heterogeneous", "depth"): ("aug.extra_blocks",),
