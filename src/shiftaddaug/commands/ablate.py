@@ -148,6 +148,7 @@ def _locked(folder: Path) -> IO[str]:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        lock.close()
         raise UserError(f"folder={folder}: another ablation, or a run that one left behind, is at work there") from None
     return lock
 

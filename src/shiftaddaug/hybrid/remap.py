@@ -128,10 +128,10 @@ class Remap:
     @torch.no_grad()
     def slopes(self, weights: Sequence[Tensor]) -> list[Tensor]:
         """`slope` of each weight, of one dtype and on one device."""
-        z, std, spread = _standardise(*_joined(weights))
+        z, std, flat = _standardise(*_joined(weights))
         slope = self._slope_of_normal(z)
         if not self.relative:
-            slope = slope / std.masked_fill_(~spread, 1.0)
+            slope = slope / std.masked_fill_(flat, 1.0)
         if self.form == "residual":
             slope = 1 + slope
         limits = torch.finfo(slope.dtype)
@@ -266,7 +266,7 @@ def _as_shaped(row: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _standardise(row: Tensor, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """z = (w - mu) / sigma; sigma, the population's; whether there is any spread (z = 0 if not); each like `row`.
+    """z = (w - mu) / sigma; sigma, the population's; whether there is no spread (z = 0 then); each like `row`.
 
     Of each part by itself, and relative to its largest weight: squares of weights may overflow or vanish.
     """
@@ -285,7 +285,8 @@ def _standardise(row: Tensor, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor, 
     std = scaled_std * peak
     flat = (scaled_std <= NOISE * limits.eps) | (std < limits.tiny)  # neither of NaN, which has to come through
     z = scaled.sub_(spread_out(mean)).div_(spread_out(scaled_std.masked_fill(flat, 1.0)))
-    return z.masked_fill_(spread_out(flat), 0.0), spread_out(std), spread_out(~flat)
+    flat = spread_out(flat)
+    return z.masked_fill_(flat, 0.0), spread_out(std), flat
 
 
 def _is_number(value: object) -> bool:
