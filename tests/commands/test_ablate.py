@@ -1,5 +1,6 @@
 """The ablation's command: what is finished is not run again, and mistakes cost nothing."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -75,6 +76,19 @@ def test_one_call_at_a_time_runs_in_a_folder(tmp_path: Path) -> None:
         study(tmp_path, *one)
     run.communicate(b"\n")
     study(tmp_path, *one)
+
+
+def test_a_file_system_without_locks_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("shiftaddaug.commands.ablate.fcntl.flock", refuse)
+    finished(tmp_path / "study", "add", "mf_direct", 0, 20.0)
+    table = study(tmp_path, "rows=[mf_direct]", "ops=[add]", "seeds=[0]")
+    assert table[2].startswith("| add | mf_direct | 1 | ")
+    assert "can't be locked (No locks available): no other ablation may run there" in capsys.readouterr().out
 
 
 def test_a_call_that_is_refused_leaves_no_plan(tmp_path: Path) -> None:

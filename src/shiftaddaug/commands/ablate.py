@@ -143,13 +143,18 @@ def _check_study(folder: Path, overrides: list[str]) -> None:
 
 
 def _locked(folder: Path) -> IO[str]:
-    """A lock on the folder, of this process and of those that inherit it, until the last of them ends."""
+    """A lock on the folder, of this process and of those that inherit it, until the last of them ends.
+
+    Some network file systems know no locks: there, a warning takes its place.
+    """
     lock = (folder / LOCK).open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
         raise UserError(f"folder={folder}: another ablation, or a run that one left behind, is at work there") from None
+    except OSError as error:
+        print(f"warning: {folder} can't be locked ({error.strerror}): no other ablation may run there", flush=True)
     return lock
 
 
