@@ -14,6 +14,7 @@ IDENTITY = (
     *("op", "net", "data", "aug", "sharing", "task", "optim", "seed", "trainer.max_epochs"),
     *("trainer.accumulate_grad_batches", "trainer.gradient_clip_val", "trainer.sync_batchnorm"),
     *("callbacks.ema", "callbacks.reorder", "callbacks.block_variant", "callbacks.recalibrate"),
+    "callbacks.stored_scale",
 )
 """Parts of the configuration in which a run and the checkpoint it resumes must agree."""
 
