@@ -142,6 +142,36 @@ def test_a_mechanism_with_nothing_to_work_on_is_warned_of(
     assert f"no effect, {warning}" in caplog.text
 
 
+RATIO = "sharing.stored_ratio=2"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (("op=shift",), "the stored scale means something to op=shift"),
+        (("op=add", "sharing.gradient=chain"), "sharing.gradient=chain lets it mean something"),
+        (("op=add", "aug.operator=same"), "aug.operator=same multiplies nothing"),
+        (("op=add", "optim=radam"), "the steps of torch.optim.RAdam have a scale of their own"),
+        (("op=add",), None),
+    ],
+)
+def test_a_stored_ratio_that_nothing_obeys_is_warned_of(
+    overrides: tuple[str, ...], reason: str | None, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    typed = [*overrides, "sharing=heterogeneous", RATIO]
+    check_train_config(composed(tmp_path / "run", *typed), typed)
+    warnings = [record.getMessage() for record in caplog.records]
+    assert warnings == ([] if reason is None else [f"no effect, because {reason}: {RATIO}"])
+
+
+def test_compilation_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    wanted = r"task\.compile=inductor: needs a C\+\+ compiler, and no-such-compiler was not found; set CXX"
+    with pytest.raises(UserError, match=wanted):
+        check_train_config(composed(tmp_path / "run", "task.compile=inductor"))
+    check_train_config(composed(tmp_path / "run", "task.compile=aot_eager"))
+
+
 def test_odd_batches_cannot_be_mixed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data\.batch_size=63: must be even with task\.mixup=0\.2"):
         check_train_config(composed(tmp_path / "run", "data.batch_size=63", "task.mixup=0.2"))

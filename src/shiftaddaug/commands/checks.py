@@ -62,6 +62,7 @@ def check_train_config(cfg: DictConfig, overrides: Sequence[str] = ()) -> NetPla
     num_classes = cfg.data.num_classes or _held_classes(cfg)
     plan = plan_net(_plain(cfg.net), num_classes, cfg.data.in_channels, cfg.data.image_size)
     _check_mechanisms(cfg)
+    _check_stored_ratio(cfg, overrides)
     _check_operator(cfg, plan, select_layers(plan, list(cfg.net.mult_layers)))
     plan_extra_blocks(plan, cfg.aug.extra_blocks, None if cfg.aug.extra_after is None else list(cfg.aug.extra_after))
     return plan
@@ -132,6 +133,25 @@ def _check_mechanisms(cfg: DictConfig) -> None:
             log.warning("no effect, because aug=%s widens nothing: reorder=l1", aug.name)
     if aug.distill_weight and not (widened or aug.extra_blocks):
         log.warning("no effect, because aug=%s has no augmented pass: aug.distill_weight", aug.name)
+
+
+def _check_stored_ratio(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Warn of a typed ratio that nothing obeys: `nets/stored_scale.py` says when the scale is free."""
+    typed = [override for override in overrides if override.startswith("sharing.stored_ratio=")]
+    if not typed or cfg.sharing.name != "heterogeneous":
+        return
+    remap = cfg.sharing.remaps.get(cfg.op.name)
+    reason = ""
+    if cfg.sharing.remap_file is None and (remap is None or remap.form != "replace" or remap.relative):
+        reason = f"the stored scale means something to op={cfg.op.name}"
+    elif cfg.sharing.gradient == "chain":
+        reason = "sharing.gradient=chain lets it mean something"
+    elif cfg.aug.operator == "same":
+        reason = "aug.operator=same multiplies nothing"
+    elif not cfg.optim.optimizer._target_.endswith(".SGD"):
+        reason = f"the steps of {cfg.optim.optimizer._target_} have a scale of their own"
+    if reason:
+        log.warning("no effect, because %s: %s", reason, ", ".join(typed))
 
 
 def _check_augmentation(cfg: DictConfig, overrides: Sequence[str]) -> None:
