@@ -110,6 +110,37 @@ def test_the_augmented_pass_teaches_the_target(monkeypatch: pytest.MonkeyPatch) 
     torch.testing.assert_close(logged["train/loss_distill"].double(), divergence, rtol=1e-4, atol=0)
 
 
+@pytest.mark.parametrize("op", ["mult", "shift", "add"])
+def test_a_compiled_target_pass_computes_the_same(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.compiler.reset()
+    tasks = [make_task(op, compile_backend=backend) for backend in (None, "aot_eager")]
+    for task in tasks:
+        record(task, monkeypatch)
+        task.augmented_spec = widest(task.net)
+        for seed in (1, 2):
+            task.training_step(make_batch(seed), 0).backward()
+    eager, compiled = tasks
+    for (name, parameter), other in zip(eager.named_parameters(), compiled.parameters(), strict=True):
+        assert parameter.grad is not None and other.grad is not None
+        torch.testing.assert_close(other.grad, parameter.grad, rtol=0, atol=0, msg=name)
+    for (name, buffer), other in zip(eager.named_buffers(), compiled.buffers(), strict=True):
+        assert torch.equal(other, buffer), name
+
+
+def test_only_the_final_targets_pass_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A schedule's targets, and what is drawn around them, would be compiled again and again."""
+    task = make_task("add", compile_backend="aot_eager")
+    compiled: list[SubnetSpec | None] = []
+    wanted = torch.randn(4, CLASSES)
+    monkeypatch.setattr(task, "compiled_target_pass", lambda *_, **__: compiled.append(task.target_spec) or wanted)
+    record(task, monkeypatch)
+    final = task.net.target_spec
+    for task.target_spec in (replace(final, mult_layers=frozenset({"blocks.0.expand.conv"})), final, None):
+        task.augmented_spec = widest(task.net)
+        task.training_step(make_batch(), 0)
+    assert compiled == [final, None]
+
+
 def test_remapped_weights_and_slopes_are_computed_once_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     task, calls = make_task("add", sharing=Sharing(Remap("replace", 5.5))), list[str]()
     values, slopes = Remap.values, Remap.slopes

@@ -2,6 +2,8 @@
 
 import logging
 import math
+import os
+import shutil
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ PRECISIONS = (
     *("transformer-engine", "transformer-engine-float16"),
 )
 """What Lightning's Trainer knows, here because asking it imports torch."""
+COMPILE_BACKENDS = ("inductor", "cudagraphs", "aot_eager", "eager")
+"""Of `torch.compile`; the last two compile nothing, and are for finding mistakes."""
 
 
 def check_train_config(cfg: DictConfig, overrides: Sequence[str] = ()) -> NetPlan:
@@ -50,6 +54,7 @@ def check_train_config(cfg: DictConfig, overrides: Sequence[str] = ()) -> NetPla
         _number(f"task.{key}", cfg.task[key], at_least=0)
         if cfg.task[key] and cfg.data.batch_size % 2:
             raise UserError(f"data.batch_size={cfg.data.batch_size}: must be even with task.{key}={cfg.task[key]}")
+    _check_compile(cfg.task.compile)
     _positive_integer("net.divisor", cfg.net.divisor)
     if cfg.optim.warmup_epochs >= cfg.trainer.max_epochs:
         log.warning(
@@ -80,6 +85,16 @@ def check_trainer(trainer: DictConfig) -> None:
     if trainer.gradient_clip_val is not None:
         _number("trainer.gradient_clip_val", trainer.gradient_clip_val, at_least=0)
     _positive_integer("trainer.accumulate_grad_batches", trainer.accumulate_grad_batches)
+
+
+def _check_compile(backend: str | None) -> None:
+    """A backend that exists, and what it compiles with: torch would say so in 50 lines, in the first step."""
+    if backend is None:
+        return
+    _one_of("task.compile", backend, COMPILE_BACKENDS)
+    compiler = os.environ.get("CXX", "g++")
+    if backend == "inductor" and shutil.which(compiler) is None:
+        raise UserError(f"task.compile=inductor: needs a C++ compiler, and {compiler} was not found; set CXX")
 
 
 def check_resumed(cfg: DictConfig) -> None:

@@ -94,6 +94,7 @@ class Run:
             label_smoothing=cfg.task.label_smoothing,
             mixup=cfg.task.mixup,
             cutmix=cfg.task.cutmix,
+            compile_backend=cfg.task.compile,
             config=self.config,
         )
 

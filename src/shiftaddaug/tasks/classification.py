@@ -1,6 +1,7 @@
 """Image classification: evaluation of any network, and training of a supernet's target with its surroundings."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
@@ -86,6 +87,9 @@ class ClassificationTask(ClassificationEvaluation):
         min_lr: at the end of the cosine.
         label_smoothing: of both losses.
         mixup, cutmix: alpha of timm's mixup and cutmix; 0 is off.
+        compile_backend: of `torch.compile`, for the target's training pass; None is eager. Augmented passes, whose
+            widths change at every step, and targets that still multiply or are still deeper stay eager: each would
+            be compiled anew. So does evaluation: the exported target has to agree bit for bit.
         config: the run's configuration as plain containers, saved in every checkpoint.
     """
 
@@ -105,6 +109,7 @@ class ClassificationTask(ClassificationEvaluation):
         label_smoothing: float = 0.0,
         mixup: float = 0.0,
         cutmix: float = 0.0,
+        compile_backend: str | None = None,
         config: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(net, num_classes)
@@ -113,6 +118,9 @@ class ClassificationTask(ClassificationEvaluation):
         self.weight_penalty = weight_penalty
         self.warmup_epochs, self.min_lr, self.config = warmup_epochs, min_lr, config or {}
         self.mix = self._timm_mixup(mixup, cutmix, num_classes) if mixup or cutmix else None
+        self.compiled_target_pass = None
+        if compile_backend is not None:
+            self.compiled_target_pass = torch.compile(partial(net, spec=None), backend=compile_backend)
         self.target_spec: SubnetSpec | None = None
         self.augmented_spec: SubnetSpec | None = None
 
@@ -136,7 +144,7 @@ class ClassificationTask(ClassificationEvaluation):
         images = self._prepared(images)
         target = self.target_spec or self.net.target_spec
         weights = self.net.operator_weights(target.mult_layers)
-        logits = self.net(images, target, weights)
+        logits = self._target_logits(images, target, weights)
         target_loss = loss = self.loss(logits, wanted)
         if self.augmented_spec is not None:
             aug_logits = self.net(images, self.augmented_spec.around(target), weights)
@@ -154,6 +162,13 @@ class ClassificationTask(ClassificationEvaluation):
         self._log_train("train/loss", target_loss, len(images))
         self.log("train/top1", self.train_top1, on_step=False, on_epoch=True, prog_bar=True)
         return loss
+
+    def _target_logits(self, images: Tensor, target: SubnetSpec, weights: dict[str, Tensor]) -> Tensor:
+        compiled = self.compiled_target_pass if target == self.net.target_spec else None
+        logits: Tensor = (
+            self.net(images, target, weights) if compiled is None else compiled(images, operator_weights=weights)
+        )
+        return logits
 
     def _log_train(self, name: str, value: Tensor, batch_size: int) -> None:
         value = value.detach()
