@@ -74,8 +74,8 @@ def test_layers_turn_between_epochs_and_the_last_epoch_trains_none_that_multipli
     fit(task, tmp_path, record, BlockVariant(0.0, 1.0))
     epochs = [record.specs[i : i + STEPS] for i in range(0, EPOCHS * STEPS, STEPS)]
     assert all(len(set(epoch)) == 1 for epoch in epochs)
-    # six layers in four epochs: 1.5, 3, 4.5 and 6 slots are over at their ends
-    assert [epoch[0].mult_layers for epoch in epochs] == [set(FREE[count:]) for count in (1, 3, 4, 6)]
+    # from no slot over in the first epoch to all six in the last
+    assert [epoch[0].mult_layers for epoch in epochs] == [set(FREE[count:]) for count in (0, 2, 4, 6)]
     assert task.target_spec == task.net.target_spec
 
 
@@ -83,9 +83,10 @@ def test_blends_move_with_every_step(tmp_path: Path) -> None:
     record, total = Record(), EPOCHS * STEPS
     fit(make_task(), tmp_path, record, BlockVariant(0.0, 1.0, blend=True))
     plan, conversion = make_task().net.plan, Conversion(0.0, 1.0, blend=True)
-    wanted = [conversion.schedule(plan, ["stem", "classifier"], (step + 1) / total) for step in range(total)]
+    wanted = [conversion.schedule(plan, ["stem", "classifier"], step / (total - 1)) for step in range(total)]
     assert [(spec.mult_layers, spec.blends) for spec in record.specs] == wanted
-    assert wanted[0] == (frozenset(FREE[1:]), ((FREE[0], 0.5),))
+    assert wanted[0] == (frozenset(FREE), ())
+    assert wanted[1][0] == frozenset(FREE[1:]) and wanted[1][1][0] == (FREE[0], pytest.approx(6 / 11))
     assert wanted[-1] == (frozenset(), ())
 
 
@@ -95,8 +96,8 @@ def test_conversion_and_retirement_write_beside_each_other(tmp_path: Path, swapp
     fit(make_task(), tmp_path, *(callbacks[::-1] if swapped else callbacks), record)
     retirement, extras = Retirement(0.25, 0.75), ("extras.0", "extras.1")
     for step, spec in enumerate(record.specs):
-        assert spec.depth == retirement.schedule(extras, (step + 1) / (EPOCHS * STEPS))
-        assert len(spec.mult_layers) == (5, 3, 2, 0)[step // STEPS]
+        assert spec.depth == retirement.schedule(extras, step / (EPOCHS * STEPS - 1))
+        assert len(spec.mult_layers) == (6, 4, 2, 0)[step // STEPS]
     assert record.specs[0].depth == (("extras.0", 1.0), ("extras.1", 1.0))
     assert record.specs[-1].depth == ()
 
@@ -104,7 +105,7 @@ def test_conversion_and_retirement_write_beside_each_other(tmp_path: Path, swapp
 def test_a_hard_cut_comes_between_epochs(tmp_path: Path) -> None:
     record = Record()
     fit(make_task(), tmp_path, record, RetireDepth(0.0, 1.0, fade=False))
-    assert [len(spec.depth) for spec in record.specs] == [2] * STEPS + [1] * 2 * STEPS + [0] * STEPS
+    assert [len(spec.depth) for spec in record.specs] == [2] * 2 * STEPS + [1] * STEPS + [0] * STEPS
 
 
 @pytest.mark.parametrize("blend", [False, True])
@@ -123,8 +124,8 @@ def test_a_run_cut_short_names_what_still_multiplied(tmp_path: Path, caplog: pyt
         fit(make_task(), tmp_path, BlockVariant(0.0, 1.0), RetireDepth(0.0, 1.0, fade=False), Stop())
     messages = [record.getMessage() for record in caplog.records if "training ended before" in record.getMessage()]
     assert messages[0].startswith("training ended before callbacks.block_variant.end=1.0")
-    assert messages[0].endswith(": " + ", ".join(FREE[3:]))
-    assert messages[1].endswith(": extras.0")
+    assert messages[0].endswith(": " + ", ".join(FREE[2:]))
+    assert messages[1].endswith(": extras.0, extras.1")
 
 
 @pytest.mark.parametrize(("blend", "epoch"), [(False, 1), (True, 2)])
@@ -176,6 +177,15 @@ def test_nothing_to_turn_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         fit(task, tmp_path, BlockVariant(), max_epochs=1)
     assert "no effect, because no layer is multiplication-free: callbacks.block_variant" in caplog.text
     assert task.target_spec == task.net.target_spec
+
+
+@pytest.mark.parametrize("blend", [False, True])
+def test_a_single_epoch_leaves_hard_turning_without_effect(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, blend: bool
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        fit(make_task(), tmp_path, BlockVariant(blend=blend), max_epochs=1)
+    assert ("turn between epochs and trainer.max_epochs=1: block_variant" in caplog.text) == (not blend)
 
 
 def test_without_extra_blocks_nothing_is_retired(tmp_path: Path) -> None:

@@ -4,11 +4,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from tests.callbacks.test_reorder import CLASSES, SIDE, TABLE, fit
 
 from shiftaddaug import operators
+from shiftaddaug.callbacks.block_variant import BlockVariant
 from shiftaddaug.callbacks.ema import WarmedUpEMA
 from shiftaddaug.callbacks.reorder import ReorderChannels
 from shiftaddaug.callbacks.stored_scale import KeepStoredScale
@@ -60,12 +62,17 @@ def test_a_reorder_sees_it(tmp_path: Path) -> None:
     assert not equal(tasks[0].net, tasks[1].net)
 
 
-def test_resuming_ends_alike(tmp_path: Path) -> None:
+@pytest.mark.parametrize("blend", [None, False, True])
+def test_resuming_ends_alike(tmp_path: Path, blend: bool | None) -> None:
+    """While layers turn, too: the scale of those that multiply is none of this callback's business."""
+
+    def callbacks() -> list[pl.Callback]:
+        turning = [] if blend is None else [BlockVariant(0.0, 1.0, blend=blend)]
+        return [*turning, KeepStoredScale(1.0), ReorderChannels()]
+
     whole, resumed = make_task(), make_task()
-    fit(tmp_path / "whole", whole, KeepStoredScale(1.0), ReorderChannels())
-    fit(
-        tmp_path / "again", resumed, KeepStoredScale(1.0), ReorderChannels(), resume=tmp_path / "whole" / "epoch=1.ckpt"
-    )
+    fit(tmp_path / "whole", whole, *callbacks())
+    fit(tmp_path / "again", resumed, *callbacks(), resume=tmp_path / "whole" / "epoch=1.ckpt")
     for name, value in whole.net.state_dict().items():
         assert torch.equal(value, resumed.net.state_dict()[name]), name
 

@@ -22,6 +22,8 @@ class BlockVariant(pl.Callback):
     `blends` of the task's `target_spec` and nothing else of it; augmented sub-networks follow
     (`SubnetSpec.around`).
 
+    They turn from the first epoch, in which all multiply, to `end`, or to the last epoch, in which none does.
+
     NOTE: without `blend` layers turn between epochs, so that validation and checkpoint at an epoch's end see the
     layers that the epoch trained; with `blend` the share moves at every step.
 
@@ -61,10 +63,12 @@ class BlockVariant(pl.Callback):
                 )
         if not free:
             log.warning("no effect, because no layer is multiplication-free: callbacks.block_variant")
+        elif not self.conversion.blend and (trainer.max_epochs or 1) == 1:
+            log.warning("no effect, because layers turn between epochs and trainer.max_epochs=1: block_variant")
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        if not self.conversion.blend:
-            self._set(pl_module, training_share(trainer))
+        """With `blend` too: other callbacks ask at this moment which layers multiply, in a resumed run too."""
+        self._set(pl_module, training_share(trainer, self.conversion.blend))
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if self.conversion.blend:

@@ -35,8 +35,7 @@ class RetireDepth(pl.Callback):
         self.retirement = Retirement(start, end, fade)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        if not self.retirement.fade:
-            self._set(pl_module, training_share(trainer))
+        self._set(pl_module, training_share(trainer, self.retirement.fade))
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if self.retirement.fade:

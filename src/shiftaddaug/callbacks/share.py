@@ -8,18 +8,20 @@ from shiftaddaug.errors import UserError
 
 
 def training_share(trainer: pl.Trainer, steps: bool = False) -> float:
-    """Share of training, in (0, 1], that is done when the running epoch ends, or the running step.
+    """Share of training that is done, in [0, 1]: 0 in the first epoch (or step), 1 in the last.
 
-    NOTE: its end, not its beginning: the last epoch and the last step are at 1, so that whatever a schedule has to
-    have finished by then, if only by 1.0, is trained in its final form at least once, in a run of one epoch too.
+    So what a schedule starts from is trained at least once, and so is what it ends with, if only by 1.0. A run of one
+    epoch is at 1.
 
     Args:
         trainer: at the start of an epoch, or of a step.
         steps: count optimiser steps; else epochs.
     """
     if steps:
-        return min(1.0, (trainer.global_step + 1) / max(1.0, float(trainer.estimated_stepping_batches)))
-    return min(1.0, (trainer.current_epoch + 1) / max(1, trainer.max_epochs or 1))
+        done, last = trainer.global_step, float(trainer.estimated_stepping_batches) - 1
+    else:
+        done, last = trainer.current_epoch, (trainer.max_epochs or 1) - 1
+    return min(1.0, done / last) if last > 0 else 1.0
 
 
 def refuse_other_settings(callback: str, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
