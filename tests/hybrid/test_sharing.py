@@ -1,5 +1,7 @@
 """Remapped weights in hybrid layers: what the operator reads, what is exported, and how updates come back."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.kl import KlPenalty, penalty_from_config
 from shiftaddaug.hybrid.layers import HybridConv2d
 from shiftaddaug.hybrid.remap import Remap
+from shiftaddaug.hybrid.remap_file import FIELDS
 from shiftaddaug.hybrid.sharing import Sharing, sharing_from_config
 from shiftaddaug.hybrid.widths import Widths
 
@@ -95,6 +98,38 @@ def test_the_operator_may_compute_the_augmented_part(op: str) -> None:
         assert rest.square().mean().sqrt() == pytest.approx(0.8, rel=1e-4)
 
 
+@pytest.mark.parametrize("op", REMAPS)
+def test_around_the_target_r_is_the_targets(op: str) -> None:
+    """Where the operator computes the augmented part: one R for the layer, its mean and spread those of the slice."""
+    remap, operator = REMAPS[op], operators.build(op)
+    made = layer(op, Sharing(remap, multiplicative_augmentation=False))
+    stored = made.weight.detach().double()
+    mean, std = stored[:4, :3].mean(), stored[:4, :3].std(correction=0)
+    value = remap._of_normal((stored - mean) / std) * (std if remap.relative else 1)
+    value = value + stored if remap.form == "residual" else value
+    x = torch.randn(2, 5, 6, 6)
+    wanted = operator.conv2d(x, operator.effective_weight({"weight": value.float()}), 1, 1)
+    y = made(x, 6)
+    torch.testing.assert_close(y, wanted, rtol=1e-5, atol=1e-5 * float(wanted.abs().max()))
+    y.sum().backward()
+    assert made.weight.grad is not None
+    received = made.weight.grad.clone()
+    made.rescale_gradients()
+    slope = remap._slope_of_normal((stored - mean) / std) / (1 if remap.relative else std)
+    slope = slope + 1 if remap.form == "residual" else slope
+    rest = torch.ones_like(received, dtype=torch.bool)
+    rest[:4, :3] = False
+    update = operator.rescale_gradient(received[rest]) / slope[rest]
+    torch.testing.assert_close(made.weight.grad[rest].double(), update.double(), rtol=1e-5, atol=1e-7)
+
+
+def test_around_the_target_in_half_precision() -> None:
+    made = layer("add", Sharing(REMAPS["add"], multiplicative_augmentation=False)).bfloat16()
+    made(torch.randn(2, 5, 6, 6, dtype=torch.bfloat16), 6).sum().backward()
+    made.rescale_gradients()
+    assert made.weight.grad is not None and made.weight.grad.isfinite().all() and made.weight.grad[4:].abs().sum() > 0
+
+
 class TestConfig:
     HETEROGENEOUS = {
         "name": "heterogeneous",
@@ -129,3 +164,7 @@ class TestConfig:
         wanted = 0.5 * KlPenalty()(net[0].target_parameters()["weight"])
         assert penalty(net).item() == pytest.approx(wanted.item())
         assert penalty_from_config({"name": "none"}) is None
+        assert penalty(torch.nn.ModuleList([layer("mult", Sharing())])).item() == 0
+
+    def test_the_file_knows_the_fields(self) -> None:
+        assert set(FIELDS) == {field.name for field in dataclasses.fields(Remap)}

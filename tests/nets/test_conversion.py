@@ -10,6 +10,8 @@ import yaml
 from torch import Tensor
 
 from shiftaddaug import operators
+from shiftaddaug.hybrid.remap import Remap
+from shiftaddaug.hybrid.sharing import Sharing
 from shiftaddaug.nets.build import build_supernet
 from shiftaddaug.nets.extract import Target, extract_target, multiplicative_layers, unexpected_multiplications
 from shiftaddaug.nets.plan import NetPlan
@@ -90,6 +92,31 @@ def _assert_mixed(supernet: Supernet, name: str, share: float) -> None:
     torch.testing.assert_close(raw[0], mixed)
     gradients = [torch.autograd.grad(y.square().sum(), layer.weight)[0] for y in (raw[0], mixed)]
     torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize(
+    ("op", "remap"), [("add", Remap("replace", 5.5)), ("shift", Remap("residual", 0.1, relative=True))]
+)
+def test_gradients_of_a_remapped_blend_have_the_operators_units(op: str, remap: Remap) -> None:
+    """The weight trained is R(W): d(1 - a) L(mult(x, W)) / dR(W) = (1 - a) dL/dW / R'."""
+    share = 0.3
+    supernet, free = make("mbv2_micro", op, sharing=Sharing(remap))
+    name = free[0]
+    spec = replace(supernet.target_spec, blends=((name, share),))
+    layer = supernet.hybrid_layers()[name]
+    x, calls = list[Tensor](), list[Tensor]()
+    layer.register_forward_pre_hook(lambda module, inputs: x.append(inputs[0].detach()))
+    norm = supernet.get_submodule(name.removesuffix("conv") + "norm")
+    norm.register_forward_pre_hook(lambda module, inputs: calls.append(inputs[0]))
+    weights = supernet.operator_weights()
+    supernet(images(), spec, weights)
+    direction = torch.randn_like(calls[0])
+    (together,) = torch.autograd.grad((calls[0] * direction).sum(), layer.weight, retain_graph=True)
+    (by_operator,) = torch.autograd.grad((layer(x[0]) * direction).sum(), layer.weight)
+    (by_product,) = torch.autograd.grad((layer(x[0], None, True) * direction).sum(), layer.weight)
+    wanted = share * by_operator + (1 - share) * by_product / remap.slope(layer.weight)
+    torch.testing.assert_close(together, wanted, rtol=1e-4, atol=1e-5 * float(wanted.abs().max()))
+    assert (1 - share) * by_product.norm() > 0.01 * wanted.norm()
 
 
 @pytest.mark.parametrize("net", NETS)

@@ -13,6 +13,7 @@ from torch import Tensor
 from shiftaddaug import operators
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.layers import HybridWeight
+from shiftaddaug.hybrid.sharing import Sharing
 from shiftaddaug.nets.build import build_plain, build_supernet, plain_state, target_cost
 from shiftaddaug.nets.extract import extract_target, max_difference
 from shiftaddaug.nets.extras import plan_extra_blocks
@@ -116,6 +117,20 @@ class TestPlan:
     def test_places_may_be_chosen_in_any_order(self) -> None:
         extras = plan_extra_blocks(plan_of("mbv2_micro"), 1, ["blocks.6", "blocks.1"])
         assert [extra.after for extra in extras] == ["blocks.1", "blocks.6"]
+
+    @pytest.mark.parametrize(("op", "kept"), [("shift", {"stem"}), ("add", {"stem", "se", "classifier"})])
+    def test_they_compute_as_what_surrounds_the_target_does(self, op: str, kept: set[str]) -> None:
+        """By multiplication; or, with aug.operator=same, as the block that they are built as."""
+        for multiply in (True, False):
+            sharing = Sharing(multiplicative_augmentation=multiply)
+            net = build_supernet(
+                plan_of("mbv3_w035"), operators.build(op), sorted(kept), extra_blocks=1, sharing=sharing
+            )
+            for name, layer in net.hybrid_layers().items():
+                if name.startswith("extras."):
+                    gated = ".se." in name or "squeeze" in name
+                    wanted = "mult" if multiply or (gated and "se" in kept) else op
+                    assert layer.operator.name == wanted, name
 
     def test_none_is_none(self) -> None:
         assert plan_extra_blocks(plan_of("mcunet"), 0) == ()

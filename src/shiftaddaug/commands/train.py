@@ -18,9 +18,11 @@ def train(cfg: DictConfig) -> float:
         UserError: a mistake in the configuration, before anything expensive; a loss that is no longer a number.
     """
     from shiftaddaug.commands.checks import check_resumed, check_train_config
+    from shiftaddaug.hybrid.remap_file import take_in_remap_file
 
     overrides, started = _asked_for()
     plan = check_train_config(cfg, overrides)
+    take_in_remap_file(cfg)
     check_resumed(cfg)
 
     with importing_torch():  # torch and lightning, now that the configuration is known good

@@ -147,8 +147,9 @@ class HybridWeight(nn.Module):
         active = gradient != 0
         self._target_slice(active).zero_()
         if active.any():
-            (slope,) = self.sharing.slopes([parameter[active]])
-            gradient[active] = self.sharing.update(self.operator, slope, gradient[active])
+            (slope,) = self.sharing.slopes([parameter], [self._target_slice(parameter)])
+            slope = slope if slope is None else slope[active]
+            gradient[active] = self.sharing.update(self.operator, slope, gradient[active]).to(gradient.dtype)
 
     def forward(
         self,
@@ -163,7 +164,7 @@ class HybridWeight(nn.Module):
             x: (N, source.target <= C <= source.max, ...).
             out_channels: between out.target and out.max; the target's by default. A depthwise layer returns C.
             multiplicative: compute the target part by multiplication too, with the same weight.
-            operator_weight: what the operator computes with in the target part, where that was read for all layers
+            operator_weight: what the target part computes (or multiplies) with, where that was read for all layers
                 and passes at once (`Supernet.operator_weights`); by default it is read from the parameters.
         """
         operator = MULT if multiplicative else self.operator
@@ -175,7 +176,7 @@ class HybridWeight(nn.Module):
         elif not self.sharing.multiplicative_augmentation:
             inputs = 1 if self.depthwise else x.shape[1]
             outputs = x.shape[1] if self.depthwise else out_channels
-            y = self._map(operator, x, self._read(operator, {"weight": self.weight[:outputs, :inputs]}))
+            y = self._map(operator, x, self._read_around(operator, self.weight[:outputs, :inputs]))
         elif self.depthwise:
             y = self._depthwise(operator, x, operator_weight)
         else:
@@ -183,7 +184,15 @@ class HybridWeight(nn.Module):
         return y if self.bias is None else y + self._broadcast(self.bias[: y.shape[1]])
 
     def _read(self, operator: Operator, parameters: Mapping[str, Tensor], known: Tensor | None = None) -> Tensor:
-        return parameters["weight"] if operator is MULT else self._operator_weight(parameters, known)
+        if operator is not MULT:
+            return self._operator_weight(parameters, known)
+        return parameters["weight"] if known is None else known
+
+    def _read_around(self, operator: Operator, weight: Tensor) -> Tensor:
+        """Target and what surrounds it, computed by one operator."""
+        if operator is MULT:
+            return weight
+        return operator.effective_weight({"weight": self.sharing.read_around(weight, self._target_slice(self.weight))})
 
     def _dense(self, operator: Operator, x: Tensor, out_channels: int, known: Tensor | None) -> Tensor:
         weight, (rows, columns) = self.weight, self.target_shape[:2]

@@ -109,15 +109,19 @@ class Remap:
         return self.slopes([w])[0]
 
     @torch.no_grad()
-    def values(self, weights: Sequence[Tensor]) -> list[Tensor]:
+    def values(self, weights: Sequence[Tensor], measured: Sequence[Tensor] | None = None) -> list[Tensor]:
         """R of each weight, as `__call__` has it but for rounding; of one dtype, on one device.
 
         All together: the layers of a tiny net hold so few weights that forty operations for each would cost a
         quarter of a training step.
+
+        Args:
+            weights: in Gaussian form.
+            measured: for each, the tensor whose mu and sigma are taken; by default itself.
         """
         limits = torch.finfo(weights[0].dtype)
         w, pieces = _joined(weights)
-        z, std, _ = _standardise(w, pieces)
+        z, std, _ = _standardise(w, pieces, measured)
         value = self._of_normal(z)
         if self.relative:
             value = value * std
@@ -126,9 +130,9 @@ class Remap:
         return _as_shaped(value.clamp(limits.min, limits.max).to(weights[0].dtype), weights)
 
     @torch.no_grad()
-    def slopes(self, weights: Sequence[Tensor]) -> list[Tensor]:
-        """`slope` of each weight, of one dtype and on one device."""
-        z, std, flat = _standardise(*_joined(weights))
+    def slopes(self, weights: Sequence[Tensor], measured: Sequence[Tensor] | None = None) -> list[Tensor]:
+        """`slope` of each weight, of one dtype and on one device; `measured` as for `values`."""
+        z, std, flat = _standardise(*_joined(weights), measured)
         slope = self._slope_of_normal(z)
         if not self.relative:
             slope = slope / std.masked_fill_(flat, 1.0)
@@ -265,10 +269,13 @@ def _as_shaped(row: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
     return [part.view(w.shape) for part, w in zip(parts, weights, strict=True)]
 
 
-def _standardise(row: Tensor, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def _standardise(
+    row: Tensor, parts: Sequence[Tensor], measured: Sequence[Tensor] | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """z = (w - mu) / sigma; sigma, the population's; whether there is no spread (z = 0 then); each like `row`.
 
-    Of each part by itself, and relative to its largest weight: squares of weights may overflow or vanish.
+    Mu and sigma are each part's own, or those of `measured`; relative to the largest weight, whose square may overflow
+    or vanish.
     """
     limits = torch.finfo(row.dtype)
     lengths = [part.numel() for part in parts]
@@ -277,10 +284,16 @@ def _standardise(row: Tensor, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor, 
     def spread_out(one_each: Tensor) -> Tensor:
         return one_each.repeat_interleave(sizes, output_size=row.numel())
 
-    magnitude = row.abs().split(lengths)
+    magnitude = row.abs().split(lengths) if measured is None else [part.to(row.dtype).abs() for part in measured]
     peak = torch.stack([part.amax() for part in magnitude])
-    scaled = row / spread_out(peak.masked_fill(peak < limits.tiny, 1.0))
-    moments = [torch.var_mean(part, correction=0) for part in scaled.split(lengths)]
+    unit = peak.masked_fill(peak < limits.tiny, 1.0)
+    scaled = row / spread_out(unit)
+    known = (
+        scaled.split(lengths)
+        if measured is None
+        else [m.to(row.dtype) / u for m, u in zip(measured, unit, strict=True)]
+    )
+    moments = [torch.var_mean(part, correction=0) for part in known]
     scaled_std, mean = torch.stack([var for var, _ in moments]).sqrt_(), torch.stack([mean for _, mean in moments])
     std = scaled_std * peak
     flat = (scaled_std <= NOISE * limits.eps) | (std < limits.tiny)  # neither of NaN, which has to come through

@@ -1,7 +1,6 @@
 """How one weight serves two kinds of layers: heterogeneous sharing, and what the augmented part computes with."""
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.remap import Remap
+from shiftaddaug.hybrid.remap_file import read_remap
 from shiftaddaug.operators.base import Operator
 
 GRADIENTS = ("inverse", "chain")
@@ -46,14 +46,33 @@ class Sharing:
         """
         if self.remap is None or not weights:
             return list(weights)
-        return list(_StraightThrough.apply(self.remap, *weights))
+        return list(_StraightThrough.apply(self.remap.values, *weights))
+
+    def read_around(self, weight: Tensor, target: Tensor) -> Tensor:
+        """What the operator computes with around the target's slice, and in it: R with the slice's mean and spread."""
+        if self.remap is None:
+            return weight
+        (value,) = _StraightThrough.apply(lambda weights: self.remap.values(weights, [target]), weight)
+        return value
+
+    def stored(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        """The stored weights as they are; their gradient divided by R', so that it is one of R(weight)."""
+        slopes = self.slopes(weights)
+        return [
+            w if slope is None else _DividedGradient.apply(w, slope) for w, slope in zip(weights, slopes, strict=True)
+        ]
 
     @torch.no_grad()
-    def slopes(self, weights: Sequence[Tensor]) -> list[Tensor | None]:
-        """dR/dW of each stored weight, for `update`; None where there is no R."""
+    def slopes(self, weights: Sequence[Tensor], measured: Sequence[Tensor] | None = None) -> list[Tensor | None]:
+        """dR/dW of each stored weight, for `update`; None where there is no R.
+
+        Args:
+            weights: stored.
+            measured: for each, the one whose mean and spread R takes; by default itself.
+        """
         if self.remap is None or not weights:
             return [None] * len(weights)
-        return list(self.remap.slopes(weights))
+        return list(self.remap.slopes(weights, measured))
 
     @torch.no_grad()
     def update(self, operator: Operator, slope: Tensor | None, gradient: Tensor) -> Tensor:
@@ -67,13 +86,25 @@ class Sharing:
 
 class _StraightThrough(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, remap: Remap, *weights: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, values: Callable[[Sequence[Tensor]], list[Tensor]], *weights: Tensor) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
-        return tuple(remap.values(weights))
+        return tuple(values(weights))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         return None, *gradients
+
+
+class _DividedGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(slope)
+        return weight.view_as(weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (slope,) = ctx.saved_tensors
+        return (gradient / slope).to(gradient.dtype), None
 
 
 PLAIN = Sharing()
@@ -95,21 +126,3 @@ def sharing_from_config(config: Mapping[str, Any], operator: str, multiplicative
     else:
         return Sharing(multiplicative_augmentation=multiplicative_augmentation)
     return Sharing(remap, config["gradient"], multiplicative_augmentation)
-
-
-def read_remap(path: str) -> dict[str, Any]:
-    """The fields of a remap.yaml as `src/fit_sharing.py` writes it.
-
-    Raises:
-        UserError: not such a file.
-    """
-    from omegaconf import OmegaConf
-
-    try:
-        fields = OmegaConf.to_container(OmegaConf.load(path))
-    except Exception as error:
-        raise UserError(f"sharing.remap_file={path}: cannot be read ({' '.join(str(error).split())[:100]})") from None
-    known = {field.name for field in dataclasses.fields(Remap)}
-    if not isinstance(fields, dict) or not set(map(str, fields)) <= known or "form" not in fields:
-        raise UserError(f"sharing.remap_file={path}: holds no remap (keys: {', '.join(sorted(known))})")
-    return {str(key): value for key, value in fields.items()}

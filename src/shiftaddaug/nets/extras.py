@@ -21,6 +21,8 @@ class ExtraBlock:
     block: BlockPlan
     after: str
     """The plan's block whose output it reads."""
+    model: str
+    """The plan's block that it is built as."""
     spaces: tuple[Space, ...]
     """Its own, which the plan does not have: hidden channels, squeeze-excite."""
 
@@ -111,4 +113,6 @@ def _extra(name: str, after: BlockPlan, model: BlockPlan, plan: NetPlan) -> Extr
         gated = renamed.get(excite.channels, excite.channels)
         excite = replace(excite, channels=gated, mid=renamed[excite.mid])
     block = BlockPlan(name, tuple(map(moved, model.convs)), "identity", squeeze_excite=excite, act=after.act)
-    return ExtraBlock(block, after.name, tuple(replace(space, name=renamed[space.name]) for space in private))
+    return ExtraBlock(
+        block, after.name, model.name, tuple(replace(space, name=renamed[space.name]) for space in private)
+    )

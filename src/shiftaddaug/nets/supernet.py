@@ -17,6 +17,7 @@ from shiftaddaug.hybrid.norm import HybridBatchNorm2d
 from shiftaddaug.hybrid.sharing import PLAIN, Sharing
 from shiftaddaug.hybrid.widths import Widths
 from shiftaddaug.nets.activations import activate
+from shiftaddaug.nets.extras import ExtraBlock
 from shiftaddaug.nets.plain import OperatorOf
 from shiftaddaug.nets.plan import BlockPlan, ConvPlan, LinearPlan, SqueezeExcitePlan
 from shiftaddaug.nets.spec import SubnetSpec, Widening
@@ -47,6 +48,8 @@ class Pass:
     spec: SubnetSpec
     operator_weights: Mapping[str, Tensor] = field(default_factory=dict)
     """What operators compute with, by layer; the other layers read their own weight."""
+    multiplied_weights: Mapping[str, Tensor] = field(default_factory=dict)
+    """What blended layers multiply with, likewise."""
 
     def __call__(self, layer: HybridWeight, name: str, x: Tensor, out_channels: int | None) -> Tensor:
         """The layer's result, by its operator, by multiplication, or by both as the spec says."""
@@ -57,7 +60,8 @@ class Pass:
             y = layer(x, out_channels, True)
         else:
             mixed = layer(x, out_channels, operator_weight=weight)
-            y = share * mixed + (1 - share) * layer(x, out_channels, True)
+            multiplied = layer(x, out_channels, True, operator_weight=self.multiplied_weights.get(name))
+            y = share * mixed + (1 - share) * multiplied
         return y
 
 
@@ -129,7 +133,8 @@ class Supernet(nn.Module):
             network.
         sharing: how operators read the shared weights, and what the augmented part computes with.
         operator_of: the operator of each layer's target part, by the layer's name. NOTE: the extra blocks multiply,
-            target part and all, as everything that is not deployed does.
+            target part and all, as everything that is not deployed does; where the augmented part computes with the
+            target's operator, they do as the block that they are built as.
         synchronised_norm: normalise over the batches of all processes while training.
 
     Raises:
@@ -157,8 +162,13 @@ class Supernet(nn.Module):
         self.extras = nn.ModuleList()
         self.init_parameters()
         for extra in widening.extra_blocks:  # once the target is drawn: making a layer draws, too
-            self.extras.append(HybridBlock(extra.block, spaces, lambda name: Mult()))
+            self.extras.append(HybridBlock(extra.block, spaces, self._extra_operator_of(extra, operator_of)))
         self._init_extras()
+
+    def _extra_operator_of(self, extra: ExtraBlock, operator_of: OperatorOf) -> OperatorOf:
+        if self.sharing.multiplicative_augmentation:
+            return lambda name: Mult()
+        return lambda name: operator_of(extra.model + name.removeprefix(extra.block.name))
 
     @staticmethod
     def _linear(plan: LinearPlan, spaces: _Spaces, operator_of: OperatorOf) -> HybridLinear:
@@ -238,7 +248,19 @@ class Supernet(nn.Module):
 
     def _pass(self, spec: SubnetSpec | None, operator_weights: Mapping[str, Tensor] | None) -> Pass:
         spec = spec or self.target_spec
-        return Pass(spec, self.operator_weights(spec.mult_layers) if operator_weights is None else operator_weights)
+        if operator_weights is None:
+            operator_weights = self.operator_weights(spec.mult_layers)
+        return Pass(spec, operator_weights, self._multiplied_weights(spec))
+
+    def _multiplied_weights(self, spec: SubnetSpec) -> dict[str, Tensor]:
+        """Of blended layers whose operator reads R(W): W, its gradient divided by R' and so in the units of R(W), as
+        the operator's is. `rescale_gradients` converts the sum of the two."""
+        if not spec.blends:
+            return {}
+        layers = self._remapped_layers(spec.mult_layers)
+        chosen = {name: layers[name] for name, _ in spec.blends if name in layers}
+        stored = [layer.target_parameters()["weight"] for layer in chosen.values()]
+        return dict(zip(chosen, self.sharing.stored(stored), strict=True))
 
     def _deepened(self, plan: BlockPlan, block: nn.Module, x: Tensor, run: Pass) -> Tensor:
         """The block, and the active extra blocks after it."""

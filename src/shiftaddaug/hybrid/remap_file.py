@@ -1,0 +1,41 @@
+"""The constants of a remap in a file, as `src/fit_sharing.py` writes them. Imports no torch."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from shiftaddaug.errors import UserError
+
+FIELDS = ("form", "laplace_scale", "laplace_mean", "relative", "knots_x", "knots_y")
+"""Of `hybrid.remap.Remap`."""
+
+
+def read_remap(path: str) -> dict[str, Any]:
+    """The fields of a remap.yaml as `src/fit_sharing.py` writes it.
+
+    Raises:
+        UserError: not such a file.
+    """
+    try:
+        fields = OmegaConf.to_container(OmegaConf.load(Path(path).expanduser()))
+    except Exception as error:
+        raise UserError(f"sharing.remap_file={path}: cannot be read ({' '.join(str(error).split())[:100]})") from None
+    if not isinstance(fields, dict) or not set(map(str, fields)) <= set(FIELDS) or "form" not in fields:
+        raise UserError(f"sharing.remap_file={path}: holds no remap (keys: {', '.join(sorted(FIELDS))})")
+    return {str(key): value for key, value in fields.items()}
+
+
+def take_in_remap_file(cfg: DictConfig) -> None:
+    """Put what `sharing.remap_file` holds in the place of the operator's own constants, in `cfg`.
+
+    So a run's configuration, and each of its checkpoints, says what it computes with, whatever becomes of the file.
+
+    Raises:
+        UserError: as `read_remap`.
+    """
+    path = cfg.sharing.get("remap_file")
+    if path is not None:
+        with open_dict(cfg.sharing):
+            cfg.sharing.remaps[cfg.op.name] = read_remap(path)
+            cfg.sharing.remap_file = None
