@@ -136,6 +136,8 @@ def _check_mechanisms(cfg: DictConfig) -> None:
             known = ", ".join(sharing.remaps)
             log.warning("no effect, because op=%s has no remap (%s have): sharing=heterogeneous", cfg.op.name, known)
     elif sharing.name == "kl":
+        if cfg.op.name == "mult":
+            log.warning("no effect, because op=mult leaves no layer multiplication-free: sharing=kl")
         _number("sharing.weight", sharing.weight, at_least=0)
         _number("sharing.scale", sharing.scale, above=0)
     for name, keys in (("reorder", ("every_n_epochs",)), ("recalibrate", ("batches",))):
@@ -146,6 +148,13 @@ def _check_mechanisms(cfg: DictConfig) -> None:
             _number(f"callbacks.reorder.{key}", cfg.callbacks.reorder[key], at_least=0, at_most=1)
         if not widened:
             log.warning("no effect, because aug=%s widens nothing: reorder=l1", aug.name)
+    if cfg.callbacks.get("block_variant") and cfg.op.name == "add" and sharing.name != "heterogeneous":
+        log.warning(
+            "block_variant with op=add and sharing=%s: layers first multiply with weights as large as op.init_std=%s, "
+            "beside which steps are tiny, and hardly learn until they turn; sharing=heterogeneous does better",
+            sharing.name,
+            cfg.op.init_std,
+        )
     if aug.distill_weight and not (widened or aug.extra_blocks):
         log.warning("no effect, because aug=%s has no augmented pass: aug.distill_weight", aug.name)
 
