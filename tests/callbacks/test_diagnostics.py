@@ -1,6 +1,9 @@
 """The diagnostics' numbers, and that looking changes nothing."""
 
 import logging
+import math
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ import torch
 from tests.commands.running import run_little
 
 from shiftaddaug.callbacks.diagnostics import block_ranks, effective_rank
+from shiftaddaug.nets.plan import NetPlan
 
 
 def test_effective_rank_of_known_features() -> None:
@@ -20,6 +24,7 @@ def test_effective_rank_of_known_features() -> None:
     spread = torch.linalg.qr(basis)[0]
     spread = torch.linalg.qr(spread - spread.mean(0))[0]
     assert effective_rank(spread) == pytest.approx(8, abs=0.1)
+    assert math.isnan(effective_rank(torch.tensor([[0.0, 1.0], [torch.inf, 2.0]])))
     two = torch.zeros(4, 2)
     two[0, 0], two[1, 0], two[2, 1], two[3, 1] = 1, -1, 1, -1  # two equal singular values
     assert effective_rank(two) == pytest.approx(2)
@@ -30,7 +35,7 @@ def test_a_run_writes_them_and_computes_the_same(tmp_path: Path) -> None:
     without = run_little(tmp_path / "without", "op=add", "trainer.max_epochs=2", "callbacks.diagnostics=null")
     assert with_them["val_loss"] == without["val_loss"]
     lines = (tmp_path / "with" / "diagnostics.csv").read_text().splitlines()
-    assert lines[0] == "epoch,step,name,effective_rank,channels,relative_update"
+    assert lines[0] == "epoch,step,name,effective_rank,max_rank,relative_update"
     assert {line.split(",")[0] for line in lines[1:]} == {"0", "1"}
     assert any(",blocks.0," in line for line in lines) and any("blocks.0.project.conv.weight" in line for line in lines)
 
@@ -50,6 +55,14 @@ def test_a_collapse_is_warned_of_at_the_first_step(tmp_path: Path, caplog: pytes
     assert "effective rank" in caplog.text
 
 
+def sides(plan: NetPlan) -> Iterator[int]:
+    """Of the maps that the blocks yield."""
+    side = plan.image_size // plan.stem.stride
+    for block in plan.blocks:
+        side //= block.stride
+        yield side
+
+
 def test_ranks_leave_running_statistics_alone() -> None:
     import yaml
     from tests.commands.running import ROOT
@@ -60,7 +73,13 @@ def test_ranks_leave_running_statistics_alone() -> None:
 
     plan = plan_net(yaml.safe_load((ROOT / "configs/net/mbv2_micro.yaml").read_text()), 10, 1, 16)
     net = build_supernet(plan, operators.build("add"), ["stem", "classifier"], [1.0, 1.6])
+    free = [name for name, layer in net.hybrid_layers().items() if layer.operator.multiplication_free]
     before = {name: value.clone() for name, value in net.named_buffers()}
     ranks = block_ranks(net, torch.randn(8, 1, 16, 16))
     assert list(ranks) == [f"blocks.{i}" for i in range(len(plan.blocks))]
+    channels = plan.channels()
+    for block, (i, side) in zip(plan.blocks, enumerate(sides(plan)), strict=True):  # pixels, where they are fewer
+        assert ranks[f"blocks.{i}"][1] == min(channels[block.convs[-1].out], 8 * side**2)
+    early = block_ranks(net, torch.randn(8, 1, 16, 16), replace(net.target_spec, mult_layers=frozenset(free)))
+    assert early["blocks.3"] != ranks["blocks.3"]
     assert all(torch.equal(value, before[name]) for name, value in net.named_buffers())

@@ -2,6 +2,8 @@
 
 import csv
 import logging
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from shiftaddaug.nets.supernet import Supernet
 
 log = logging.getLogger(__name__)
 
-FIELDS = ("epoch", "step", "name", "effective_rank", "channels", "relative_update")
+FIELDS = ("epoch", "step", "name", "effective_rank", "max_rank", "relative_update")
 
 
 def effective_rank(features: Tensor) -> float:
@@ -24,8 +26,11 @@ def effective_rank(features: Tensor) -> float:
         features: (samples, channels); the mean of each channel is removed.
 
     Returns:
-        Between 1 (all channels say the same) and min(samples, channels); 0 for features that do not vary.
+        Between 1 (all channels say the same) and min(samples, channels); 0 for features that do not vary, NaN for
+        such that are no numbers.
     """
+    if not torch.isfinite(features).all():
+        return math.nan
     centred = features.double() - features.double().mean(0)
     # squared singular values, from a matrix as small as the channels are few
     energy = torch.linalg.eigvalsh(centred.T @ centred).clamp_min(0)
@@ -36,22 +41,28 @@ def effective_rank(features: Tensor) -> float:
 
 
 @torch.no_grad()
-def block_ranks(net: Supernet, images: Tensor) -> dict[str, tuple[float, int]]:
-    """Effective rank, and channels, of the target's features after each block, pixels being the samples.
+def block_ranks(net: Supernet, images: Tensor, target: SubnetSpec | None = None) -> dict[str, tuple[float, int]]:
+    """Effective rank of the target's features after each block, pixels being the samples, and the most it can be.
 
     Norms use the batch's statistics, and no running statistics change.
+
+    Args:
+        net: the supernet.
+        images: (N, C, H, W).
+        target: as it is at this moment; the final one by default.
     """
     ranks: dict[str, tuple[float, int]] = {}
 
     def measure(name: str) -> Any:
         def hook(module: torch.nn.Module, inputs: Any, output: Tensor) -> None:
-            ranks[name] = effective_rank(output.movedim(1, -1).flatten(0, -2)), output.shape[1]
+            features = output.movedim(1, -1).flatten(0, -2)
+            ranks[name] = effective_rank(features), min(features.shape)
 
         return hook
 
     handles = [block.register_forward_hook(measure(f"blocks.{i}")) for i, block in enumerate(net.blocks)]
     try:
-        net(images, SubnetSpec(net.target_spec.channels, augmented=True))
+        net(images, replace(target or net.target_spec, augmented=True))
     finally:
         for handle in handles:
             handle.remove()
@@ -62,16 +73,17 @@ class Diagnostics(pl.Callback):
     """Write the effective rank of each block's features and the relative size of each layer's step, once an epoch.
 
     At the first step of the run, and of every epoch, to `diagnostics.csv`; the last block's rank and the median step
-    to the loggers. A rank below `least_rank_share` of the channels at the first step is warned of: the channels say
-    the same, and the net will stay at chance.
+    to the loggers. A rank below `least_rank_share` of what it can be (as many as there are channels, or pixels of the
+    images) at the first step is warned of: the channels say the same, and the net will stay at chance. Nets that learn
+    have half of it and more.
 
     Args:
         folder: of the csv.
-        least_rank_share: of the last block's channels.
+        least_rank_share: of the last block's.
         images: of the batch that are looked at.
     """
 
-    def __init__(self, folder: str, least_rank_share: float = 0.15, images: int = 64) -> None:
+    def __init__(self, folder: str, least_rank_share: float = 0.2, images: int = 64) -> None:
         self.path, self.least_rank_share, self.images = Path(folder) / "diagnostics.csv", least_rank_share, images
         self.before: dict[str, Tensor] = {}
         self.step_before = 0
@@ -80,15 +92,16 @@ class Diagnostics(pl.Callback):
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if batch_idx:
             return
-        self.ranks = block_ranks(pl_module.net, batch[0][: self.images].to(pl_module.dtype))
+        self.ranks = block_ranks(pl_module.net, batch[0][: self.images].to(pl_module.dtype), pl_module.target_spec)
         self.before, self.step_before = _target_weights(pl_module.net), trainer.global_step
-        name, (rank, channels) = list(self.ranks.items())[-1]
+        name, (rank, max_rank) = list(self.ranks.items())[-1]
         self._log(pl_module, "effective_rank", rank, len(batch[0]))
-        if trainer.global_step == 0 and rank < self.least_rank_share * channels:
+        if trainer.global_step == 0 and rank < self.least_rank_share * max_rank:
             log.warning(
-                "the features of %s have an effective rank of %.1f in %d channels: they say nearly the same, and the "
-                "net may stay at chance; with op=add, try a larger op.init_std (and op.eta with it)",
-                *(name, rank, channels),
+                "the features of %s have an effective rank of %.1f out of %d: channels say nearly the same, and the "
+                "net may stay at chance; with op=add, try a larger op.init_std (and op.eta with it) or, with "
+                "sharing=heterogeneous, a larger sharing.remaps.add.laplace_scale",
+                *(name, rank, max_rank),
             )
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -110,8 +123,8 @@ class Diagnostics(pl.Callback):
     def _write(self, trainer: pl.Trainer, steps: dict[str, float]) -> None:
         place = {"epoch": trainer.current_epoch, "step": trainer.global_step}
         rows: list[dict[str, Any]] = [
-            place | {"name": name, "effective_rank": round(rank, 2), "channels": channels}
-            for name, (rank, channels) in self.ranks.items()
+            place | {"name": name, "effective_rank": round(rank, 2), "max_rank": max_rank}
+            for name, (rank, max_rank) in self.ranks.items()
         ]
         rows += [place | {"name": name, "relative_update": f"{step:.3g}"} for name, step in steps.items()]
         new = not self.path.exists()
