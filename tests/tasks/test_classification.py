@@ -41,12 +41,16 @@ CLASSES, SIDE = 6, 8
 LR, ETA, SMOOTHING = 0.5, 0.8, 0.1
 
 
-def make_task(op: str = "mult", sharing: Sharing = PLAIN, **arguments: Any) -> ClassificationTask:
+def make_task(
+    op: str = "mult", sharing: Sharing = PLAIN, extra_blocks: int = 0, **arguments: Any
+) -> ClassificationTask:
     """A supernet of twice the width and three times the hidden width; stem and classifier multiply."""
     torch.manual_seed(0)
     plan = plan_net(TABLE, CLASSES, 1, SIDE)
     multiplied, widths, expands = ["stem", "classifier"], (1.0, 2.0), (1.0, 3.0)
-    net = build_supernet(plan, operators.build(op), multiplied, widths, expands, divisor=2, sharing=sharing)
+    net = build_supernet(
+        plan, operators.build(op), multiplied, widths, expands, 2, extra_blocks=extra_blocks, sharing=sharing
+    )
     sgd = partial(torch.optim.SGD, lr=LR, weight_decay=0.01)
     return ClassificationTask(net, CLASSES, **{"optimizer": sgd, **arguments})
 
@@ -108,6 +112,21 @@ def test_the_augmented_pass_teaches_the_target(monkeypatch: pytest.MonkeyPatch) 
     wanted = cross_entropy(student, labels) + 0.3 * cross_entropy(teacher, labels) + 0.7 * divergence
     assert_loss(loss, wanted)
     torch.testing.assert_close(logged["train/loss_distill"].double(), divergence, rtol=1e-4, atol=0)
+
+
+def test_what_nothing_surrounds_is_trained_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Depth augmentation alone, while the target still has all extra blocks: the augmented pass is the target's."""
+    task = make_task("shift", extra_blocks=1)
+    logged = record(task, monkeypatch)
+    net, (images, labels) = task.net, make_batch()
+    deep = replace(net.target_spec, depth=net.widening.full_depth())
+    task.augmented_spec = replace(deep, augmented=True)
+    task.target_spec = deep
+    assert_loss(task.training_step((images, labels), 0), cross_entropy(net(images, deep), labels))
+    assert "train/loss_aug" not in logged
+    task.target_spec = net.target_spec
+    wanted = cross_entropy(net(images), labels) + cross_entropy(net(images, deep), labels)
+    assert_loss(task.training_step((images, labels), 0), wanted)
 
 
 @pytest.mark.parametrize("op", ["mult", "shift", "add"])

@@ -1,6 +1,7 @@
 """Image classification: evaluation of any network, and training of a supernet's target with its surroundings."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -146,8 +147,9 @@ class ClassificationTask(ClassificationEvaluation):
         weights = self.net.operator_weights(target.mult_layers)
         logits = self._target_logits(images, target, weights)
         target_loss = loss = self.loss(logits, wanted)
-        if self.augmented_spec is not None:
-            aug_logits = self.net(images, self.augmented_spec.around(target), weights)
+        augmented = self._augmented_spec(target)
+        if augmented is not None:
+            aug_logits = self.net(images, augmented, weights)
             aug_loss = self.loss(aug_logits, wanted)
             loss = target_loss + self.aug_weight * aug_loss
             self._log_train("train/loss_aug", aug_loss, len(images))
@@ -162,6 +164,14 @@ class ClassificationTask(ClassificationEvaluation):
         self._log_train("train/loss", target_loss, len(images))
         self.log("train/top1", self.train_top1, on_step=False, on_epoch=True, prog_bar=True)
         return loss
+
+    def _augmented_spec(self, target: SubnetSpec) -> SubnetSpec | None:
+        """None, too, if nothing surrounds the target: while it still has every extra block, depth augmentation alone
+        would compute it twice."""
+        if self.augmented_spec is None:
+            return None
+        spec = self.augmented_spec.around(target)
+        return None if replace(spec, augmented=target.augmented) == target else spec
 
     def _target_logits(self, images: Tensor, target: SubnetSpec, weights: dict[str, Tensor]) -> Tensor:
         compiled = self.compiled_target_pass if target == self.net.target_spec else None
