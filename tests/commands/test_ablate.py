@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from shiftaddaug.commands.ablate import Cell, _locked, ablate
 from shiftaddaug.errors import UserError
@@ -62,6 +63,21 @@ def test_other_overrides_in_the_same_folder_are_refused(tmp_path: Path) -> None:
     one = ("rows=[mf_direct]", "ops=[add]", "seeds=[0]")
     study(tmp_path, *one, "overrides=['trainer.max_epochs=2']")
     with pytest.raises(UserError, match=r"have \['trainer.max_epochs=2'\]; repeat them, or choose another folder"):
+        study(tmp_path, *one)
+
+
+def test_a_finished_run_that_would_be_trained_otherwise_by_now_is_refused(tmp_path: Path) -> None:
+    """After a change to a row or a default, old results beside new ones would compare two methods."""
+    folder = tmp_path / "study"
+    finished(folder, "add", "distill", 0, 20.0)
+    config = composed(folder / "add/distill/seed0", "experiment=ablation/distill", "op=add", "data.data_dir=elsewhere")
+    one = ("rows=[distill]", "ops=[add]", "seeds=[0]")
+    OmegaConf.save(config, folder / "add/distill/seed0/config.yaml", resolve=True)
+    study(tmp_path, *one)
+    config.aug.distill_weight = 0.5
+    OmegaConf.save(config, folder / "add/distill/seed0/config.yaml", resolve=True)
+    message = r"distill/seed0 was trained with aug.distill_weight=0.5, and distill has aug.distill_weight=1.0 now; cho"
+    with pytest.raises(UserError, match=message):
         study(tmp_path, *one)
 
 

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from omegaconf import DictConfig
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
 
+from shiftaddaug.commands.checkpoints import first_difference
 from shiftaddaug.commands.entry import config_dir, run_command
 from shiftaddaug.errors import UserError
 from shiftaddaug.report.ablation import summarise, write_runs, write_tables
@@ -20,6 +23,8 @@ from shiftaddaug.report.results import RESULTS, print_table, read_json
 
 PLAN = "ablation.json"
 """In the study's folder: the overrides that all its runs share."""
+CONFIG = "config.yaml"
+"""In a run's folder: its configuration, resolved."""
 LOCK = ".lock"
 """In the study's folder: two calls at once would run everything twice."""
 
@@ -50,10 +55,14 @@ class Cell:
         """Of the attempt that finished."""
         return next((path / RESULTS for path in self.attempts() if (path / RESULTS).exists()), None)
 
-    def command(self, overrides: list[str]) -> list[str]:
+    def overrides(self, shared: list[str]) -> list[str]:
+        """Of what is trained, whatever the attempt."""
+        return [f"experiment=ablation/{self.row}", f"op={self.op}", f"seed={self.seed}", *shared]
+
+    def command(self, shared: list[str]) -> list[str]:
         """A training that writes into the next attempt's folder, from the last checkpoint an earlier one left."""
         folder = self.next_attempt()
-        chosen = [f"experiment=ablation/{self.row}", f"op={self.op}", f"seed={self.seed}", *overrides]
+        chosen = self.overrides(shared)
         chosen += [f"paths.output_dir={folder}", f"hydra.run.dir={folder}"]
         chosen.append("trainer.enable_progress_bar=false")
         checkpoints = [attempt / "checkpoints" / "last.ckpt" for attempt in self.attempts()]
@@ -68,8 +77,8 @@ def ablate(cfg: DictConfig) -> None:
     """Run what is missing, then write table.csv, table.md, table.png and runs.csv into the study's folder.
 
     Raises:
-        UserError: an unknown row or op, other overrides than the study's earlier runs had, or a folder in which
-            another call, or a run that one left behind, is at work.
+        UserError: an unknown row or op, other overrides than the study's earlier runs had, finished runs whose row or
+            defaults have changed since, or a folder in which another call, or a run that one left behind, is at work.
     """
     folder = Path(cfg.folder)
     overrides = [str(override) for override in cfg.overrides]
@@ -77,6 +86,8 @@ def ablate(cfg: DictConfig) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder) as lock:
         _check_study(folder, overrides)
+        for cell in cells:
+            _check_finished(cell, overrides)
         missing = [cell for cell in cells if cell.results() is None]
         print(f"{len(cells) - len(missing)} of {len(cells)} runs are finished; running {len(missing)}", flush=True)
         with ThreadPoolExecutor(max_workers=cfg.jobs) as pool:  # after Ctrl-C, those that wait are not begun
@@ -140,6 +151,33 @@ def _check_study(folder: Path, overrides: list[str]) -> None:
             )
         return
     plan.write_text(json.dumps({"overrides": overrides}, indent=2) + "\n")
+
+
+def _check_finished(cell: Cell, overrides: list[str]) -> None:
+    """Refuse to tabulate a run beside new ones that the same command would train otherwise by now."""
+    results = cell.results()
+    if results is None or not (results.parent / CONFIG).exists():
+        return
+    composed = _composed([*cell.overrides(overrides), f"paths.output_dir={results.parent}"])
+    difference = first_difference(_plain(OmegaConf.load(results.parent / CONFIG)), _plain(composed))
+    if difference is not None:
+        key, was, is_now = difference
+        raise UserError(
+            f"folder: {results.parent} was trained with {key}={was}, and {cell.row} has {key}={is_now} now; choose "
+            f"another folder, or move that run away"
+        )
+
+
+def _plain(cfg: Any) -> dict[str, Any]:
+    container: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    return container
+
+
+def _composed(overrides: list[str]) -> DictConfig:
+    if GlobalHydra.instance().is_initialized():  # as it is within a command
+        return compose("train", overrides)
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return compose("train", overrides)
 
 
 def _locked(folder: Path) -> IO[str]:

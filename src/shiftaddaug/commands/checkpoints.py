@@ -12,9 +12,9 @@ LAST = "last"
 
 IDENTITY = (
     *("op", "net", "data", "aug", "sharing", "task", "optim", "seed", "trainer.max_epochs"),
-    *("trainer.accumulate_grad_batches", "trainer.gradient_clip_val", "trainer.sync_batchnorm"),
-    *("callbacks.ema", "callbacks.reorder", "callbacks.block_variant", "callbacks.recalibrate"),
-    "callbacks.stored_scale",
+    *("trainer.accumulate_grad_batches", "trainer.gradient_clip_val", "trainer.sync_batchnorm", "trainer.precision"),
+    *("trainer.limit_train_batches", "callbacks.ema", "callbacks.reorder", "callbacks.block_variant"),
+    *("callbacks.recalibrate", "callbacks.stored_scale", "callbacks.sample_subnets", "callbacks.retire_depth"),
 )
 """Parts of the configuration in which a run and the checkpoint it resumes must agree."""
 
@@ -111,15 +111,24 @@ def refuse_other_run(path: Path, checkpoint: dict[str, Any], config: dict[str, A
     Raises:
         UserError: naming the first key that differs, and both values.
     """
+    difference = first_difference(checkpoint["config"], config)
+    if difference is not None:
+        key, was, is_now = difference
+        raise UserError(
+            f"ckpt_path={path}: was trained with {key}={was}, this run has {key}={is_now}; "
+            f"repeat the overrides of the run that is resumed"
+        )
+
+
+def first_difference(theirs: dict[str, Any], ours: dict[str, Any]) -> tuple[str, Any, Any] | None:
+    """Of two configurations: the first key that changes what is trained, and both values; None if there is none."""
     for part in IDENTITY:
-        theirs, ours = (_leaves(part, _get(container, part)) for container in (checkpoint["config"], config))
-        for key in theirs | ours:
-            was, is_now = (ADDED.get(key) if leaves.get(key) is None else leaves[key] for leaves in (theirs, ours))
+        leaves = [_leaves(part, _get(container, part)) for container in (theirs, ours)]
+        for key in leaves[0] | leaves[1]:
+            was, is_now = (ADDED.get(key) if values.get(key) is None else values[key] for values in leaves)
             if key not in FREE and was != is_now:
-                raise UserError(
-                    f"ckpt_path={path}: was trained with {key}={was}, this run has {key}={is_now}; "
-                    f"repeat the overrides of the run that is resumed"
-                )
+                return key, was, is_now
+    return None
 
 
 def _leaves(name: str, node: Any) -> dict[str, Any]:
