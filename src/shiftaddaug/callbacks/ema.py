@@ -1,7 +1,9 @@
 """Exponential moving average of the weights."""
 
+import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.plugins import DoublePrecision
 from torch import Tensor
 
 
@@ -21,6 +23,12 @@ class WarmedUpEMA(WeightAveraging):
             weight = 1 - min(decay, (1 + n) / (10 + n))
             if not torch.is_floating_point(averaged):  # batch-norm's count of batches
                 return current
-            return averaged.lerp(current, weight)
+            return averaged.lerp(current.to(averaged.dtype), weight)
 
         super().__init__(use_buffers=True, avg_fn=average)
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """In double precision if training is: the weights trained are held in its place while it is validated."""
+        super().setup(trainer, pl_module, stage)
+        if isinstance(trainer.precision_plugin, DoublePrecision) and self._average_model is not None:
+            self._average_model.double()
