@@ -109,7 +109,11 @@ class _Stop(pl.Callback):
             raise KeyboardInterrupt
 
 
-WHOLE_METHOD = ("aug=full", "sharing=heterogeneous", "reorder=l1", "block_variant=block", "bn=recalibrated")
+WHOLE_METHOD = (
+    *("op=add", "aug=full", "sharing=heterogeneous", "reorder=l1", "block_variant=blend", "bn=recalibrated"),
+    *("callbacks=ema", "aug.distill_weight=1", "callbacks.block_variant.end=1.0"),
+)
+"""Layers turn until the last epoch."""
 
 
 @pytest.mark.parametrize(
@@ -117,7 +121,8 @@ WHOLE_METHOD = ("aug=full", "sharing=heterogeneous", "reorder=l1", "block_varian
     [
         ("op=shift",),
         ("op=add", "callbacks=ema", "bn=recalibrated", "task.mixup=0.2", "trainer.gradient_clip_val=5"),
-        ("op=add", *WHOLE_METHOD, "aug.distill_weight=1"),
+        WHOLE_METHOD,
+        (*WHOLE_METHOD, "block_variant=layer"),
     ],
 )
 def test_stopped_at_any_epoch_and_resumed_is_the_same(tmp_path: Path, arguments: tuple[str, ...]) -> None:
@@ -138,8 +143,8 @@ def test_stopped_at_any_epoch_and_resumed_is_the_same(tmp_path: Path, arguments:
 
 
 def test_killed_and_resumed_is_the_same(tmp_path: Path) -> None:
-    """SIGKILL, a real process, and `ckpt_path=last`."""
-    arguments = [*LITTLE, "trainer.max_epochs=4", f"paths.log_dir={tmp_path}/logs"]
+    """SIGKILL of a real process, every mechanism active, and `ckpt_path=last`."""
+    arguments = [*LITTLE, *WHOLE_METHOD, "trainer.max_epochs=4", f"paths.log_dir={tmp_path}/logs"]
     line = [sys.executable, str(ROOT / "src" / "train.py"), *arguments]
     killed = tmp_path / "logs" / "killed"
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -153,7 +158,7 @@ def test_killed_and_resumed_is_the_same(tmp_path: Path) -> None:
     epoch = read_checkpoint(last)["epoch"]
     resumed = tmp_path / "logs" / "resumed"
     subprocess.run([*line, f"hydra.run.dir={resumed}", "ckpt_path=last"], env=environment, check=True, timeout=300)
-    run_little(tmp_path / "whole", "trainer.max_epochs=4")
+    run_little(tmp_path / "whole", *WHOLE_METHOD, "trainer.max_epochs=4")
     assert epoch < 3
     assert_same(weights(resumed), weights(tmp_path / "whole"))
 

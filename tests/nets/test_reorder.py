@@ -12,6 +12,8 @@ from torch import Tensor
 
 from shiftaddaug import operators
 from shiftaddaug.errors import UserError
+from shiftaddaug.hybrid.remap import Remap
+from shiftaddaug.hybrid.sharing import PLAIN, Sharing
 from shiftaddaug.nets.build import build_supernet
 from shiftaddaug.nets.reorder import apply, channel_dims, crossed, importance, permutations, space_widths
 from shiftaddaug.nets.spec import SubnetSpec
@@ -40,12 +42,18 @@ BASIC: dict[str, Any] = {
 }
 
 
-def make(net: str | dict[str, Any], op: str = "mult", width: float = 1.6, expand: float = 1.6) -> Supernet:
-    """Float64, every tensor moved off its initial state; nets of configs/net at half their width."""
+def make(
+    net: str | dict[str, Any], op: str = "mult", width: float = 1.6, expand: float = 1.6, sharing: Sharing = PLAIN
+) -> Supernet:
+    """Float64, every tensor moved off its initial state; nets of configs/net at half their width, with extra blocks."""
     table = half_width(net) if isinstance(net, str) else net
     torch.manual_seed(0)
     plan = plan_net(table, 7, 3, SIDE)
-    supernet = build_supernet(plan, operators.build(op), ["stem"], (1.0, width), (1.0, expand), table["divisor"])
+    extra_blocks = int(any(block.shortcut == "identity" for block in plan.blocks))
+    multipliers = (1.0, width), (1.0, expand)
+    supernet = build_supernet(
+        plan, operators.build(op), ["stem"], *multipliers, table["divisor"], extra_blocks, sharing=sharing
+    )
     for tensor in [*supernet.parameters(), *supernet.buffers()]:
         if tensor.dim() == 1:
             torch.nn.init.uniform_(tensor, 0.5, 1.5)
@@ -64,7 +72,7 @@ def images(seed: int = 1) -> Tensor:
 
 
 def widest(net: Supernet) -> SubnetSpec:
-    return SubnetSpec(net.widening.max_channels(), augmented=True)
+    return SubnetSpec(net.widening.max_channels(), augmented=True, depth=net.widening.full_depth())
 
 
 def random_orders(net: Supernet, within: bool = False) -> dict[str, Tensor]:
@@ -128,7 +136,8 @@ def test_the_table_names_every_channel_dimension(net: str) -> None:
         dense = tensor.dim() > 1 and name.removesuffix(".weight") not in depthwise
         wanted |= {(name, dim) for dim in range(2 if dense else min(1, tensor.dim()))}
     assert set(rows) == wanted
-    widths = dict(zip(supernet.plan.index(), supernet.widening.max_channels(), strict=True))
+    widths = dict(zip(supernet.widening.index(), supernet.widening.max_channels(), strict=True))
+    assert any(name.startswith("extras.0.") for name, _ in rows)
     assert all(row.tensor.shape[row.dim] == widths[row.space] for row in channel_dims(supernet))
 
 
@@ -152,11 +161,15 @@ def test_a_multiplicative_net_computes_what_it_did(net: str, kind: str) -> None:
         torch.testing.assert_close(parameter.grad, wanted[name], rtol=TOLERANCE, atol=TOLERANCE * (1 + largest))
 
 
-@pytest.mark.parametrize("op", ["shift", "add"])
+@pytest.mark.parametrize(
+    ("op", "sharing"),
+    [("shift", PLAIN), ("add", PLAIN), ("add", Sharing(Remap("replace", 5.5)))],
+    ids=["shift", "add", "add-remapped"],
+)
 @pytest.mark.parametrize("net", NETS)
-def test_the_target_computes_what_it_did_if_it_keeps_its_channels(net: str, op: str) -> None:
+def test_the_target_computes_what_it_did_if_it_keeps_its_channels(net: str, op: str, sharing: Sharing) -> None:
     """Its evaluation, with its running statistics; and the hybrid sub-network, whose operators nobody changed."""
-    supernet = make(net, op).eval()
+    supernet = make(net, op, sharing=sharing).eval()
     with torch.no_grad():
         before = supernet(images()), supernet(images(), widest(supernet))
         orders = random_orders(supernet, within=True)
@@ -274,7 +287,10 @@ def test_channels_beyond_those_to_be_sorted_keep_their_place() -> None:
 
 def test_nothing_is_widened_nothing_is_reordered() -> None:
     assert permutations(make(LITTLE, width=1.0, expand=1.0)) == {}
-    assert set(permutations(make(LITTLE, width=1.0, expand=2.0))) == {f"blocks.{i}.hidden" for i in range(3)}
+    assert set(permutations(make(LITTLE, width=1.0, expand=2.0))) == {
+        "extras.0.hidden",
+        *(f"blocks.{i}.hidden" for i in range(3)),
+    }
 
 
 def test_a_forgotten_tensor_is_noticed() -> None:

@@ -1,0 +1,65 @@
+"""Batch-norm statistics are measured before every validation, on the epoch's last batches, and are what is kept."""
+
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from tests.callbacks.test_reorder import fit, make_task
+from torch import Tensor, nn
+
+from shiftaddaug.callbacks.recalibrate import RecalibrateBatchNorm
+from shiftaddaug.hybrid.norm import HybridBatchNorm2d
+
+
+class _Compare(pl.Callback):
+    """At each validation: the stem's statistics, and those of the batches that the epoch trained last."""
+
+    def __init__(self, batches: int) -> None:
+        self.batches = batches
+        self.seen: list[Tensor] = []
+        self.pairs: list[tuple[Tensor, Tensor]] = []
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.seen = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs, batch, _: int) -> None:  # type: ignore[no-untyped-def]
+        self.seen.append(batch[0])
+
+    def on_validation_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
+        stem = pl_module.net.stem  # type: ignore[union-attr]
+        means = []
+        for images in self.seen[-self.batches :]:
+            y = nn.functional.conv2d(images, stem.conv.weight[: stem.conv.out.target], None, stem.conv.stride, 1)
+            means.append(y.mean((0, 2, 3)))
+        norm = stem.norm
+        assert isinstance(norm, HybridBatchNorm2d)
+        self.pairs.append((norm.running_mean[: norm.widths.target].clone(), torch.stack(means).mean(0)))
+
+
+@pytest.mark.parametrize("batches", [1, 16])
+def test_validation_sees_statistics_of_the_epochs_last_batches(tmp_path: Path, batches: int) -> None:
+    compare = _Compare(batches)
+    fit(tmp_path, make_task(), RecalibrateBatchNorm(batches), compare)
+    assert len(compare.pairs) > 1
+    for found, wanted in compare.pairs:
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_without_it_they_lag(tmp_path: Path) -> None:
+    compare = _Compare(16)
+    fit(tmp_path, make_task(), compare)
+    assert not torch.allclose(*compare.pairs[0], rtol=1e-2, atol=1e-4)
+
+
+def test_training_is_unchanged(tmp_path: Path) -> None:
+    measured, plain = make_task(), make_task()
+    fit(tmp_path / "measured", measured, RecalibrateBatchNorm())
+    fit(tmp_path / "plain", plain)
+    for (name, value), other in zip(measured.named_parameters(), plain.parameters(), strict=True):
+        assert torch.equal(value, other), name
+
+
+def test_a_number_of_batches_is_positive() -> None:
+    with pytest.raises(ValueError, match="batches=0: must be a positive integer"):
+        RecalibrateBatchNorm(0)
