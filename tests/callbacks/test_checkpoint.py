@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from shiftaddaug.callbacks.checkpoint import BestCheckpoint, LastCheckpoint, checkpoint_path
+from shiftaddaug.callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint, checkpoint_path
 from shiftaddaug.errors import UserError
 
 MONITOR = "val/top1"
@@ -145,3 +145,18 @@ def test_no_path_of_a_checkpoint_that_is_gone_or_was_never_written(tmp_path: Pat
     assert checkpoint_path(trainer, LastCheckpoint) == tmp_path / "last.ckpt"
     fresh = pl.Trainer(accelerator="cpu", logger=False, callbacks=[BestCheckpoint(str(tmp_path), MONITOR)])
     assert checkpoint_path(fresh, BestCheckpoint) is None
+
+
+def test_a_full_disk_leaves_the_earlier_checkpoint_and_no_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"epoch": 1}, path)
+
+    def fill(checkpoint: object, half: Path) -> None:
+        half.write_bytes(b"half")
+        raise RuntimeError("PytorchStreamWriter failed writing file data/3: file write failed\nframe #0: ...")
+
+    monkeypatch.setattr(torch, "save", fill)
+    with pytest.raises(UserError, match=r"last\.ckpt: could not be written; is the disk full\? \(Pytorch.* failed\)$"):
+        AtomicCheckpointIO().save_checkpoint({"epoch": 2}, path)
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+    assert torch.load(path) == {"epoch": 1}

@@ -1,5 +1,6 @@
 """Bad input: one clear line on stderr that names the key, the value and the options; status 2; nothing written."""
 
+import errno
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -182,6 +183,19 @@ def test_block_variant_of_plainly_shared_add_layers_is_warned_of(
         caplog.clear()
         check_train_config(composed(tmp_path / "run", "op=add", "block_variant=layer", f"sharing={sharing}"))
         assert ("hardly learn until they turn; sharing=heterogeneous does better" in caplog.text) == warned
+
+
+def test_a_full_disk_is_answered_in_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def write(_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "logs/metrics.csv")
+
+    monkeypatch.setattr(sys, "argv", ["train.py", f"paths.log_dir={tmp_path}"])
+    with pytest.raises(SystemExit) as exit_:
+        run_command("train", write)
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err == "error: logs/metrics.csv: could not be written (No space left on device)\n"
 
 
 def test_odd_batches_cannot_be_mixed(tmp_path: Path) -> None:

@@ -19,14 +19,25 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     A run killed while it writes leaves the previous checkpoint whole. Lightning writes into the system's temporary
     folder first, which protects only where that lies on the same file system.
+
+    Raises:
+        UserError: it cannot be written, as on a full disk; no half of it is left.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         half = path.with_name(f".{path.name}.{os.getpid()}")
-        torch.save(checkpoint, half)
-        os.replace(half, path)
+        try:
+            torch.save(checkpoint, half)
+            os.replace(half, path)
+        except (OSError, RuntimeError) as error:  # torch's writer raises the latter on a full disk
+            half.unlink(missing_ok=True)
+            raise UserError(f"{path}: could not be written; is the disk full? ({_first_line(error)})") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
 class BestCheckpoint(ModelCheckpoint):

@@ -1,6 +1,7 @@
 """The way into every command: compose with Hydra, answer mistakes in one line, exit non-zero. Imports no torch."""
 
 import atexit
+import errno
 import functools
 import gc
 import logging
@@ -23,6 +24,8 @@ from omegaconf.errors import OmegaConfBaseException
 from shiftaddaug.commands.usage import asks_for_help, help_text
 from shiftaddaug.errors import TrainingDiverged, UserError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""A disk, or what one may have of it."""
 MISTAKES = (UserError, HydraException, OmegaConfBaseException)
 
 GROUPS = (
@@ -68,6 +71,9 @@ def run_command(config_name: str, function: Callable[[DictConfig], Any]) -> None
             fail(f"{len(diverged)} of the jobs diverged: {diverged[0]}")
     except MISTAKES as error:
         fail(describe(error, config_name))
+    except OSError as error:
+        _answer_full_disk(error)
+        raise
     except KeyboardInterrupt:
         go_on = {"train": "ckpt_path=last resumes from the last finished epoch", "ablate": "run it again to go on"}
         print("; ".join(["interrupted", *([go_on[config_name]] if config_name in go_on else [])]), file=sys.stderr)
@@ -96,8 +102,16 @@ def _answering_mistakes(
                     raise
                 error = error.__cause__
             fail(describe(error, config_name))
+        except OSError as error:
+            _answer_full_disk(error)
+            raise
 
     return answering
+
+
+def _answer_full_disk(error: OSError) -> None:
+    if error.errno in FULL:
+        fail(f"{error.filename or 'a file'}: could not be written ({error.strerror})")
 
 
 def describe(error: Exception, config_name: str) -> str:

@@ -174,7 +174,7 @@ class Run:
             raise
         finally:
             if self.trainer.is_global_zero and (self.folder / METRICS).exists():
-                plot_curves(self.folder)
+                self._plot_curves()
         first = self.throughput.first_step_time
         self.results |= {
             "train_seconds": round(time.time() - started, 1),
@@ -183,6 +183,12 @@ class Run:
             "epochs": self.trainer.current_epoch,
             "train_top1_percent": self._last_train_top1(),
         }
+
+    def _plot_curves(self) -> None:
+        try:
+            plot_curves(self.folder)
+        except OSError as error:  # it would hide why training ended
+            log.warning("curves.png could not be written (%s)", error.strerror)
 
     def _last_train_top1(self) -> float | None:
         top1 = self.trainer.callback_metrics.get("train/top1")
