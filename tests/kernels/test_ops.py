@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -115,6 +115,33 @@ def test_autograd_publishes_the_gradients_of_the_implementation(case: Case) -> N
     assert_equal(tuple(gradients), expected)
     functions = (add_conv2d_input_grad, add_conv2d_weight_grad)
     assert_equal(expected, tuple(gradient(g, x, w, *case.arguments) for gradient in functions))
+
+
+@parametrize_operators
+def test_autograd_alone_computes_what_the_operators_do(operator: str, case: Case) -> None:
+    op, arguments = getattr(torch.ops.shiftaddaug, operator).default, op_arguments(operator, case)
+    g, x, w = (laid_out(t, "channels_last") for t in tensors(case))
+    direct = with_gradients(function(operator, case), g, x, w)
+    assert_equal(direct, with_gradients(lambda x, w: op(x, w, *arguments), g, x, w))
+
+
+@parametrize_operators
+def test_operators_are_called_only_where_something_watches(operator: str, case: Case) -> None:
+    _, x, w = tensors(case)
+    x.requires_grad_()
+    assert type(function(operator, case)(x, w).grad_fn).__name__ == "_NodeBackward"
+    assert type(function(operator, case)(x, nn.Parameter(w)).grad_fn).__name__ == "_NodeBackward"
+    with FlopCounterMode(display=False):
+        assert type(function(operator, case)(x, w).grad_fn).__name__ != "_NodeBackward"
+
+
+@parametrize_operators
+def test_a_backward_pass_watched_alone_calls_operators(operator: str, case: Case) -> None:
+    g, x, w = tensors(case)
+    y = function(operator, case)(x.requires_grad_(), w)
+    with FlopCounterMode(display=False) as counter:
+        y.backward(g)
+    assert {str(op) for op in counter.get_flop_counts()["Global"]} == {f"shiftaddaug.{operator}_input_grad"}
 
 
 @parametrize_operators

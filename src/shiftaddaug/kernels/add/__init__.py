@@ -11,7 +11,7 @@ from torch import Tensor
 
 from shiftaddaug.kernels.add import gpu, naive, native
 from shiftaddaug.kernels.geometry import Geometry, Pair, conv2d_geometry, pair
-from shiftaddaug.kernels.registration import register_convolution
+from shiftaddaug.kernels.registration import Convolution
 
 __all__ = [
     "Geometry",
@@ -40,8 +40,7 @@ def describe(device: str = "cpu") -> str:
     return native.describe()
 
 
-@torch.library.custom_op("shiftaddaug::add_conv2d", mutates_args=())
-def _add_conv2d(
+def _forward(
     x: Tensor, w: Tensor, stride: list[int], padding: list[int], dilation: list[int], groups: int, scale: float
 ) -> Tensor:
     arguments = (_pair(stride), _pair(padding), _pair(dilation), groups, scale)
@@ -49,8 +48,7 @@ def _add_conv2d(
     return y
 
 
-@torch.library.custom_op("shiftaddaug::add_conv2d_input_grad", mutates_args=())
-def _add_conv2d_input_grad(
+def _input_grad(
     grad_y: Tensor,
     x: Tensor,
     w: Tensor,
@@ -65,8 +63,7 @@ def _add_conv2d_input_grad(
     return dx
 
 
-@torch.library.custom_op("shiftaddaug::add_conv2d_weight_grad", mutates_args=())
-def _add_conv2d_weight_grad(
+def _weight_grad(
     grad_y: Tensor,
     x: Tensor,
     w: Tensor,
@@ -91,9 +88,14 @@ def _pair(values: list[int]) -> tuple[int, int]:
     return values[0], values[1]
 
 
-register_convolution("add_conv2d", _add_conv2d, _add_conv2d_input_grad, _add_conv2d_weight_grad, _geometry)
-for _device in ("cpu", "cuda"):
-    _add_conv2d.register_autocast(_device, torch.float32)  # a sum of many magnitudes needs the bits
+_add_conv2d = Convolution(
+    "add_conv2d",
+    _forward,
+    _input_grad,
+    _weight_grad,
+    _geometry,
+    autocast=torch.float32,  # a sum of many magnitudes needs the bits
+)
 
 
 def add_conv2d(
@@ -122,10 +124,9 @@ def add_conv2d(
     Raises:
         ValueError: arguments that make no convolution (see `conv2d_geometry`).
     """
-    y: Tensor = _add_conv2d(
+    return _add_conv2d(
         x, w, pair("stride", stride, 1), pair("padding", padding, 0), pair("dilation", dilation, 1), groups, scale
     )
-    return y
 
 
 def add_conv2d_input_grad(

@@ -12,7 +12,7 @@ from shiftaddaug.kernels.depthwise import native
 from shiftaddaug.kernels.geometry import Geometry, Pair, conv2d_geometry, pair
 from shiftaddaug.kernels.native import library
 from shiftaddaug.kernels.native.run import in_layout_of
-from shiftaddaug.kernels.registration import register_convolution
+from shiftaddaug.kernels.registration import Convolution
 
 __all__ = ["depthwise_conv2d"]
 
@@ -32,19 +32,16 @@ def depthwise_conv2d(x: Tensor, w: Tensor, stride: Pair = 1, padding: Pair = 0, 
     """
     if not native.serves(x, w) or torch.is_autocast_enabled("cpu"):
         return F.conv2d(x, w, None, stride, padding, dilation, x.shape[1])
-    y: Tensor = _depthwise(x, w, pair("stride", stride, 1), pair("padding", padding, 0), pair("dilation", dilation, 1))
-    return y
+    return _depthwise(x, w, pair("stride", stride, 1), pair("padding", padding, 0), pair("dilation", dilation, 1))
 
 
-@torch.library.custom_op("shiftaddaug::depthwise_conv2d", mutates_args=())
-def _depthwise(x: Tensor, w: Tensor, stride: list[int], padding: list[int], dilation: list[int]) -> Tensor:
+def _forward(x: Tensor, w: Tensor, stride: list[int], padding: list[int], dilation: list[int]) -> Tensor:
     arguments = _pairs(stride, padding, dilation)
     if library() is None:
         return in_layout_of(x, F.conv2d(x, w, None, *arguments, x.shape[1]))
     return native.conv2d(x, w, *arguments)
 
 
-@torch.library.custom_op("shiftaddaug::depthwise_conv2d_input_grad", mutates_args=())
 def _input_grad(
     grad_y: Tensor, x: Tensor, w: Tensor, stride: list[int], padding: list[int], dilation: list[int]
 ) -> Tensor:
@@ -54,7 +51,6 @@ def _input_grad(
     return native.input_grad(grad_y, x, w, *arguments)
 
 
-@torch.library.custom_op("shiftaddaug::depthwise_conv2d_weight_grad", mutates_args=())
 def _weight_grad(
     grad_y: Tensor, x: Tensor, w: Tensor, stride: list[int], padding: list[int], dilation: list[int]
 ) -> Tensor:
@@ -73,4 +69,4 @@ def _pairs(*lists: list[int]) -> tuple[tuple[int, int], tuple[int, int], tuple[i
     return stride, padding, dilation
 
 
-register_convolution("depthwise_conv2d", _depthwise, _input_grad, _weight_grad, _geometry)
+_depthwise = Convolution("depthwise_conv2d", _forward, _input_grad, _weight_grad, _geometry)
