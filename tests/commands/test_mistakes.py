@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from omegaconf import OmegaConf
 
-from shiftaddaug.commands.checks import ACCELERATORS, PRECISIONS, check_train_config
+from shiftaddaug.commands.checks import ACCELERATORS, PRECISIONS, check_resumed, check_train_config
 from shiftaddaug.commands.entry import refuse_unusable_folders, run_command
 from shiftaddaug.errors import UserError
 from tests.commands.running import composed
@@ -135,6 +137,7 @@ def test_a_setting_without_effect_is_warned_of(caplog: pytest.LogCaptureFixture,
         (("sharing=heterogeneous", "op=mult"), "because op=mult has no remap (add, shift have): sharing=heterogeneous"),
         (("reorder=l1", "aug=none"), "because aug=none widens nothing: reorder=l1"),
         (("sharing=kl", "op=mult"), "because op=mult leaves no layer multiplication-free: sharing=kl"),
+        (("sharing=kl", "op=shift_ps", "aug=none"), "because op=shift_ps trains no weight that multiplies: sharing=kl"),
         (("aug=none", "aug.distill_weight=1"), "because aug=none has no augmented pass: aug.distill_weight"),
     ],
 )
@@ -143,6 +146,17 @@ def test_a_mechanism_with_nothing_to_work_on_is_warned_of(
 ) -> None:
     check_train_config(composed(tmp_path / "run", *overrides))
     assert f"no effect, {warning}" in caplog.text
+
+
+def test_resuming_with_other_devices_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cfg = composed(tmp_path / "run")
+    torch.save({"config": OmegaConf.to_container(cfg, resolve=True), "state_dict": {}}, tmp_path / "last.ckpt")
+    cfg.ckpt_path = str(tmp_path / "last.ckpt")
+    check_resumed(cfg)
+    assert not caplog.records
+    cfg.trainer.devices = 2
+    check_resumed(cfg)
+    assert "was trained with trainer.devices=1, this run has trainer.devices=2" in caplog.text
 
 
 RATIO = "sharing.stored_ratio=2"

@@ -98,14 +98,22 @@ def _check_compile(backend: str | None) -> None:
 
 
 def check_resumed(cfg: DictConfig) -> None:
-    """Find the checkpoint that a run resumes, and see that it is of the same run.
+    """Find the checkpoint that a run resumes, and see that it is of the same run; warns of another number of devices.
 
     Raises:
         UserError: there is none, it is damaged, or it is of another run.
     """
     if cfg.ckpt_path is not None:
         path = find_checkpoint(cfg.ckpt_path, Path(cfg.paths.log_dir))
-        refuse_other_run(path, {"config": read_config(path)}, _plain(cfg))
+        theirs = read_config(path)
+        refuse_other_run(path, {"config": theirs}, _plain(cfg))
+        devices = theirs["trainer"].get("devices")
+        if devices != cfg.trainer.devices:
+            log.warning(
+                "ckpt_path=%s: was trained with trainer.devices=%s, this run has trainer.devices=%s: the batches of "
+                "all processes together are of another size, and losses differ from those of the resumed run",
+                *(path, devices, cfg.trainer.devices),
+            )
 
 
 def _check_operator(cfg: DictConfig, plan: NetPlan, mult_layers: Collection[str]) -> None:
@@ -138,6 +146,8 @@ def _check_mechanisms(cfg: DictConfig) -> None:
     elif sharing.name == "kl":
         if cfg.op.name == "mult":
             log.warning("no effect, because op=mult leaves no layer multiplication-free: sharing=kl")
+        elif cfg.op.name in operators.FIELDS and not operators.FIELDS[cfg.op.name].shareable:
+            log.warning("no effect, because op=%s trains no weight that multiplies: sharing=kl", cfg.op.name)
         _number("sharing.weight", sharing.weight, at_least=0)
         _number("sharing.scale", sharing.scale, above=0)
     for name, keys in (("reorder", ("every_n_epochs",)), ("recalibrate", ("batches",))):
