@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
-from shiftaddaug.commands.ablate import Cell, _locked, ablate
+from shiftaddaug.commands.ablate import Cell, _locked, _run, ablate
 from shiftaddaug.errors import UserError
+from shiftaddaug.hybrid.remap_file import take_in_remap_file
 from shiftaddaug.report.results import RESULTS
 from tests.commands.running import LITTLE, composed, run_little
 
@@ -49,12 +51,27 @@ def test_finished_runs_are_tabulated_and_not_run_again(tmp_path: Path) -> None:
         ("rows=[mf_direkt]", "rows=mf_direkt: no such option; options: block_variant, depth, distill, full"),
         ("ops=[ad]", "ops=ad: no such option; options: add, mult, shift, shift_ps"),
         ("seeds=[]", "seeds=[]: names nothing to run"),
+        ("seeds=1", "seeds=1: must be a list, such as seeds=[1]"),
+        ("seeds=[a]", "seeds=a: must be a whole number >= 0"),
+        ("seeds=[1.7]", "seeds=1.7: must be a whole number >= 0"),
+        ("seeds=[0,1,0]", "seeds=[0, 1, 0]: names one twice"),
         ("jobs=0", "jobs=0: must be a positive integer"),
+        ("overrides=a", "overrides=a: must be a list"),
+        ("overrides=['seed=5']", "overrides=seed=5: seed is the table's own, by rows, ops and seeds"),
+        ("overrides=['aug=full']", "overrides=aug=full: aug is the table's own"),
+        ("overrides=['trainer.max_epochs=-2']", "trainer.max_epochs=-2: must be a positive integer"),
+        ("ops=[shift_ps]", "op=shift_ps: its trained tensors cannot be shared"),
     ],
 )
 def test_mistakes(tmp_path: Path, override: str, message: str) -> None:
     with pytest.raises(UserError, match=message.replace("[", r"\[").replace("]", r"\]")):
         study(tmp_path, override)
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_typo_in_the_shared_overrides_leaves_no_study(tmp_path: Path) -> None:
+    with pytest.raises(ConfigCompositionException, match=r"Could not override 'trainer\.max_epoch'"):
+        study(tmp_path, "overrides=['trainer.max_epoch=2']")
     assert not (tmp_path / "study").exists()
 
 
@@ -79,6 +96,42 @@ def test_a_finished_run_that_would_be_trained_otherwise_by_now_is_refused(tmp_pa
     message = r"distill/seed0 was trained with aug.distill_weight=0.5, and distill has aug.distill_weight=1.0 now; cho"
     with pytest.raises(UserError, match=message):
         study(tmp_path, *one)
+
+
+def test_a_remap_file_is_compared_by_what_it_holds(tmp_path: Path) -> None:
+    """A run's configuration holds its contents, in the place of its path."""
+    (tmp_path / "remap.yaml").write_text("form: replace\nlaplace_scale: 7.0\n")
+    shared = f"sharing.remap_file={tmp_path / 'remap.yaml'}"
+    config = composed(tmp_path / "run", "experiment=ablation/distill", "op=add", shared)
+    take_in_remap_file(config)
+    finished(tmp_path / "study", "add", "distill", 0, 20.0)
+    OmegaConf.save(config, tmp_path / "study/add/distill/seed0/config.yaml", resolve=True)
+    one = ("rows=[distill]", "ops=[add]", "seeds=[0]", f"overrides=['{shared}']")
+    study(tmp_path, *one)
+    (tmp_path / "remap.yaml").write_text("form: replace\nlaplace_scale: 8.0\n")
+    with pytest.raises(UserError, match=r"was trained with sharing\.remaps\.add\.laplace_scale=7\.0, and distill has"):
+        study(tmp_path, *one)
+
+
+def test_runs_of_several_commits_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, commit in enumerate(("b", "a", "a")):
+        finished(tmp_path / "study", "add", "mf_direct", seed, 20.0)
+        path = tmp_path / "study" / "add" / "mf_direct" / f"seed{seed}" / RESULTS
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"git_commit": commit}))
+    study(tmp_path, "rows=[mf_direct]", "ops=[add]", "seeds=[0,1,2]")
+    assert "warning: the table's runs are of several commits (runs.csv): a, b" in capsys.readouterr().out
+
+
+def test_runs_import_the_code_of_this_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not that of the checkout which happens to be installed, from whatever folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("shiftaddaug.commands.ablate.PACKAGE", tmp_path / "src" / "shiftaddaug")
+    (tmp_path / "src" / "shiftaddaug").mkdir(parents=True)
+    (tmp_path / "src" / "shiftaddaug" / "__init__.py").touch()
+    cell = Cell("add", "full", 0, tmp_path / "study" / "seed0")
+    with (tmp_path / "lock").open("w") as lock:
+        assert _run(cell, [sys.executable, "-c", "import shiftaddaug; print(shiftaddaug.__file__)"], 1, lock)
+    assert (tmp_path / "study" / "seed0.log").read_text().split() == [str(tmp_path / "src/shiftaddaug/__init__.py")]
 
 
 def test_one_call_at_a_time_runs_in_a_folder(tmp_path: Path) -> None:
@@ -110,19 +163,21 @@ def test_a_file_system_without_locks_is_warned_of(
 def test_a_call_that_is_refused_leaves_no_plan(tmp_path: Path) -> None:
     (tmp_path / "study").mkdir()
     with _locked(tmp_path / "study"), pytest.raises(UserError, match="is at work there"):
-        study(tmp_path, "overrides=['trainer.max_epochs=2']")
+        study(tmp_path, "rows=[mf_direct]", "ops=[add]", "overrides=['trainer.max_epochs=2']")
     assert not (tmp_path / "study" / "ablation.json").exists()
 
 
 def test_a_stopped_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
     cell = Cell("add", "full", 1, tmp_path / "add" / "full" / "seed1")
-    assert not any(argument.startswith("ckpt_path") for argument in cell.command([]))
+    assert not any(argument.startswith("ckpt_path") for argument in cell.command([], "data"))
     for name in ("seed1", "seed1_attempt2"):
         (cell.folder.with_name(name) / "checkpoints").mkdir(parents=True)
     checkpoint = cell.folder / "checkpoints" / "last.ckpt"
     checkpoint.touch()  # the second attempt was stopped before it wrote one
     third = cell.folder.with_name("seed1_attempt3")
-    assert cell.command(["a=b"])[3:] == [
+    assert cell.command(["a=b"], "data") == [
+        *(sys.executable, "-m", "shiftaddaug.commands.train"),
+        "paths.data_dir=data",
         "experiment=ablation/full",
         "op=add",
         "seed=1",

@@ -1,5 +1,6 @@
 """What a run leaves behind: metrics read, curves drawn, the commit, tables that can be copied from."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -215,6 +216,20 @@ class TestShortestPath:
         monkeypatch.chdir(tmp_path / "here")
         assert shortest_path(tmp_path / "there") == str(tmp_path / "there")
         assert shortest_path(tmp_path / "here-not") == str(tmp_path / "here-not")
+
+
+def test_json_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_json(tmp_path / "a.json", {"a": 1})
+
+    def fill(path: Path, text: str) -> None:
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", fill)
+    with pytest.raises(OSError, match="No space left"):
+        write_json(tmp_path / "a.json", {"a": 2})
+    assert read_json(tmp_path / "a.json") == {"a": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
 def test_json_comes_back(tmp_path: Path) -> None:

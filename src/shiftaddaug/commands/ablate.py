@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,10 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from shiftaddaug.commands.checkpoints import first_difference
-from shiftaddaug.commands.entry import config_dir, run_command
+from shiftaddaug.commands.checks import check_train_config
+from shiftaddaug.commands.entry import PACKAGE, config_dir, run_command
 from shiftaddaug.errors import UserError
+from shiftaddaug.hybrid.remap_file import take_in_remap_file
 from shiftaddaug.report.ablation import summarise, write_runs, write_tables
 from shiftaddaug.report.results import RESULTS, print_table, read_json
 
@@ -25,6 +27,11 @@ PLAN = "ablation.json"
 """In the study's folder: the overrides that all its runs share."""
 CONFIG = "config.yaml"
 """In a run's folder: its configuration, resolved."""
+CELLS_OWN = (
+    *("experiment", "op", "seed", "aug", "sharing", "reorder", "block_variant", "bn", "ckpt_path"),
+    *("paths.output_dir", "hydra.run.dir"),
+)
+"""Keys that tell one run of the table from another, or that its row names."""
 LOCK = ".lock"
 """In the study's folder: two calls at once would run everything twice."""
 
@@ -59,40 +66,47 @@ class Cell:
         """Of what is trained, whatever the attempt."""
         return [f"experiment=ablation/{self.row}", f"op={self.op}", f"seed={self.seed}", *shared]
 
-    def command(self, shared: list[str]) -> list[str]:
-        """A training that writes into the next attempt's folder, from the last checkpoint an earlier one left."""
+    def command(self, shared: list[str], data_dir: str) -> list[str]:
+        """A training that writes into the next attempt's folder, from the last checkpoint an earlier one left.
+
+        As a module, so that Lightning can start it again for each of several devices.
+        """
         folder = self.next_attempt()
-        chosen = self.overrides(shared)
+        chosen = [f"paths.data_dir={data_dir}", *self.overrides(shared)]  # which may say otherwise
         chosen += [f"paths.output_dir={folder}", f"hydra.run.dir={folder}"]
         chosen.append("trainer.enable_progress_bar=false")
         checkpoints = [attempt / "checkpoints" / "last.ckpt" for attempt in self.attempts()]
         stopped = [path for path in checkpoints if path.exists()]
         if stopped:
             chosen.append(f"ckpt_path={stopped[-1]}")
-        code = "from shiftaddaug.commands.train import main; main()"
-        return [sys.executable, "-c", code, *chosen]
+        return [sys.executable, "-m", "shiftaddaug.commands.train", *chosen]
 
 
 def ablate(cfg: DictConfig) -> None:
     """Run what is missing, then write table.csv, table.md, table.png and runs.csv into the study's folder.
 
     Raises:
-        UserError: an unknown row or op, other overrides than the study's earlier runs had, finished runs whose row or
-            defaults have changed since, or a folder in which another call, or a run that one left behind, is at work.
+        UserError: an unknown row or op, overrides that cannot be those of all runs, other overrides than the study's
+            earlier runs had, finished runs whose row or defaults have changed since, or a folder in which another
+            call, or a run that one left behind, is at work.
     """
     folder = Path(cfg.folder)
-    overrides = [str(override) for override in cfg.overrides]
+    overrides = _overrides(cfg)
     cells = list(_cells(cfg, folder))
+    _check_untrained(cells, overrides, cfg.paths.data_dir)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder) as lock:
         _check_study(folder, overrides)
-        for cell in cells:
+        for cell in dict.fromkeys([*cells, *_cells_in(folder)]):
             _check_finished(cell, overrides)
         missing = [cell for cell in cells if cell.results() is None]
         print(f"{len(cells) - len(missing)} of {len(cells)} runs are finished; running {len(missing)}", flush=True)
         with ThreadPoolExecutor(max_workers=cfg.jobs) as pool:  # after Ctrl-C, those that wait are not begun
-            done = list(pool.map(lambda cell: _run(cell, overrides, cfg.jobs, lock), missing))
+            done = list(
+                pool.map(lambda cell: _run(cell, cell.command(overrides, cfg.paths.data_dir), cfg.jobs, lock), missing)
+            )
         results = _results([*cells, *_cells_in(folder)])
+        _warn_of_several_commits(results)
         rows = summarise(results, cfg.baseline)
         if rows:
             print_table("ablation", rows)
@@ -107,19 +121,50 @@ def ablate(cfg: DictConfig) -> None:
 def _cells(cfg: DictConfig, folder: Path) -> Iterator[Cell]:
     rows = sorted(path.stem for path in (config_dir() / "experiment" / "ablation").glob("[!_]*.yaml"))
     ops = sorted(path.stem for path in (config_dir() / "op").glob("*.yaml"))
+    for key in ("rows", "ops", "seeds"):
+        values = cfg[key]
+        if not OmegaConf.is_list(values):
+            raise UserError(f"{key}={values}: must be a list, such as {key}=[{values}]")
+        if not values:
+            raise UserError(f"{key}=[]: names nothing to run")
+        if len(set(values)) < len(values):
+            raise UserError(f"{key}={values}: names one twice")
     for key, values, options in (("rows", cfg.rows, rows), ("ops", cfg.ops, ops), ("baseline", [cfg.baseline], rows)):
         for value in values:
             if value not in options:
                 raise UserError(f"{key}={value}: no such option; options: {', '.join(options)}")
-    for key in ("rows", "ops", "seeds"):
-        if not cfg[key]:
-            raise UserError(f"{key}=[]: names nothing to run")
+    for seed in cfg.seeds:
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise UserError(f"seeds={seed}: must be a whole number >= 0")
     if not isinstance(cfg.jobs, int) or cfg.jobs < 1:
         raise UserError(f"jobs={cfg.jobs}: must be a positive integer")
     for seed in cfg.seeds:  # seeds outermost: a study that is stopped has whole rows
         for op in cfg.ops:
             for row in cfg.rows:
-                yield Cell(op, row, int(seed), folder / op / row / f"seed{seed}")
+                yield Cell(op, row, seed, folder / op / row / f"seed{seed}")
+
+
+def _overrides(cfg: DictConfig) -> list[str]:
+    """Those that all runs share: how long, of which net, but nothing that a row is named after."""
+    if not OmegaConf.is_list(cfg.overrides):
+        raise UserError(f"overrides={cfg.overrides}: must be a list, such as \"overrides=['trainer.max_epochs=2']\"")
+    overrides = [str(override) for override in cfg.overrides]
+    for override in overrides:
+        key = override.lstrip("+~").split("=")[0].split("@")[0]
+        if key in CELLS_OWN:
+            raise UserError(f"overrides={override}: {key} is the table's own, by rows, ops and seeds")
+    return overrides
+
+
+def _check_untrained(cells: Sequence[Cell], overrides: list[str], data_dir: str) -> None:
+    """Meet mistakes in the shared overrides before the first run, and before they are kept as the study's.
+
+    Raises:
+        UserError: as training does.
+    """
+    for op, row in dict.fromkeys((cell.op, cell.row) for cell in cells):
+        folders = [f"paths.data_dir={data_dir}", "paths.output_dir=unused"]
+        check_train_config(_composed([*folders, *Cell(op, row, 0, Path()).overrides(overrides)]))
 
 
 def _cells_in(folder: Path) -> Iterator[Cell]:
@@ -141,6 +186,12 @@ def _results(cells: list[Cell]) -> list[dict[str, Any]]:
     return sorted(results, key=lambda result: result["seed"])
 
 
+def _warn_of_several_commits(results: Sequence[dict[str, Any]]) -> None:
+    commits = sorted({str(result.get("git_commit")) for result in results})
+    if len(commits) > 1:
+        print(f"warning: the table's runs are of several commits (runs.csv): {', '.join(commits)}", flush=True)
+
+
 def _check_study(folder: Path, overrides: list[str]) -> None:
     plan = folder / PLAN
     if plan.exists():
@@ -159,6 +210,7 @@ def _check_finished(cell: Cell, overrides: list[str]) -> None:
     if results is None or not (results.parent / CONFIG).exists():
         return
     composed = _composed([*cell.overrides(overrides), f"paths.output_dir={results.parent}"])
+    take_in_remap_file(composed)
     difference = first_difference(_plain(OmegaConf.load(results.parent / CONFIG)), _plain(composed))
     if difference is not None:
         key, was, is_now = difference
@@ -196,12 +248,13 @@ def _locked(folder: Path) -> IO[str]:
     return lock
 
 
-def _run(cell: Cell, overrides: list[str], jobs: int, lock: IO[str]) -> bool:
+def _run(cell: Cell, command: list[str], jobs: int, lock: IO[str]) -> bool:
     """Whether the run finished."""
-    command = cell.command(overrides)
     cell.folder.parent.mkdir(parents=True, exist_ok=True)
     log = cell.folder.with_name(f"{cell.folder.name}.log")
     environment: dict[str, Any] = dict(os.environ)
+    path = [str(PACKAGE.parent), environment.get("PYTHONPATH")]  # this checkout's code, whichever is installed
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
     if jobs > 1:
         environment["OMP_NUM_THREADS"] = "1"
     with log.open("a") as file:

@@ -163,7 +163,7 @@ def refuse_unusable_folders(arguments: list[str]) -> None:
     given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     folders = {
         key: Path(given[key].strip("'\"")).expanduser()
-        for key in ("hydra.run.dir", "hydra.sweep.dir", "paths.log_dir")
+        for key in ("hydra.run.dir", "hydra.sweep.dir", "paths.log_dir", "paths.root_dir", "folder")
         if key in given and "${" not in given[key]
     }
     for key, pattern in (("hydra.run.dir", "run.json"), ("hydra.sweep.dir", "*/run.json")):
@@ -171,7 +171,8 @@ def refuse_unusable_folders(arguments: list[str]) -> None:
             last = folders[key] / "checkpoints" / "last.ckpt"
             remedy = f"ckpt_path={last} resumes it in a new folder" if last.exists() else "give another folder"
             raise UserError(f"{key}={folders[key]}: holds a run already, which is never overwritten; {remedy}")
-    folders.setdefault("paths.log_dir", Path(os.environ["SHIFTADDAUG_ROOT"]) / "logs")
+    root = folders.get("paths.root_dir", Path(os.environ["SHIFTADDAUG_ROOT"]))
+    folders.setdefault("paths.log_dir", root / "logs")
     for key, folder in folders.items():
         existing = folder.absolute()
         while not existing.exists() and existing != existing.parent:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 from collections import defaultdict
 from pathlib import Path
@@ -24,7 +25,14 @@ def git_commit(folder: Path) -> str:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1, default=str) + "\n")
+    """Put the file there whole, or not at all."""
+    half = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        half.write_text(json.dumps(content, indent=1, default=str) + "\n")
+        half.replace(path)
+    except OSError:
+        half.unlink(missing_ok=True)
+        raise
 
 
 def read_json(path: Path) -> dict[str, Any]:
