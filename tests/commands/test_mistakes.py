@@ -12,7 +12,10 @@ from omegaconf import OmegaConf
 
 from shiftaddaug.commands.checks import ACCELERATORS, PRECISIONS, check_resumed, check_train_config
 from shiftaddaug.commands.entry import refuse_unusable_folders, run_command
+from shiftaddaug.commands.evaluate import evaluate
+from shiftaddaug.commands.run import Run
 from shiftaddaug.errors import UserError
+from shiftaddaug.report.results import RESULTS
 from tests.commands.running import composed
 
 
@@ -68,6 +71,13 @@ def answer(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
         ("trainer.precision=17", "trainer.precision=17: no such option; options: 32-true, 16-mixed, bf16-mixed"),
         ("trainer.gradient_clip_val=-1", "trainer.gradient_clip_val=-1: must be a number >= 0"),
         ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0: must be a positive integer"),
+        ("net.mult_layers=null", "net.mult_layers=None: must be a list; [] names no layer"),
+        ("net.width_mult=abc", "net=mbv2_micro: no network can be built from its table (could not convert string to"),
+        ("net.stages=null", "net=mbv2_micro: no network can be built from its table ('NoneType' object is not iterab"),
+        ("~net.stem.channels", "net=mbv2_micro: no network can be built from its table (no entry 'channels')"),
+        ("callbacks=null", "callbacks=null: no such option; options: default, ema"),
+        ("logger=null", "logger=null: no such option; options: csv, many, tensorboard, wandb"),
+        ("paths.root_dir=/proc/x", "paths.root_dir=/proc/x: cannot write there (/proc is not a writable folder)"),
         ("net.mult_layers=[stm]", "net.mult_layers=stm: no such layer in net=mbv2_micro; options: stem, blocks, se"),
     ],
 )
@@ -146,6 +156,46 @@ def test_a_mechanism_with_nothing_to_work_on_is_warned_of(
 ) -> None:
     check_train_config(composed(tmp_path / "run", *overrides))
     assert f"no effect, {warning}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optim.optimizer.momentum=0", "optim.optimizer: Nesterov momentum requires a momentum and zero dampening"),
+        ("optim.optimizer._target_=torch.optim.AdamW", "optim.optimizer: .* unexpected keyword argument 'momentum'"),
+        ("optim.optimizer._target_=torch.optim.Foo", "optim.optimizer: Error loading 'torch.optim.Foo'"),
+    ],
+)
+def test_an_optimiser_that_cannot_be_built(override: str, message: str, tmp_path: Path) -> None:
+    cfg = composed(tmp_path / "run", override)
+    with pytest.raises(UserError, match=message):
+        Run(cfg, check_train_config(cfg))
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_evaluation_overwrites_no_results(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / RESULTS).write_text("{}")
+    with pytest.raises(UserError, match=r"run: holds results already, which are never overwritten"):
+        evaluate(composed(tmp_path / "run", f"ckpt_path={tmp_path / 'run'}", config_name="eval"))
+    assert (tmp_path / "run" / RESULTS).read_text() == "{}"
+
+
+def test_a_mistake_in_one_job_of_a_multirun_leaves_the_others(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lines, done = (
+        ["train.py", "-m", "optim.lr=-1,0.1", f"paths.log_dir={tmp_path}", f"hydra.sweep.dir={tmp_path}/m"],
+        [],
+    )
+    monkeypatch.setattr(sys, "argv", lines)
+    monkeypatch.setenv("SHIFTADDAUG_ROOT", str(tmp_path))
+    with pytest.raises(SystemExit) as exit_:
+        run_command("train", lambda cfg: check_train_config(cfg) and done.append(cfg.optim.lr))
+    assert (exit_.value.code, done) == (2, [0.1])
+    assert "error: 1 of the jobs failed: optim.lr=-1: must be a number > 0" in capsys.readouterr().err
+    table = (tmp_path / "m" / "jobs.csv").read_text().splitlines()
+    assert table[1].startswith("0,optim.lr=-1,failed,")
 
 
 def test_resuming_with_other_devices_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

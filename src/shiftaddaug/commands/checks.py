@@ -62,6 +62,8 @@ def check_train_config(cfg: DictConfig, overrides: Sequence[str] = ()) -> NetPla
             cfg.optim.warmup_epochs,
             cfg.trainer.max_epochs,
         )
+    if not OmegaConf.is_list(cfg.net.mult_layers):
+        raise UserError(f"net.mult_layers={cfg.net.mult_layers}: must be a list; [] names no layer")
     _check_augmentation(cfg, overrides)
     check_data_config(_plain(cfg.data))
     num_classes = cfg.data.num_classes or _held_classes(cfg)
@@ -104,7 +106,7 @@ def check_resumed(cfg: DictConfig) -> None:
         UserError: there is none, it is damaged, or it is of another run.
     """
     if cfg.ckpt_path is not None:
-        path = find_checkpoint(cfg.ckpt_path, Path(cfg.paths.log_dir))
+        path = find_checkpoint(str(cfg.ckpt_path), Path(cfg.paths.log_dir))
         theirs = read_config(path)
         refuse_other_run(path, {"config": theirs}, _plain(cfg))
         devices = theirs["trainer"].get("devices")

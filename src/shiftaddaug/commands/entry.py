@@ -59,16 +59,17 @@ def run_command(config_name: str, function: Callable[[DictConfig], Any]) -> None
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then lets errors through, and they are answered here
     os.environ.setdefault("SHIFTADDAUG_ROOT", str(default_root()))
     main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)
-    diverged: list[str] = []
-    command = main(_answering_mistakes(config_name, function, diverged))
+    failed: list[str] = []
+    command = main(_answering_mistakes(config_name, function, failed))
     try:
         if asks_for_help(sys.argv[1:]):
             print(help_text(config_dir(), config_name, sys.argv[1:]))
             return
+        refuse_null_groups(sys.argv[1:])
         refuse_unusable_folders(sys.argv[1:])
         command()
-        if diverged:
-            fail(f"{len(diverged)} of the jobs diverged: {diverged[0]}")
+        if failed:
+            fail(f"{len(failed)} of the jobs failed: {failed[0]}")
     except MISTAKES as error:
         fail(describe(error, config_name))
     except OSError as error:
@@ -81,11 +82,12 @@ def run_command(config_name: str, function: Callable[[DictConfig], Any]) -> None
 
 
 def _answering_mistakes(
-    config_name: str, function: Callable[[DictConfig], Any], diverged: list[str]
+    config_name: str, function: Callable[[DictConfig], Any], failed: list[str]
 ) -> Callable[[DictConfig], Any]:
     """Answer a job's mistakes here: Hydra would print the overrides before letting them through.
 
-    A job of a multirun whose loss diverged does not end the other jobs: it scores 0 and is noted in `diverged`.
+    A job of a multirun that cannot be run, or whose loss diverged, does not end the others: it is noted in `failed`.
+    In a search, which learns from scores, one that diverged scores 0, and one that cannot be run ends it.
     """
 
     @functools.wraps(function)
@@ -93,20 +95,29 @@ def _answering_mistakes(
         try:
             return function(cfg)
         except MISTAKES as error:
-            if isinstance(error, TrainingDiverged) and HydraConfig.get().mode == RunMode.MULTIRUN:
-                print(f"error: {error}", file=sys.stderr)
-                diverged.append(str(error))
-                return 0.0
             if isinstance(error, InstantiationException):
                 if not isinstance(error.__cause__, MISTAKES):
                     raise
                 error = error.__cause__
-            fail(describe(error, config_name))
+            message = describe(error, config_name)
+            if not _goes_on_after(error):
+                fail(message)
+            print(f"error: {message}", file=sys.stderr)
+            failed.append(message)
+            return 0.0
         except OSError as error:
             _answer_full_disk(error)
             raise
 
     return answering
+
+
+def _goes_on_after(error: Exception) -> bool:
+    """Whether the other jobs of a multirun are to be run."""
+    hydra_config = HydraConfig.get()
+    if hydra_config.mode != RunMode.MULTIRUN:
+        return False
+    return isinstance(error, TrainingDiverged) or hydra_config.sweeper["_target_"].endswith(".BasicSweeper")
 
 
 def _answer_full_disk(error: OSError) -> None:
@@ -150,6 +161,19 @@ def _no_such_key(key: str, config_name: str, arguments: list[str]) -> str:
 def fail(message: str) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
+
+
+def refuse_null_groups(arguments: list[str]) -> None:
+    """Answer `logger=null`, which Hydra meets with a traceback.
+
+    Raises:
+        UserError: naming the group and its options.
+    """
+    for argument in arguments:
+        group, _, value = argument.partition("=")
+        if group in GROUPS and value == "null":
+            options = sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+            raise UserError(f"{argument}: no such option; options: {', '.join(options)}")
 
 
 def refuse_unusable_folders(arguments: list[str]) -> None:

@@ -11,6 +11,7 @@ from shiftaddaug.commands.checks import check_trainer
 from shiftaddaug.commands.entry import importing_torch, quieten_lightning, run_command
 from shiftaddaug.data.checks import check_values
 from shiftaddaug.errors import UserError
+from shiftaddaug.report.results import RESULTS, print_result, write_json
 
 if TYPE_CHECKING:
     from shiftaddaug.commands.subnetworks import Subnetwork
@@ -35,7 +36,7 @@ def evaluate(cfg: DictConfig) -> float:
         from hydra.utils import instantiate
 
         from shiftaddaug.commands.subnetworks import load_subnetwork, recalibrate_on_training_data
-        from shiftaddaug.report.results import RESULTS, print_result, write_json
+        from shiftaddaug.commands.trainer import build_trainer
         from shiftaddaug.tasks.classification import ClassificationEvaluation
 
     quieten_lightning()
@@ -43,7 +44,7 @@ def evaluate(cfg: DictConfig) -> float:
     subnetwork = load_subnetwork(path, cfg.subnet.width_multiplier, cfg.subnet.expand_multiplier)
     data_config = _data_config(cfg, subnetwork)
     data = instantiate(data_config)
-    trainer = instantiate(cfg.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer = build_trainer(cfg.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     batches = cfg.recalibrate_batches
     if batches is None:
         batches = RECALIBRATE_BATCHES if _is_widened(cfg) else 0
@@ -68,12 +69,14 @@ def _check(cfg: DictConfig) -> Path:
         raise UserError(f"split={cfg.split}: options: {', '.join(SPLITS)}")
     check_trainer(cfg.trainer)
     check_values({key: value for key, value in cfg.data.items() if value is not None})
-    path = Path(cfg.ckpt_path).expanduser()
+    path = Path(str(cfg.ckpt_path)).expanduser()
     if not path.exists():
         raise UserError(f"ckpt_path={path}: no such file; options: a .ckpt file, or a run's target folder")
     if (path / "target").is_dir():
         raise UserError(f"ckpt_path={path}: a run's folder; did you mean {path / 'target'}?")
     _check_subnet(cfg, path)
+    if (Path(cfg.paths.output_dir) / RESULTS).exists():
+        raise UserError(f"paths.output_dir={cfg.paths.output_dir}: holds results already, which are never overwritten")
     if path.suffix == ".ckpt" and not path.is_dir():
         read_config(path)
     return path

@@ -3,11 +3,13 @@
 import logging
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import CSVLogger, Logger
 from omegaconf import DictConfig, OmegaConf
@@ -18,6 +20,7 @@ from shiftaddaug.callbacks.progress import Throughput
 from shiftaddaug.commands import STARTED
 from shiftaddaug.commands.checkpoints import find_checkpoint, read_checkpoint, refuse_other_run
 from shiftaddaug.commands.entry import ROOT, quieten_lightning
+from shiftaddaug.commands.trainer import build_trainer
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.kl import penalty_from_config
 from shiftaddaug.kernels import add as add_kernels
@@ -84,7 +87,7 @@ class Run:
         return ClassificationTask(
             net,
             self.plan.num_classes,
-            optimizer=instantiate(cfg.optim.optimizer),
+            optimizer=self._optimizer(),
             aug_weight=aug.weight,
             distill_weight=aug.distill_weight,
             distill_temperature=aug.distill_temperature,
@@ -98,10 +101,20 @@ class Run:
             config=self.config,
         )
 
+    def _optimizer(self) -> Callable[..., torch.optim.Optimizer]:
+        """Tried on a weight, before any data is read: what it says of its arguments it says only when it is built."""
+        try:
+            optimizer: Callable[..., torch.optim.Optimizer] = instantiate(self.cfg.optim.optimizer)
+            optimizer([torch.nn.Parameter(torch.zeros(1))])
+        except Exception as error:
+            reason = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
+            raise UserError(f"optim.optimizer: {' '.join(str(reason).split())}") from error
+        return optimizer
+
     def _resumed_checkpoint(self) -> Path | None:
         if self.cfg.ckpt_path is None:
             return None
-        path = find_checkpoint(self.cfg.ckpt_path, Path(self.cfg.paths.log_dir))
+        path = find_checkpoint(str(self.cfg.ckpt_path), Path(self.cfg.paths.log_dir))
         refuse_other_run(path, read_checkpoint(path), self.config)
         log.info("resuming %s", path)
         return path
@@ -117,12 +130,9 @@ class Run:
         callbacks = [instantiate(callback) for callback in wanted.values()]
         loggers: list[Logger] = [CSVLogger(str(self.folder), name="", version="")]
         loggers += [instantiate(logger) for logger in (cfg.get("logger") or {}).values()]
-        try:
-            return instantiate(
-                cfg.trainer, callbacks=[*callbacks, self.throughput], logger=loggers, plugins=[AtomicCheckpointIO()]
-            )
-        except Exception as error:  # Hydra wraps what the Trainer says of its arguments
-            raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+        return build_trainer(
+            cfg.trainer, callbacks=[*callbacks, self.throughput], logger=loggers, plugins=[AtomicCheckpointIO()]
+        )
 
     def _record_start(self) -> None:
         cost = target_cost(self.plan, self.operator, self.mult_layers)
@@ -229,7 +239,7 @@ class Run:
     def test(self) -> None:
         """Validation and test metrics of the deployed target itself; the test set is used here and nowhere else."""
         options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-        trainer = instantiate(self.cfg.trainer, callbacks=[], sync_batchnorm=False, **options)
+        trainer = build_trainer(self.cfg.trainer, callbacks=[], sync_batchnorm=False, **options)
         for split, evaluate in (("val", trainer.validate), ("test", trainer.test)):
             metrics = evaluate(self.deployed, datamodule=self.data, verbose=False)[0]
             for name in ("top1", "top5"):

@@ -42,7 +42,13 @@ def plan_net(table: Mapping[str, Any], num_classes: int, in_channels: int, image
     Raises:
         UserError: an entry no network can be built from, or an image smaller than the net's total stride.
     """
-    plan = _Decoder(table).decode(num_classes, in_channels, image_size)
+    try:
+        plan = _Decoder(table).decode(num_classes, in_channels, image_size)
+    except UserError:
+        raise
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        reason = f"no entry {error}" if isinstance(error, KeyError) else str(error)
+        raise UserError(f"net={table.get('name')}: no network can be built from its table ({reason})") from error
     if image_size < plan.total_stride:
         raise UserError(
             f"data.image_size={image_size}: too small for net={plan.name}, whose strides multiply to "
