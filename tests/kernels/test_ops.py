@@ -125,6 +125,21 @@ def test_autograd_alone_computes_what_the_operators_do(operator: str, case: Case
     assert_equal(direct, with_gradients(lambda x, w: op(x, w, *arguments), g, x, w))
 
 
+@pytest.mark.parametrize("default", [torch.bfloat16, torch.float64])
+@parametrize_operators
+def test_the_default_dtype_changes_nothing(operator: str, case: Case, default: torch.dtype) -> None:
+    """Lightning sets it in `bf16-true`, around every step."""
+    g, x, w = tensors(case)
+    expected = with_gradients(function(operator, case), g, x, w)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(default)
+    try:
+        found = with_gradients(function(operator, case), g, x, w)
+    finally:
+        torch.set_default_dtype(before)
+    assert_equal(found, expected)
+
+
 @parametrize_operators
 def test_operators_are_called_only_where_something_watches(operator: str, case: Case) -> None:
     _, x, w = tensors(case)

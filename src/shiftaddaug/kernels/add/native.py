@@ -76,7 +76,7 @@ def add_conv2d_weight_grad(
     check_output_gradient(grad_y, x, geometry)
     if not _one_filter_per_channel(x, w, geometry):
         return naive.add_conv2d_weight_grad(grad_y, x, w, stride, padding, dilation, groups, scale)
-    dw = torch.empty(w.shape)
+    dw = torch.empty(w.shape, dtype=torch.float32, device="cpu")
     compute(core, ADD, WEIGHT_GRAD, readable(x), w.float(), readable(grad_y), dw, geometry, scale)
     return dw.to(w.dtype)
 

@@ -65,6 +65,6 @@ def weight_grad(
     """Gradient with respect to w, given that of the output."""
     geometry = conv2d_geometry(x, w, stride, padding, dilation, x.shape[1])
     check_output_gradient(grad_y, x, geometry)
-    dw = torch.empty(w.shape)
+    dw = torch.empty(w.shape, dtype=torch.float32, device="cpu")
     compute(core, MULT, WEIGHT_GRAD, readable(x), w, readable(grad_y), dw, geometry, 1.0)
     return dw

@@ -2,6 +2,7 @@
 
 import ctypes
 
+import torch
 from torch import Tensor
 
 from shiftaddaug.kernels.geometry import Geometry
@@ -50,6 +51,8 @@ def make_problem(
         direction: FORWARD (out is y), INPUT_GRAD (out is dx) or WEIGHT_GRAD (out is dw, contiguous; depthwise only).
         y: (N, F, H', W'), the output or its gradient.
     """
+    for tensor in (x, w, y, out):
+        assert tensor.dtype is torch.float32, tensor.dtype  # the core would write beyond a narrower one
     images, channels, height, width = x.shape
     filters, out_height, out_width = y.shape[1:]
     (x_image, _, x_row, x_column), (y_image, _, y_row, y_column) = x.stride(), y.stride()

@@ -19,8 +19,8 @@ def readable(x: Tensor) -> Tensor:
 
 
 def dense_channels_last(shape: tuple[int, ...]) -> Tensor:
-    """An uninitialised float32 tensor (N, C, H, W)."""
-    return torch.empty(shape, memory_format=torch.channels_last)
+    """An uninitialised float32 tensor (N, C, H, W), whatever the default dtype and device are."""
+    return torch.empty(shape, dtype=torch.float32, device="cpu", memory_format=torch.channels_last)
 
 
 def in_layout_of(x: Tensor, y: Tensor) -> Tensor:
