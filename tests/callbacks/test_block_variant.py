@@ -14,6 +14,7 @@ from shiftaddaug import operators
 from shiftaddaug.callbacks.block_variant import BlockVariant
 from shiftaddaug.callbacks.depth import RetireDepth
 from shiftaddaug.errors import UserError
+from shiftaddaug.hybrid.sharing import PLAIN, Sharing
 from shiftaddaug.nets.build import build_supernet
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.tables import plan_net
@@ -41,10 +42,10 @@ class Record(pl.Callback):
         self.specs.append(pl_module.target_spec)
 
 
-def make_task(op: str = "shift") -> ClassificationTask:
+def make_task(op: str = "shift", sharing: Sharing = PLAIN) -> ClassificationTask:
     torch.manual_seed(0)
     plan = plan_net(TABLE, 3, 1, 8)
-    net = build_supernet(plan, operators.build(op), ["stem", "classifier"], extra_blocks=2)
+    net = build_supernet(plan, operators.build(op), ["stem", "classifier"], extra_blocks=2, sharing=sharing)
     return ClassificationTask(net, 3, optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9))
 
 
@@ -88,6 +89,22 @@ def test_blends_move_with_every_step(tmp_path: Path) -> None:
     assert wanted[0] == (frozenset(FREE), ())
     assert wanted[1][0] == frozenset(FREE[1:]) and wanted[1][1][0] == (FREE[0], pytest.approx(6 / 11))
     assert wanted[-1] == (frozenset(), ())
+
+
+@pytest.mark.parametrize("blend", [False, True])
+def test_extra_blocks_that_do_not_multiply_turn_with_the_block_they_are_built_as(tmp_path: Path, blend: bool) -> None:
+    """Where what surrounds the target computes with its operator."""
+    task, record = make_task(sharing=Sharing(multiplicative_augmentation=False)), Record()
+    fit(task, tmp_path, record, BlockVariant(0.0, 1.0, blend=blend))
+    models = {extra.block.name: extra.model for extra in task.net.widening.extra_blocks}
+    assert sorted(models) == ["extras.0", "extras.1"]
+    extras = [name for name in task.net.hybrid_layers() if name.startswith("extras.")]
+    assert len(extras) == 6 and set(extras) <= record.specs[0].mult_layers
+    for spec in record.specs:
+        for name in extras:
+            block = ".".join(name.split(".")[:2])
+            assert spec.operator_share(name) == spec.operator_share(models[block] + name.removeprefix(block))
+    assert record.specs[-1] == task.net.target_spec
 
 
 @pytest.mark.parametrize("swapped", [False, True])

@@ -119,6 +119,29 @@ def test_gradients_of_a_remapped_blend_have_the_operators_units(op: str, remap: 
     assert (1 - share) * by_product.norm() > 0.01 * wanted.norm()
 
 
+@pytest.mark.parametrize(
+    ("op", "remap"), [("add", Remap("replace", 5.5)), ("shift", Remap("residual", 0.1, relative=True))]
+)
+def test_so_they_have_where_what_surrounds_the_target_is_blended_with_it(op: str, remap: Remap) -> None:
+    """One operator computes a widened layer: R takes mean and spread of the target's slice all over."""
+    supernet, free = make(
+        "mbv2_micro", op, expand_multipliers=(1.0, 2.0), sharing=Sharing(remap, multiplicative_augmentation=False)
+    )
+    layer = supernet.hybrid_layers()[free[0]]
+    rows, columns = layer.target_shape[:2]
+    x = torch.randn(2, columns, 4, 4, generator=torch.Generator().manual_seed(2))
+    (divided,) = layer.sharing.stored([layer.target_parameters()["weight"]])
+    wide = layer.out.max
+    assert wide > rows
+    mixed, alone = (layer(x, wide, True, operator_weight=known) for known in (divided, None))
+    assert torch.equal(mixed, alone)
+    direction = torch.randn_like(alone)
+    of_stored, plain = (torch.autograd.grad((y * direction).sum(), layer.weight)[0] for y in (mixed, alone))
+    slope = layer.sharing.slopes([layer.weight], [layer.target_parameters()["weight"]])[0]
+    torch.testing.assert_close(of_stored * slope, plain, rtol=1e-5, atol=1e-6)
+    assert (of_stored - plain).norm() > 0.1 * plain.norm()
+
+
 @pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("op", ["shift", "add"])
 def test_gradients_reach_everything_at_every_stage_of_a_conversion(net: str, op: str) -> None:

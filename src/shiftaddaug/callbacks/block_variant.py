@@ -24,8 +24,10 @@ class BlockVariant(pl.Callback):
 
     They turn from the first epoch, in which all multiply, to `end`, or to the last epoch, in which none does.
 
-    NOTE: without `blend` layers turn between epochs, so that validation and checkpoint at an epoch's end see the
-    layers that the epoch trained; with `blend` the share moves at every step.
+    NOTE: without `blend` layers turn between epochs; with it the share moves at every step. Validation, and so the
+    choice of the best checkpoint, judges the final target, in which all layers have turned: before `end` it says
+    little of what is trained, and running statistics are those of layers that multiply (`bn=recalibrated` measures
+    the target's own).
 
     Args:
         start, end: share of training in [0, 1] in which layers turn, in equal slots.
@@ -78,6 +80,10 @@ class BlockVariant(pl.Callback):
         net: Supernet = pl_module.net
         exempt = [name for name, layer in _target_layers(net).items() if not layer.operator.multiplication_free]
         mult_layers, blends = self.conversion.schedule(net.plan, exempt, share)
+        followers = _followers(net)
+        mult_layers |= {extra for extra, model in followers.items() if model in mult_layers}
+        shares = dict(blends)
+        blends += tuple((extra, shares[model]) for extra, model in followers.items() if model in shares)
         target = pl_module.target_spec or net.target_spec
         pl_module.target_spec = replace(target, mult_layers=mult_layers, blends=blends)
 
@@ -104,6 +110,18 @@ class BlockVariant(pl.Callback):
             UserError: the checkpoint was trained with other settings.
         """
         refuse_other_settings("block_variant", asdict(self.conversion), state_dict)
+
+
+def _followers(net: Supernet) -> dict[str, str]:
+    """Layers of extra blocks that turn, as they are multiplication-free at all, by the layer that they turn with: the
+    one of the block that theirs is built as."""
+    models = {extra.block.name: extra.model for extra in net.widening.extra_blocks}
+    return {
+        name: model + name.removeprefix(block)
+        for name, layer in net.hybrid_layers().items()
+        for block, model in models.items()
+        if name.startswith(f"{block}.") and layer.operator.multiplication_free
+    }
 
 
 def _target_layers(net: Supernet) -> dict[str, Any]:

@@ -165,7 +165,8 @@ class HybridWeight(nn.Module):
             out_channels: between out.target and out.max; the target's by default. A depthwise layer returns C.
             multiplicative: compute the target part by multiplication too, with the same weight.
             operator_weight: what the target part computes (or multiplies) with, where that was read for all layers
-                and passes at once (`Supernet.operator_weights`); by default it is read from the parameters.
+                and passes at once (`Supernet.operator_weights`); by default it is read from the parameters. One to
+                multiply with says that the layer is blended and remapped.
         """
         operator = MULT if multiplicative else self.operator
         out_channels = out_channels or self.out.target
@@ -176,7 +177,8 @@ class HybridWeight(nn.Module):
         elif not self.sharing.multiplicative_augmentation:
             inputs = 1 if self.depthwise else x.shape[1]
             outputs = x.shape[1] if self.depthwise else out_channels
-            y = self._map(operator, x, self._read_around(operator, self.weight[:outputs, :inputs]))
+            blended = operator is MULT and operator_weight is not None
+            y = self._map(operator, x, self._read_around(operator, self.weight[:outputs, :inputs], blended))
         elif self.depthwise:
             y = self._depthwise(operator, x, operator_weight)
         else:
@@ -188,10 +190,10 @@ class HybridWeight(nn.Module):
             return self._operator_weight(parameters, known)
         return parameters["weight"] if known is None else known
 
-    def _read_around(self, operator: Operator, weight: Tensor) -> Tensor:
-        """Target and what surrounds it, computed by one operator."""
+    def _read_around(self, operator: Operator, weight: Tensor, blended: bool) -> Tensor:
+        """Target and what surrounds it, computed by one operator; `blended`: multiplied, beside what R(W) computes."""
         if operator is MULT:
-            return weight
+            return self.sharing.stored([weight], [self._target_slice(self.weight)])[0] if blended else weight
         return operator.effective_weight({"weight": self.sharing.read_around(weight, self._target_slice(self.weight))})
 
     def _dense(self, operator: Operator, x: Tensor, out_channels: int, known: Tensor | None) -> Tensor:

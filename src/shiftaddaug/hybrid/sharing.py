@@ -55,9 +55,13 @@ class Sharing:
         (value,) = _StraightThrough.apply(lambda weights: self.remap.values(weights, [target]), weight)
         return value
 
-    def stored(self, weights: Sequence[Tensor]) -> list[Tensor]:
-        """The stored weights as they are; their gradient divided by R', so that it is one of R(weight)."""
-        slopes = self.slopes(weights)
+    def stored(self, weights: Sequence[Tensor], measured: Sequence[Tensor] | None = None) -> list[Tensor]:
+        """The stored weights as they are; their gradient divided by R', so that it is one of R(weight).
+
+        Args:
+            weights, measured: as of `slopes`.
+        """
+        slopes = self.slopes(weights, measured)
         return [
             w if slope is None else _DividedGradient.apply(w, slope) for w, slope in zip(weights, slopes, strict=True)
         ]
