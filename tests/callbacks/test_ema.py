@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.commands.running import composed
 from torch.optim.swa_utils import AveragedModel
 
 from shiftaddaug.callbacks.ema import WarmedUpEMA
+from shiftaddaug.commands.checks import check_train_config
+from shiftaddaug.commands.run import Run
 
 
 def test_decay_warms_up() -> None:
@@ -26,11 +29,28 @@ def test_decay_warms_up() -> None:
 
 def test_statistics_are_measured_for_the_average_that_is_validated(tmp_path: Path) -> None:
     """Both happen as a validation begins, in the order of the callbacks."""
-    from tests.commands.running import composed
-
-    from shiftaddaug.commands.checks import check_train_config
-    from shiftaddaug.commands.run import Run
-
     cfg = composed(tmp_path / "run", "callbacks=ema", "bn=recalibrated", "trainer.accelerator=cpu")
     names = [type(callback).__name__ for callback in Run(cfg, check_train_config(cfg)).trainer.callbacks]
     assert names.index("RecalibrateBatchNorm") > names.index("WarmedUpEMA")
+
+
+@pytest.mark.parametrize(
+    ("precision", "weights", "average"),
+    [
+        ("32-true", torch.float32, torch.float32),
+        ("64-true", torch.float64, torch.float64),
+        ("bf16-true", torch.bfloat16, torch.float32),
+    ],
+)
+def test_the_average_is_as_precise_as_it_needs_to_be(
+    precision: str, weights: torch.dtype, average: torch.dtype, tmp_path: Path
+) -> None:
+    """And the weights are of the precision that they are trained in before a checkpoint is read into them."""
+    cfg = composed(tmp_path / "run", "callbacks=ema", "trainer.accelerator=cpu", f"trainer.precision={precision}")
+    run = Run(cfg, check_train_config(cfg))
+    assert {p.dtype for p in run.task.parameters()} == {weights}
+    ema = next(callback for callback in run.trainer.callbacks if isinstance(callback, WarmedUpEMA))
+    ema.setup(run.trainer, run.task, "fit")
+    assert ema._average_model is not None
+    assert {p.dtype for p in ema._average_model.parameters()} == {average}
+    assert ema._device == run.trainer.strategy.root_device

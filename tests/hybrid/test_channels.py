@@ -46,3 +46,15 @@ def test_gradients_stay_channels_last() -> None:
     first, rest = split_channels(x * 1, 2)
     (first.sum() + rest.sum()).backward()
     assert x.grad is not None and x.grad.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_sum_of_two_dtypes_is_of_the_wider() -> None:
+    """Under autocast an add layer's large outputs stay float32 beside a convolution's bfloat16."""
+    y = torch.randn(2, 5, 3, 3).bfloat16().requires_grad_()
+    part = (torch.randn(2, 2, 3, 3) - 64).requires_grad_()
+    total = add_to_first_channels(y * 1, part)
+    assert total.dtype == torch.float32
+    assert torch.equal(total, torch.cat([y[:, :2].float() + part, y[:, 2:].float()], 1))
+    total.sum().backward()
+    assert y.grad is not None and part.grad is not None
+    assert (y.grad.dtype, part.grad.dtype) == (torch.bfloat16, torch.float32)

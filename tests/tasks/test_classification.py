@@ -4,6 +4,7 @@ import copy
 import math
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,11 +17,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lightning.pytorch.plugins import MixedPrecision
 from tests.commands.running import run_little
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from shiftaddaug import operators
+from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.remap import Remap
 from shiftaddaug.hybrid.sharing import PLAIN, Sharing
 from shiftaddaug.nets.build import build_supernet
@@ -442,3 +445,19 @@ def test_golden_losses(tmp_path: Path) -> None:
 GOLDEN_TOLERANCE = [1e-4, 1e-3, 1e-2]
 GOLDEN_LOSS = [2.37102, 2.29602, 2.35266]
 GOLDEN_AUGMENTED_LOSS = [2.39059, 2.44829, 2.39078]
+
+
+@pytest.mark.parametrize(
+    ("op", "fused", "refused"), [("add", True, True), ("add", False, False), ("shift", True, False)]
+)
+def test_a_fused_optimiser_under_loss_scaling_is_refused_where_gradients_are_normalised(
+    op: str, fused: bool, refused: bool
+) -> None:
+    """It would divide by the loss scale once nothing of the scale is left."""
+    task = make_task(op, optimizer=partial(torch.optim.SGD, lr=LR, fused=fused))
+    plugins = [MixedPrecision("16-mixed", "cpu")]
+    trainer = pl.Trainer(accelerator="cpu", plugins=plugins, logger=False, enable_checkpointing=False, max_steps=1)
+    trainer.fit_loop.setup_data = lambda: None  # only asked how many steps there are
+    task.trainer = trainer
+    with pytest.raises(UserError, match=r"optim.optimizer.fused=true: divides") if refused else nullcontext():
+        task.configure_optimizers()

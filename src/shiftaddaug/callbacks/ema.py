@@ -13,6 +13,9 @@ class WarmedUpEMA(WeightAveraging):
     The decay after n updates is min(decay, (1 + n) / (10 + n)), as in TensorFlow's moving averages and in timm's with
     warm-up: a short run would otherwise be averaged with its random beginning.
 
+    The average is kept where training computes, in float32 (float64 in double precision). NOTE: where the weights
+    themselves are of half precision (`bf16-true`), it takes their place while it is validated, and is rounded by that.
+
     Args:
         decay: of the average, in [0, 1).
     """
@@ -28,7 +31,9 @@ class WarmedUpEMA(WeightAveraging):
         super().__init__(use_buffers=True, avg_fn=average)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """In double precision if training is: the weights trained are held in its place while it is validated."""
+        """Before Lightning moves and converts the module: the average goes ahead."""
+        self._device = trainer.strategy.root_device
         super().setup(trainer, pl_module, stage)
-        if isinstance(trainer.precision_plugin, DoublePrecision) and self._average_model is not None:
-            self._average_model.double()
+        if self._average_model is not None:
+            double = isinstance(trainer.precision_plugin, DoublePrecision)
+            self._average_model.to(torch.float64 if double else torch.float32)

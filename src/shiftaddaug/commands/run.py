@@ -78,6 +78,8 @@ class Run:
         self.data.prepare_data()
         self.data.setup("fit")
         self.trainer = self._trainer()
+        # Lightning does so once a checkpoint has been read into it: float64 weights would come back rounded
+        self.trainer.precision_plugin.convert_module(self.task)
         self._record_start()
 
     def _task(self) -> ClassificationTask:

@@ -63,6 +63,9 @@ def with_first_channels(x: Tensor, channels: int) -> tuple[Tensor, Tensor]:
 
 
 def add_to_first_channels(y: Tensor, part: Tensor) -> Tensor:
-    """y (N, C, ...), `part` (N, at most C, ...) added to its first channels in place. Nobody else may need y."""
-    total: Tensor = _AddToFirst.apply(y, part)
+    """y (N, C, ...), `part` (N, at most C, ...) added to its first channels in place. Nobody else may need y.
+
+    Of the wider dtype of the two: under autocast add layers stay in float32, for their large outputs need the bits.
+    """
+    total: Tensor = _AddToFirst.apply(y.to(torch.promote_types(y.dtype, part.dtype)), part)
     return total

@@ -13,9 +13,10 @@ from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from shiftaddaug.callbacks.checkpoint import LastCheckpoint, checkpoint_path
-from shiftaddaug.errors import TrainingDiverged
+from shiftaddaug.errors import TrainingDiverged, UserError
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
+from shiftaddaug.operators.base import Operator
 from shiftaddaug.tasks.metrics import MeanLoss
 from shiftaddaug.tasks.schedule import warmup_cosine
 
@@ -201,15 +202,29 @@ class ClassificationTask(ClassificationEvaluation):
         )
 
     def configure_optimizers(self) -> Any:
-        """The optimiser, without weight decay on norms and biases, and a schedule that advances every step."""
+        """The optimiser, without weight decay on norms and biases, and a schedule that advances every step.
+
+        Raises:
+            UserError: one that divides by the loss scale after the operators have normalised their gradients.
+        """
         matrices = [p for p in self.net.parameters() if p.ndim > 1]
         vectors = [p for p in self.net.parameters() if p.ndim <= 1]
         optimizer = self.optimizer([{"params": matrices}, {"params": vectors, "weight_decay": 0.0}])
+        if getattr(optimizer, "_step_supports_amp_scaling", False) and self._normalises_scaled_gradients():
+            raise UserError(
+                "optim.optimizer.fused=true: divides gradients by the loss scale of trainer.precision=16-mixed once "
+                "op=add has normalised them, and weights would stand still; options: fused=false, or bf16-mixed"
+            )
         total = int(self.trainer.estimated_stepping_batches)
         warmup = round(self.warmup_epochs * total / max(1, self.trainer.max_epochs or 1))
         floor = self.min_lr / optimizer.param_groups[0]["lr"]
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_cosine(step, total, warmup, floor))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _normalises_scaled_gradients(self) -> bool:
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        operators = [type(layer.operator) for layer in self.net.hybrid_layers().values()]
+        return scaler is not None and any(op.rescale_gradient is not Operator.rescale_gradient for op in operators)
 
     def configure_gradient_clipping(
         self,
