@@ -19,6 +19,7 @@ def test_means_over_batches() -> None:
         assert torch.allclose(norm.running_mean[:3], mean, atol=1e-6)
         assert torch.allclose(norm.running_var[:3], var, rtol=1e-5)
         assert norm.momentum == 0.1 and not norm.training
+        assert norm.num_batches_tracked == 0  # they count what was trained on
 
 
 def test_without_batches_nothing_changes() -> None:

@@ -66,3 +66,12 @@ def test_every_multiplier_is_drawn_equally_often(plan: NetPlan) -> None:
     draws = [widening.sample(generator).channels[stem] for _ in range(1000)]
     assert set(draws) == {16, 32}
     assert 450 < draws.count(32) < 550  # binomial, 3 sigma = 47
+
+
+def test_rounding_never_makes_a_space_narrower_than_the_target(configs: Path) -> None:
+    """33 channels times 1.05 are nearest to 32, a multiple of 8."""
+    table = yaml.safe_load((configs / "net" / "resnet20.yaml").read_text()) | {"divisor": 1, "width_mult": 2.0625}
+    plan = plan_net(table, 10, 3, 32)
+    assert 33 in plan.channels().values()
+    spec = Widening(plan, (1.0, 1.05), (1.0, 1.05)).max_channels()
+    assert all(space.channels <= widest for space, widest in zip(plan.spaces, spec, strict=True))

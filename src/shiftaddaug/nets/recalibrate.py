@@ -28,7 +28,7 @@ def recalibrate(net: nn.Module, batches: Iterable[Tensor]) -> int:
     """
     training, count = net.training, 0
     net.train()
-    with _momenta_restored(net) as norms:
+    with _all_else_restored(net) as norms:
         for count, images in enumerate(batches, start=1):
             for norm in norms:
                 norm.momentum = 1.0 / count  # the mean of the first `count` batches
@@ -38,11 +38,12 @@ def recalibrate(net: nn.Module, batches: Iterable[Tensor]) -> int:
 
 
 @contextmanager
-def _momenta_restored(net: nn.Module) -> Iterator[list[Any]]:
+def _all_else_restored(net: nn.Module) -> Iterator[list[Any]]:
     norms: list[Any] = [module for module in net.modules() if isinstance(module, NORMS)]
-    momenta = [norm.momentum for norm in norms]
+    before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
     try:
         yield norms
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
+        for norm, (momentum, batches) in zip(norms, before, strict=True):
             norm.momentum = momentum
+            norm.num_batches_tracked.copy_(batches)

@@ -73,7 +73,8 @@ def importance(net: Supernet, space: str) -> Tensor:
     """sum |w| over all that reads a channel, of the whole stored weights; float64 (C,), on the weights' device.
 
     What reads it are the space's dense layers: pointwise convolutions, in residual nets k x k ones, the classifier.
-    NOTE: as in NetAug's code neither depthwise convolutions nor squeeze-excite count.
+    NOTE: as in NetAug's code neither depthwise convolutions nor squeeze-excite count. Whole: with weights of output
+    channels and extra blocks that are no longer drawn, which stay as they were then.
     """
     layers = net.hybrid_layers()
     readers = [layer for layer in _layers(net) if layer.source == space and not (layer.depthwise or layer.gate)]

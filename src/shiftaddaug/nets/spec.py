@@ -80,7 +80,8 @@ class Widening:
             factor = {"fixed": 1.0, "width": width.get(space.name, 1.0)}.get(space.kind)
             if factor is None:
                 factor = width.get(space.parent, 1.0) * expand[space.name]
-            active.append(space.channels if factor == 1.0 else make_divisible(space.channels * factor, self.divisor))
+            widened = make_divisible(space.channels * factor, self.divisor)
+            active.append(space.channels if factor == 1.0 else max(space.channels, widened))
         return tuple(active)
 
     def max_channels(self) -> tuple[int, ...]:
