@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
 from shiftaddaug.commands.ablate import Cell, _locked, _run, ablate
+from shiftaddaug.commands.entry import compose_config, run_command
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.remap_file import take_in_remap_file
 from shiftaddaug.report.results import RESULTS
@@ -54,6 +54,7 @@ def test_finished_runs_are_tabulated_and_not_run_again(tmp_path: Path) -> None:
         ("seeds=1", "seeds=1: must be a list, such as seeds=[1]"),
         ("seeds=[a]", "seeds=a: must be a whole number >= 0"),
         ("seeds=[1.7]", "seeds=1.7: must be a whole number >= 0"),
+        ("seeds=[4294967296]", "seeds=4294967296: must be a whole number >= 0 and < 2"),
         ("seeds=[0,1,0]", "seeds=[0, 1, 0]: names one twice"),
         ("jobs=0", "jobs=0: must be a positive integer"),
         ("overrides=a", "overrides=a: must be a list"),
@@ -69,10 +70,43 @@ def test_mistakes(tmp_path: Path, override: str, message: str) -> None:
     assert not (tmp_path / "study").exists()
 
 
-def test_a_typo_in_the_shared_overrides_leaves_no_study(tmp_path: Path) -> None:
-    with pytest.raises(ConfigCompositionException, match=r"Could not override 'trainer\.max_epoch'"):
-        study(tmp_path, "overrides=['trainer.max_epoch=2']")
+def test_a_typo_in_the_shared_overrides_is_answered_in_one_line_and_leaves_no_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = (f"folder={tmp_path / 'study'}", f"paths.log_dir={tmp_path}", f"hydra.run.dir={tmp_path / 'hydra'}")
+    monkeypatch.setenv("SHIFTADDAUG_ROOT", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["ablate.py", "overrides=['trainer.max_epoch=2']", "rows=[mf_direct]", *folders])
+    with pytest.raises(SystemExit) as exit_:
+        run_command("ablate", ablate)
+    error = capsys.readouterr().err
+    assert exit_.value.code == 2 and error.count("\n") == 1
+    assert error.startswith(
+        "error: overrides: trainer.max_epoch: no such key; did you mean trainer.max_epochs? options"
+    )
     assert not (tmp_path / "study").exists()
+
+
+def test_folders_may_have_any_name(tmp_path: Path) -> None:
+    cell = Cell("add", "full", 0, tmp_path / "a=b, 'c' (1)" / "seed0")
+    chosen = [argument for argument in cell.command([], r"/mnt/Data (1)~\x") if not argument.startswith("-")][2:]
+    cfg = compose_config("train", [override for override in chosen if not override.startswith("hydra.")])
+    assert cfg.paths.output_dir == str(cell.folder)
+    assert cfg.paths.data_dir == r"/mnt/Data (1)~\x"
+
+
+def test_a_run_of_a_row_that_is_gone_is_named(tmp_path: Path) -> None:
+    for row in ("old", "mf_direct"):
+        finished(tmp_path / "study", "add", row, 0, 20.0)
+    config = composed(tmp_path / "run", "experiment=ablation/mf_direct", "op=add")
+    OmegaConf.save(config, tmp_path / "study/add/old/seed0/config.yaml", resolve=True)
+    with pytest.raises(UserError, match=r"add/old/seed0 is of a row that is no more .*; move that run away"):
+        study(tmp_path, "rows=[mf_direct]", "ops=[add]", "seeds=[0]")
+
+
+def test_finished_runs_need_their_data_no_more(tmp_path: Path) -> None:
+    finished(tmp_path / "study", "add", "mf_direct", 0, 20.0)
+    shared = f"overrides=['data=imagenet','data.data_dir={tmp_path}/gone']"
+    assert len(study(tmp_path, "rows=[mf_direct]", "ops=[add]", "seeds=[0]", shared)) == 3
 
 
 def test_other_overrides_in_the_same_folder_are_refused(tmp_path: Path) -> None:
@@ -177,15 +211,15 @@ def test_a_stopped_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
     third = cell.folder.with_name("seed1_attempt3")
     assert cell.command(["a=b"], "data") == [
         *(sys.executable, "-m", "shiftaddaug.commands.train"),
-        "paths.data_dir=data",
+        "paths.data_dir='data'",
         "experiment=ablation/full",
         "op=add",
         "seed=1",
         "a=b",
-        f"paths.output_dir={third}",
-        f"hydra.run.dir={third}",
+        f"paths.output_dir='{third}'",
+        f"hydra.run.dir='{third}'",
         "trainer.enable_progress_bar=false",
-        f"ckpt_path={checkpoint}",
+        f"ckpt_path='{checkpoint}'",
     ]
     third.mkdir()
     (third / RESULTS).touch()

@@ -75,6 +75,7 @@ def answer(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
         ("net.width_mult=abc", "net=mbv2_micro: no network can be built from its table (could not convert string to"),
         ("net.stages=null", "net=mbv2_micro: no network can be built from its table ('NoneType' object is not iterab"),
         ("~net.stem.channels", "net=mbv2_micro: no network can be built from its table (no entry 'channels')"),
+        ("net.width_mult=inf", "net=mbv2_micro: no network can be built from its table (cannot convert float infinity"),
         ("callbacks=null", "callbacks=null: no such option; options: default, ema"),
         ("logger=null", "logger=null: no such option; options: csv, many, tensorboard, wandb"),
         ("paths.root_dir=/proc/x", "paths.root_dir=/proc/x: cannot write there (/proc is not a writable folder)"),
@@ -158,16 +159,20 @@ def test_a_mechanism_with_nothing_to_work_on_is_warned_of(
     assert f"no effect, {warning}" in caplog.text
 
 
+WITHOUT_SGDS = "~optim.optimizer.momentum ~optim.optimizer.nesterov ~optim.optimizer.weight_decay"
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
         ("optim.optimizer.momentum=0", "optim.optimizer: Nesterov momentum requires a momentum and zero dampening"),
         ("optim.optimizer._target_=torch.optim.AdamW", "optim.optimizer: .* unexpected keyword argument 'momentum'"),
+        (f"optim.optimizer._target_=torch.optim.LBFGS {WITHOUT_SGDS}", "optim.optimizer: LBFGS doesn't support"),
         ("optim.optimizer._target_=torch.optim.Foo", "optim.optimizer: Error loading 'torch.optim.Foo'"),
     ],
 )
 def test_an_optimiser_that_cannot_be_built(override: str, message: str, tmp_path: Path) -> None:
-    cfg = composed(tmp_path / "run", override)
+    cfg = composed(tmp_path / "run", *override.split())
     with pytest.raises(UserError, match=message):
         Run(cfg, check_train_config(cfg))
     assert not (tmp_path / "run").exists()
@@ -202,6 +207,9 @@ def test_resuming_with_other_devices_is_warned_of(tmp_path: Path, caplog: pytest
     cfg = composed(tmp_path / "run")
     torch.save({"config": OmegaConf.to_container(cfg, resolve=True), "state_dict": {}}, tmp_path / "last.ckpt")
     cfg.ckpt_path = str(tmp_path / "last.ckpt")
+    check_resumed(cfg)
+    assert not caplog.records
+    cfg.trainer.devices = "auto"  # perhaps the same
     check_resumed(cfg)
     assert not caplog.records
     cfg.trainer.devices = 2

@@ -151,6 +151,21 @@ def test_operators_are_called_only_where_something_watches(operator: str, case: 
 
 
 @parametrize_operators
+def test_tracing_records_the_operator(operator: str, case: Case) -> None:
+    _, x, w = tensors(case)
+    traced = torch.jit.trace(function(operator, case), (x, w), check_trace=False)
+    assert f"shiftaddaug::{operator}" in str(traced.graph)
+
+
+@parametrize_operators
+def test_a_function_transform_maps_the_operator(operator: str, case: Case) -> None:
+    _, x, w = tensors(case)
+    layer = function(operator, case)
+    mapped = torch.func.vmap(layer, in_dims=(0, None))(torch.stack([x, 2 * x]), w)
+    assert_equal(tuple(mapped), (layer(x, w), layer(2 * x, w)))
+
+
+@parametrize_operators
 def test_a_backward_pass_watched_alone_calls_operators(operator: str, case: Case) -> None:
     g, x, w = tensors(case)
     y = function(operator, case)(x.requires_grad_(), w)

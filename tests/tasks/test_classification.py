@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import numpy as np
@@ -448,14 +448,20 @@ GOLDEN_AUGMENTED_LOSS = [2.39059, 2.44829, 2.39078]
 
 
 @pytest.mark.parametrize(
-    ("op", "fused", "refused"), [("add", True, True), ("add", False, False), ("shift", True, False)]
+    ("op", "fused", "precision", "refused"),
+    [
+        ("add", True, "16-mixed", True),
+        ("add", False, "16-mixed", False),
+        ("add", True, "bf16-mixed", False),
+        ("shift", True, "16-mixed", False),
+    ],
 )
 def test_a_fused_optimiser_under_loss_scaling_is_refused_where_gradients_are_normalised(
-    op: str, fused: bool, refused: bool
+    op: str, fused: bool, precision: Literal["16-mixed", "bf16-mixed"], refused: bool
 ) -> None:
     """It would divide by the loss scale once nothing of the scale is left."""
     task = make_task(op, optimizer=partial(torch.optim.SGD, lr=LR, fused=fused))
-    plugins = [MixedPrecision("16-mixed", "cpu")]
+    plugins = [MixedPrecision(precision, "cpu")]
     trainer = pl.Trainer(accelerator="cpu", plugins=plugins, logger=False, enable_checkpointing=False, max_steps=1)
     trainer.fit_loop.setup_data = lambda: None  # only asked how many steps there are
     task.trainer = trainer

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from shiftaddaug.commands.checkpoints import first_difference
 from shiftaddaug.commands.checks import check_train_config
-from shiftaddaug.commands.entry import PACKAGE, config_dir, run_command
+from shiftaddaug.commands.entry import PACKAGE, compose_config, config_dir, describe, quoted, run_command
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.remap_file import take_in_remap_file
 from shiftaddaug.report.ablation import summarise, write_runs, write_tables
@@ -72,13 +71,13 @@ class Cell:
         As a module, so that Lightning can start it again for each of several devices.
         """
         folder = self.next_attempt()
-        chosen = [f"paths.data_dir={data_dir}", *self.overrides(shared)]  # which may say otherwise
-        chosen += [f"paths.output_dir={folder}", f"hydra.run.dir={folder}"]
+        chosen = [f"paths.data_dir={quoted(data_dir)}", *self.overrides(shared)]  # which may say otherwise
+        chosen += [f"paths.output_dir={quoted(folder)}", f"hydra.run.dir={quoted(folder)}"]
         chosen.append("trainer.enable_progress_bar=false")
         checkpoints = [attempt / "checkpoints" / "last.ckpt" for attempt in self.attempts()]
         stopped = [path for path in checkpoints if path.exists()]
         if stopped:
-            chosen.append(f"ckpt_path={stopped[-1]}")
+            chosen.append(f"ckpt_path={quoted(stopped[-1])}")
         return [sys.executable, "-m", "shiftaddaug.commands.train", *chosen]
 
 
@@ -93,7 +92,7 @@ def ablate(cfg: DictConfig) -> None:
     folder = Path(cfg.folder)
     overrides = _overrides(cfg)
     cells = list(_cells(cfg, folder))
-    _check_untrained(cells, overrides, cfg.paths.data_dir)
+    _check_untrained([cell for cell in cells if cell.results() is None], overrides, cfg.paths.data_dir)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder) as lock:
         _check_study(folder, overrides)
@@ -134,8 +133,8 @@ def _cells(cfg: DictConfig, folder: Path) -> Iterator[Cell]:
             if value not in options:
                 raise UserError(f"{key}={value}: no such option; options: {', '.join(options)}")
     for seed in cfg.seeds:
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise UserError(f"seeds={seed}: must be a whole number >= 0")
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+            raise UserError(f"seeds={seed}: must be a whole number >= 0 and < 2^32")
     if not isinstance(cfg.jobs, int) or cfg.jobs < 1:
         raise UserError(f"jobs={cfg.jobs}: must be a positive integer")
     for seed in cfg.seeds:  # seeds outermost: a study that is stopped has whole rows
@@ -163,8 +162,12 @@ def _check_untrained(cells: Sequence[Cell], overrides: list[str], data_dir: str)
         UserError: as training does.
     """
     for op, row in dict.fromkeys((cell.op, cell.row) for cell in cells):
-        folders = [f"paths.data_dir={data_dir}", "paths.output_dir=unused"]
-        check_train_config(_composed([*folders, *Cell(op, row, 0, Path()).overrides(overrides)]))
+        folders = [f"paths.data_dir={quoted(data_dir)}", "paths.output_dir=unused"]
+        try:
+            cfg = compose_config("train", [*folders, *Cell(op, row, 0, Path()).overrides(overrides)])
+        except HydraException as error:
+            raise UserError(f"overrides: {describe(error, 'train', overrides)}") from error
+        check_train_config(cfg)
 
 
 def _cells_in(folder: Path) -> Iterator[Cell]:
@@ -209,7 +212,13 @@ def _check_finished(cell: Cell, overrides: list[str]) -> None:
     results = cell.results()
     if results is None or not (results.parent / CONFIG).exists():
         return
-    composed = _composed([*cell.overrides(overrides), f"paths.output_dir={results.parent}"])
+    try:
+        composed = compose_config("train", [*cell.overrides(overrides), f"paths.output_dir={quoted(results.parent)}"])
+    except HydraException as error:
+        reason = describe(error, "train", overrides)
+        raise UserError(
+            f"folder: {results.parent} is of a row that is no more ({reason}); move that run away"
+        ) from error
     take_in_remap_file(composed)
     difference = first_difference(_plain(OmegaConf.load(results.parent / CONFIG)), _plain(composed))
     if difference is not None:
@@ -223,13 +232,6 @@ def _check_finished(cell: Cell, overrides: list[str]) -> None:
 def _plain(cfg: Any) -> dict[str, Any]:
     container: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     return container
-
-
-def _composed(overrides: list[str]) -> DictConfig:
-    if GlobalHydra.instance().is_initialized():  # as it is within a command
-        return compose("train", overrides)
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return compose("train", overrides)
 
 
 def _locked(folder: Path) -> IO[str]:

@@ -110,7 +110,7 @@ def check_resumed(cfg: DictConfig) -> None:
         theirs = read_config(path)
         refuse_other_run(path, {"config": theirs}, _plain(cfg))
         devices = theirs["trainer"].get("devices")
-        if devices != cfg.trainer.devices:
+        if isinstance(devices, int) and isinstance(cfg.trainer.devices, int) and devices != cfg.trainer.devices:
             log.warning(
                 "ckpt_path=%s: was trained with trainer.devices=%s, this run has trainer.devices=%s: the batches of "
                 "all processes together are of another size, and losses differ from those of the resumed run",

@@ -71,7 +71,7 @@ def run_command(config_name: str, function: Callable[[DictConfig], Any]) -> None
         if failed:
             fail(f"{len(failed)} of the jobs failed: {failed[0]}")
     except MISTAKES as error:
-        fail(describe(error, config_name))
+        fail(describe(error, config_name, sys.argv[1:]))
     except OSError as error:
         _answer_full_disk(error)
         raise
@@ -99,7 +99,7 @@ def _answering_mistakes(
                 if not isinstance(error.__cause__, MISTAKES):
                     raise
                 error = error.__cause__
-            message = describe(error, config_name)
+            message = describe(error, config_name, sys.argv[1:])
             if not _goes_on_after(error):
                 fail(message)
             print(f"error: {message}", file=sys.stderr)
@@ -125,28 +125,42 @@ def _answer_full_disk(error: OSError) -> None:
         fail(f"{error.filename or 'a file'}: could not be written ({error.strerror})")
 
 
-def describe(error: Exception, config_name: str) -> str:
-    """One line on a mistake in what `config_name` was composed with."""
+def compose_config(config_name: str, overrides: list[str]) -> DictConfig:
+    """Composed by Hydra, within a command or outside of one."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    if GlobalHydra.instance().is_initialized():
+        return compose(config_name, overrides)
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return compose(config_name, overrides)
+
+
+def quoted(value: object) -> str:
+    """As the value of an override: a path may hold what means something to Hydra."""
+    escaped = re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + (r"\'" if match[2] else ""), str(value))
+    return f"'{escaped}'"
+
+
+def describe(error: Exception, config_name: str, arguments: list[str]) -> str:
+    """One line on a mistake in the overrides `arguments` that `config_name` was composed with."""
     if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file is not None:
         group, _, value = str(error.missing_cfg_file).rpartition("/")
         return f"{group}={value}: no such option; options: {', '.join(error.options)}"
     message = " ".join(str(error).split())
     unknown = re.match(r"Could not override '([\w.]+)'", message)
-    return message if unknown is None else _no_such_key(unknown[1], config_name, sys.argv[1:])
+    return message if unknown is None else _no_such_key(unknown[1], config_name, arguments)
 
 
 def _no_such_key(key: str, config_name: str, arguments: list[str]) -> str:
     """The keys there are where the user looked for `key`, the nearest one first."""
     from difflib import get_close_matches
 
-    from hydra import compose, initialize_config_dir
-
     groups = [a for a in arguments if re.fullmatch(rf"({'|'.join(GROUPS)})=\w+", a)]
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        try:
-            node: Any = compose(config_name, overrides=groups)
-        except HydraException:  # a group that this command does not have
-            node = compose(config_name)
+    try:
+        node: Any = compose_config(config_name, groups)
+    except HydraException:  # a group that this command does not have
+        node = compose_config(config_name, [])
     parent = ""
     for part in key.split("."):
         if not OmegaConf.is_dict(node) or part not in node:

@@ -107,7 +107,8 @@ class Run:
         """Tried on a weight, before any data is read: what it says of its arguments it says only when it is built."""
         try:
             optimizer: Callable[..., torch.optim.Optimizer] = instantiate(self.cfg.optim.optimizer)
-            optimizer([torch.nn.Parameter(torch.zeros(1))])
+            matrix, vector = (torch.nn.Parameter(torch.zeros(1)) for _ in range(2))
+            optimizer([{"params": [matrix]}, {"params": [vector], "weight_decay": 0.0}])
         except Exception as error:
             reason = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
             raise UserError(f"optim.optimizer: {' '.join(str(reason).split())}") from error

@@ -44,15 +44,17 @@ def plan_net(table: Mapping[str, Any], num_classes: int, in_channels: int, image
     """
     try:
         plan = _Decoder(table).decode(num_classes, in_channels, image_size)
+        total_stride = plan.total_stride
+        too_small = image_size < total_stride
     except UserError:
         raise
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
         reason = f"no entry {error}" if isinstance(error, KeyError) else str(error)
         raise UserError(f"net={table.get('name')}: no network can be built from its table ({reason})") from error
-    if image_size < plan.total_stride:
+    if too_small:
         raise UserError(
             f"data.image_size={image_size}: too small for net={plan.name}, whose strides multiply to "
-            f"{plan.total_stride}; give at least {plan.total_stride} px, or a smaller net.stem_stride"
+            f"{total_stride}; give at least {total_stride} px, or a smaller net.stem_stride"
         )
     return plan
 
