@@ -66,7 +66,7 @@ class TestWhatARunLeaves:
 
         little = [argument for argument in LITTLE if "test_batches" in argument or "accelerator" in argument]
         top1 = [
-            evaluate(composed(tmp_path, *little, f"ckpt_path={run / path}", config_name="eval"))
+            evaluate(composed(tmp_path / path, *little, f"ckpt_path={run / path}", config_name="eval"))
             for path in ("checkpoints/best.ckpt", "target", "target/model.safetensors")
         ]
         results = json.loads((run / "results.json").read_text())
@@ -79,7 +79,6 @@ class TestWhatARunLeaves:
         wide = ("subnet.width_multiplier=1.6", "subnet.expand_multiplier=2.2", "data.batch_size=64")
         results = []
         for i, chosen in enumerate([(), ("recalibrate_batches=2",), wide, (*wide, "recalibrate_batches=2")]):
-            (tmp_path / str(i)).mkdir()
             evaluate(composed(tmp_path / str(i), "trainer.accelerator=cpu", checkpoint, *chosen, config_name="eval"))
             results.append(json.loads((tmp_path / str(i) / "results.json").read_text()))
         assert len({result["test_loss"] for result in results}) == 4

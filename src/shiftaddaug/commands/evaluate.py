@@ -54,6 +54,7 @@ def evaluate(cfg: DictConfig) -> float:
     metrics = run(module, datamodule=data, verbose=False)[0]
     results = _results(path, cfg, batches, subnetwork, metrics)
     if trainer.is_global_zero:
+        Path(cfg.paths.output_dir).mkdir(parents=True, exist_ok=True)
         write_json(Path(cfg.paths.output_dir) / RESULTS, results)
         print_result(f"{subnetwork.plan.name}, op={subnetwork.operator.name}, data={data_config['name']}", results)
     return float(metrics[f"{cfg.split}/top1"])
