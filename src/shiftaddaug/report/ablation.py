@@ -87,14 +87,16 @@ def _plot(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     from matplotlib import pyplot
 
     ops = list(dict.fromkeys(row["op"] for row in rows))
-    figure, panels = pyplot.subplots(1, len(ops), figsize=(5 * len(ops), 4), squeeze=False, sharey=True)
+    width = max(5.0, 0.55 * max(sum(row["op"] == op for row in rows) for op in ops))
+    figure, panels = pyplot.subplots(1, len(ops), figsize=(width * len(ops), 4), squeeze=False, sharey=True)
     for op, axes in zip(ops, panels[0], strict=True):
         ours = [row for row in rows if row["op"] == op]
         values = [row["test top-1 %"].split(" ± ") for row in ours]
         spreads = [float(value[1]) if len(value) > 1 else 0.0 for value in values]
         axes.bar([row["row"] for row in ours], [float(value[0]) for value in values], yerr=spreads, capsize=4)
         axes.set(title=f"op={op}", ylabel="test top-1, %")
-        axes.tick_params(axis="x", rotation=45)
+        for label in axes.get_xticklabels():
+            label.set(rotation=45, ha="right", rotation_mode="anchor")
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
