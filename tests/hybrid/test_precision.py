@@ -1,0 +1,66 @@
+"""Hybrid layers in every precision, outputs and gradients against themselves in float64 on the same values."""
+
+import pytest
+import torch
+from tests.precisions import PRECISIONS, ROUNDINGS, Precision
+from torch import Tensor
+
+from shiftaddaug import operators
+from shiftaddaug.hybrid.layers import HybridConv2d, HybridLinear
+from shiftaddaug.hybrid.remap import Remap
+from shiftaddaug.hybrid.sharing import PLAIN, Sharing
+from shiftaddaug.hybrid.widths import Widths
+
+SOURCE, OUT = Widths(16, 48), Widths(12, 40)
+SHARINGS = {
+    # a shift of a remapped weight would round to another power of two: not compared
+    "mult": PLAIN,
+    "shift": PLAIN,
+    "add": PLAIN,
+    "add, remapped": Sharing(Remap("replace", 5.5)),
+    "add, wholly": Sharing(Remap("replace", 5.5), multiplicative_augmentation=False),
+}
+Layer = HybridConv2d | HybridLinear
+
+
+def make(kind: str, name: str) -> Layer:
+    operator, sharing = operators.build(name.partition(",")[0]), SHARINGS[name]
+    if kind == "linear":
+        layer: Layer = HybridLinear(operator, SOURCE, OUT, sharing)
+    elif kind == "depthwise":
+        layer = HybridConv2d(operator, SOURCE, SOURCE, 3, depthwise=True, sharing=sharing)
+    else:
+        layer = HybridConv2d(operator, SOURCE, OUT, 3, sharing=sharing)
+    torch.manual_seed(0)
+    layer.init_target()
+    layer.init_augmented()
+    return layer
+
+
+def computed(layer: Layer, x: Tensor, direction: Tensor) -> dict[str, Tensor]:
+    """Output of target and augmented channels apart (their scales differ), and gradients."""
+    layer.zero_grad()
+    x = x.clone().requires_grad_()
+    y = layer(x, OUT.max if x.shape[1] == SOURCE.max else OUT.target)
+    y.backward(direction.to(y.dtype))
+    target = layer.out.target
+    results = {"target": y[:, :target], "augmented": y[:, target:], "input": x.grad, "weight": layer.weight.grad}
+    return {name: value.detach() for name, value in results.items() if value is not None and value.numel()}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("channels", [SOURCE.target, SOURCE.max])
+@pytest.mark.parametrize("name", SHARINGS)
+@pytest.mark.parametrize("kind", ["dense", "depthwise", "linear"])
+def test_outputs_and_gradients_are_those_of_float64(kind: str, name: str, channels: int, precision: str) -> None:
+    given: Precision = PRECISIONS[precision]
+    layer = make(kind, name).to(given.dtype)
+    x = torch.randn(4, channels, *(() if kind == "linear" else (7, 6))).to(given.dtype)
+    with given.autocast():
+        shape = layer(x, OUT.max if channels == SOURCE.max else OUT.target).shape
+        direction = torch.randn(shape).to(given.cast or given.dtype)
+        results = computed(layer, x, direction)
+    wanted = computed(layer.double(), x.double(), direction.double())
+    assert results.keys() == wanted.keys()
+    for part, result in results.items():
+        assert given.error(result, wanted[part]) < ROUNDINGS, part

@@ -1,0 +1,57 @@
+"""Every operator in every precision, outputs and gradients against itself in float64 on the same values."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tests.precisions import PRECISIONS, ROUNDINGS
+from torch import Tensor, nn
+
+from shiftaddaug.operators import from_config
+from shiftaddaug.operators.base import Operator
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "op").glob("*.yaml"))
+SHAPES = {
+    # input, weight, groups
+    "dense": ((4, 24, 7, 6), (10, 24, 3, 3), 1),
+    "1x1": ((4, 24, 7, 6), (10, 24, 1, 1), 1),
+    "depthwise": ((4, 24, 7, 6), (24, 1, 5, 5), 24),
+    "linear": ((6, 24), (10, 24), 1),
+}
+
+
+@pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
+def operator(request: pytest.FixtureRequest) -> Operator:
+    torch.manual_seed(0)
+    return from_config(yaml.safe_load(request.param.read_text()))
+
+
+def computed(
+    operator: Operator, x: Tensor, parameters: dict[str, Tensor], groups: int, direction: Tensor
+) -> list[Tensor | None]:
+    """Output, and the gradients of <output, direction> with respect to input and parameters."""
+    layer = nn.ParameterDict(parameters)
+    x = x.clone().requires_grad_()
+    weight = operator.effective_weight(layer)
+    y = operator.linear(x, weight) if x.dim() == 2 else operator.conv2d(x, weight, 1, weight.shape[-1] // 2, 1, groups)
+    y.backward(direction.to(y.dtype))
+    return [y.detach(), x.grad, *(parameter.grad for parameter in layer.values())]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_outputs_and_gradients_are_those_of_float64(operator: Operator, shape: str, precision: str) -> None:
+    given = PRECISIONS[precision]
+    x_shape, w_shape, groups = SHAPES[shape]
+    x = torch.randn(x_shape).to(given.dtype)
+    parameters = {name: value.to(given.dtype) for name, value in operator.init_parameters(w_shape).items()}
+    direction = torch.randn(x_shape[0], w_shape[0], *x_shape[2:]).to(given.cast or given.dtype)
+    doubles = {name: value.double() for name, value in parameters.items()}
+    wanted = computed(operator, x.double(), doubles, groups, direction.double())
+    with given.autocast():
+        results = computed(operator, x, parameters, groups, direction)
+    for name, result, reference in zip(("output", "input", *parameters), results, wanted, strict=True):
+        assert result is not None and reference is not None, name
+        assert given.error(result, reference) < ROUNDINGS, name
+        assert result.dtype == given.dtype or name == "output"
