@@ -257,6 +257,14 @@ def test_block_variant_of_plainly_shared_add_layers_is_warned_of(
         assert ("hardly learn until they turn; sharing=heterogeneous does better" in caplog.text) == warned
 
 
+@pytest.mark.parametrize(("op", "precision"), [("add", "bf16-true"), ("add", "bf16-mixed"), ("shift", "bf16-true")])
+def test_add_layers_stored_in_half_precision_are_warned_of(
+    op: str, precision: str, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    check_train_config(composed(tmp_path / "run", f"op={op}", f"trainer.precision={precision}"))
+    assert ("which half precision rounds away" in caplog.text) == ((op, precision) == ("add", "bf16-true"))
+
+
 def test_a_full_disk_is_answered_in_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
