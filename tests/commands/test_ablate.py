@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from shiftaddaug.commands.ablate import Cell, _locked, _run, ablate
-from shiftaddaug.commands.entry import compose_config, run_command
+from shiftaddaug.commands.ablate import _run, ablate
+from shiftaddaug.commands.entry import run_command
+from shiftaddaug.commands.study import Cell, locked
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.remap_file import take_in_remap_file
 from shiftaddaug.report.results import RESULTS
@@ -84,14 +85,6 @@ def test_a_typo_in_the_shared_overrides_is_answered_in_one_line_and_leaves_no_st
         "error: overrides: trainer.max_epoch: no such key; did you mean trainer.max_epochs? options"
     )
     assert not (tmp_path / "study").exists()
-
-
-def test_folders_may_have_any_name(tmp_path: Path) -> None:
-    cell = Cell("add", "full", 0, tmp_path / "a=b, 'c' (1)" / "seed0")
-    chosen = [argument for argument in cell.command([], r"/mnt/Data (1)~\x") if not argument.startswith("-")][2:]
-    cfg = compose_config("train", [override for override in chosen if not override.startswith("hydra.")])
-    assert cfg.paths.output_dir == str(cell.folder)
-    assert cfg.paths.data_dir == r"/mnt/Data (1)~\x"
 
 
 def test_a_run_of_a_row_that_is_gone_is_named(tmp_path: Path) -> None:
@@ -173,7 +166,7 @@ def test_one_call_at_a_time_runs_in_a_folder(tmp_path: Path) -> None:
     (tmp_path / "study").mkdir()
     one = ("rows=[mf_direct]", "ops=[add]", "seeds=[0]")
     finished(tmp_path / "study", "add", "mf_direct", 0, 20.0)
-    with _locked(tmp_path / "study") as lock:
+    with locked(tmp_path / "study") as lock:
         run = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(lock.fileno(),))
     with pytest.raises(UserError, match="another ablation, or a run that one left behind, is at work there"):
         study(tmp_path, *one)
@@ -187,7 +180,7 @@ def test_a_file_system_without_locks_is_warned_of(
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("shiftaddaug.commands.ablate.fcntl.flock", refuse)
+    monkeypatch.setattr("shiftaddaug.commands.study.fcntl.flock", refuse)
     finished(tmp_path / "study", "add", "mf_direct", 0, 20.0)
     table = study(tmp_path, "rows=[mf_direct]", "ops=[add]", "seeds=[0]")
     assert table[2].startswith("| add | mf_direct | 1 | ")
@@ -196,34 +189,9 @@ def test_a_file_system_without_locks_is_warned_of(
 
 def test_a_call_that_is_refused_leaves_no_plan(tmp_path: Path) -> None:
     (tmp_path / "study").mkdir()
-    with _locked(tmp_path / "study"), pytest.raises(UserError, match="is at work there"):
+    with locked(tmp_path / "study"), pytest.raises(UserError, match="is at work there"):
         study(tmp_path, "rows=[mf_direct]", "ops=[add]", "overrides=['trainer.max_epochs=2']")
     assert not (tmp_path / "study" / "ablation.json").exists()
-
-
-def test_a_stopped_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
-    cell = Cell("add", "full", 1, tmp_path / "add" / "full" / "seed1")
-    assert not any(argument.startswith("ckpt_path") for argument in cell.command([], "data"))
-    for name in ("seed1", "seed1_attempt2"):
-        (cell.folder.with_name(name) / "checkpoints").mkdir(parents=True)
-    checkpoint = cell.folder / "checkpoints" / "last.ckpt"
-    checkpoint.touch()  # the second attempt was stopped before it wrote one
-    third = cell.folder.with_name("seed1_attempt3")
-    assert cell.command(["a=b"], "data") == [
-        *(sys.executable, "-m", "shiftaddaug.commands.train"),
-        "paths.data_dir='data'",
-        "experiment=ablation/full",
-        "op=add",
-        "seed=1",
-        "a=b",
-        f"paths.output_dir='{third}'",
-        f"hydra.run.dir='{third}'",
-        "trainer.enable_progress_bar=false",
-        f"ckpt_path='{checkpoint}'",
-    ]
-    third.mkdir()
-    (third / RESULTS).touch()
-    assert cell.results() == third / RESULTS
 
 
 def test_a_real_run_that_was_stopped_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

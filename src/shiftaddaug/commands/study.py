@@ -1,0 +1,145 @@
+"""An ablation's folder: its runs, each with its attempts, and what they must have in common. Imports no torch."""
+
+import fcntl
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from shiftaddaug.commands.checkpoints import first_difference
+from shiftaddaug.commands.entry import compose_config, describe, quoted
+from shiftaddaug.errors import UserError
+from shiftaddaug.hybrid.remap_file import take_in_remap_file
+from shiftaddaug.report.results import RESULTS, read_json
+
+PLAN = "ablation.json"
+"""In the study's folder: the overrides that all its runs share."""
+CONFIG = "config.yaml"
+"""In a run's folder: its configuration, resolved."""
+LOCK = ".lock"
+"""In the study's folder: two calls at once would run everything twice."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of the table: its first attempt, and those that went on from where one was stopped."""
+
+    op: str
+    row: str
+    seed: int
+    folder: Path
+
+    def attempts(self) -> list[Path]:
+        """Folders, oldest first; none is moved, for checkpoints name each other by path."""
+        found: list[Path] = []
+        while self._attempt(len(found)).exists():
+            found.append(self._attempt(len(found)))
+        return found
+
+    def next_attempt(self) -> Path:
+        return self._attempt(len(self.attempts()))
+
+    def _attempt(self, number: int) -> Path:
+        return self.folder.with_name(f"{self.folder.name}_attempt{number + 1}") if number else self.folder
+
+    def results(self) -> Path | None:
+        """Of the attempt that finished."""
+        return next((path / RESULTS for path in self.attempts() if (path / RESULTS).exists()), None)
+
+    def overrides(self, shared: list[str]) -> list[str]:
+        """Of what is trained, whatever the attempt."""
+        return [f"experiment=ablation/{self.row}", f"op={self.op}", f"seed={self.seed}", *shared]
+
+    def command(self, shared: list[str], data_dir: str) -> list[str]:
+        """A training that writes into the next attempt's folder, from the last checkpoint an earlier one left.
+
+        As a module, so that Lightning can start it again for each of several devices.
+        """
+        folder = self.next_attempt()
+        chosen = [f"paths.data_dir={quoted(data_dir)}", *self.overrides(shared)]  # which may say otherwise
+        chosen += [f"paths.output_dir={quoted(folder)}", f"hydra.run.dir={quoted(folder)}"]
+        chosen.append("trainer.enable_progress_bar=false")
+        checkpoints = [attempt / "checkpoints" / "last.ckpt" for attempt in self.attempts()]
+        stopped = [path for path in checkpoints if path.exists()]
+        if stopped:
+            chosen.append(f"ckpt_path={quoted(stopped[-1])}")
+        return [sys.executable, "-m", "shiftaddaug.commands.train", *chosen]
+
+
+def cells_in(folder: Path) -> Iterator[Cell]:
+    """Of this and earlier calls of the study."""
+    for run in sorted(folder.glob("*/*/seed*")):
+        if run.name.removeprefix("seed").isdigit():
+            yield Cell(run.parent.parent.name, run.parent.name, int(run.name.removeprefix("seed")), run)
+
+
+def finished_results(cells: list[Cell]) -> list[dict[str, Any]]:
+    """Of the finished ones, each once: what results.json says, and which cell it is."""
+    results = []
+    for cell in dict.fromkeys(cells):
+        if (path := cell.results()) is not None:
+            found = read_json(path) | {"op": cell.op, "row": cell.row, "seed": cell.seed}
+            if found.get("resumed_from"):
+                found["train_seconds"] = None  # the last attempt's alone
+            results.append(found)
+    return sorted(results, key=lambda result: result["seed"])
+
+
+def check_overrides(folder: Path, overrides: list[str]) -> None:
+    plan = folder / PLAN
+    if plan.exists():
+        earlier = json.loads(plan.read_text())["overrides"]
+        if earlier != overrides:
+            raise UserError(
+                f"overrides={overrides}: the runs in {folder} have {earlier}; repeat them, or choose another folder"
+            )
+        return
+    plan.write_text(json.dumps({"overrides": overrides}, indent=2) + "\n")
+
+
+def check_finished(cell: Cell, overrides: list[str]) -> None:
+    """Refuse to tabulate a run beside new ones that the same command would train otherwise by now."""
+    results = cell.results()
+    if results is None or not (results.parent / CONFIG).exists():
+        return
+    try:
+        composed = compose_config("train", [*cell.overrides(overrides), f"paths.output_dir={quoted(results.parent)}"])
+    except HydraException as error:
+        reason = describe(error, "train", overrides)
+        raise UserError(
+            f"folder: {results.parent} is of a row that is no more ({reason}); move that run away"
+        ) from error
+    take_in_remap_file(composed)
+    difference = first_difference(_plain(OmegaConf.load(results.parent / CONFIG)), _plain(composed))
+    if difference is not None:
+        key, was, is_now = difference
+        raise UserError(
+            f"folder: {results.parent} was trained with {key}={was}, and {cell.row} has {key}={is_now} now; choose "
+            f"another folder, or move that run away"
+        )
+
+
+def _plain(cfg: Any) -> dict[str, Any]:
+    container: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    return container
+
+
+def locked(folder: Path) -> IO[str]:
+    """A lock on the folder, of this process and of those that inherit it, until the last of them ends.
+
+    Some network file systems know no locks: there, a warning takes its place.
+    """
+    lock = (folder / LOCK).open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise UserError(f"folder={folder}: another ablation, or a run that one left behind, is at work there") from None
+    except OSError as error:
+        print(f"warning: {folder} can't be locked ({error.strerror}): no other ablation may run there", flush=True)
+    return lock
