@@ -61,6 +61,11 @@ def test_finished_runs_are_tabulated_and_not_run_again(tmp_path: Path) -> None:
         ("overrides=a", "overrides=a: must be a list"),
         ("overrides=['seed=5']", "overrides=seed=5: seed is the table's own, by rows, ops and seeds"),
         ("overrides=['aug=full']", "overrides=aug=full: aug is the table's own"),
+        ("overrides=['aug.distill_weight=1']", "overrides=aug.distill_weight=1: aug.distill_weight is the table's own"),
+        (
+            "overrides=['~callbacks.recalibrate']",
+            "overrides=~callbacks.recalibrate: callbacks.recalibrate is the table's",
+        ),
         ("overrides=['trainer.max_epochs=-2']", "trainer.max_epochs=-2: must be a positive integer"),
         ("ops=[shift_ps]", "op=shift_ps: its trained tensors cannot be shared"),
     ],
@@ -92,7 +97,7 @@ def test_a_run_of_a_row_that_is_gone_is_named(tmp_path: Path) -> None:
         finished(tmp_path / "study", "add", row, 0, 20.0)
     config = composed(tmp_path / "run", "experiment=ablation/mf_direct", "op=add")
     OmegaConf.save(config, tmp_path / "study/add/old/seed0/config.yaml", resolve=True)
-    with pytest.raises(UserError, match=r"add/old/seed0 is of a row that is no more .*; move that run away"):
+    with pytest.raises(UserError, match=r"add/old/seed0 is of a row that is no more .*; move .*/add/old/seed0\* away"):
         study(tmp_path, "rows=[mf_direct]", "ops=[add]", "seeds=[0]")
 
 

@@ -19,6 +19,8 @@ from shiftaddaug.report.results import print_table
 
 CELLS_OWN = (
     *("experiment", "op", "seed", "aug", "sharing", "reorder", "block_variant", "bn", "ckpt_path"),
+    *("aug.operator", "aug.distill_weight", "aug.extra_blocks"),
+    *("callbacks.reorder", "callbacks.block_variant", "callbacks.recalibrate"),
     *("paths.output_dir", "hydra.run.dir"),
 )
 """Keys that tell one run of the table from another, or that its row names."""

@@ -112,7 +112,7 @@ def check_finished(cell: Cell, overrides: list[str]) -> None:
     except HydraException as error:
         reason = describe(error, "train", overrides)
         raise UserError(
-            f"folder: {results.parent} is of a row that is no more ({reason}); move that run away"
+            f"folder: {results.parent} is of a row that is no more ({reason}); move {cell.folder}* away"
         ) from error
     take_in_remap_file(composed)
     difference = first_difference(_plain(OmegaConf.load(results.parent / CONFIG)), _plain(composed))
@@ -120,7 +120,7 @@ def check_finished(cell: Cell, overrides: list[str]) -> None:
         key, was, is_now = difference
         raise UserError(
             f"folder: {results.parent} was trained with {key}={was}, and {cell.row} has {key}={is_now} now; choose "
-            f"another folder, or move that run away"
+            f"another folder, or move {cell.folder}* away"
         )
 
 
