@@ -4,15 +4,18 @@ import errno
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from shiftaddaug.commands.checks import ACCELERATORS, PRECISIONS, check_resumed, check_train_config
 from shiftaddaug.commands.entry import refuse_unusable_folders, run_command
-from shiftaddaug.commands.evaluate import evaluate
+from shiftaddaug.commands.evaluate import _data_config, evaluate
 from shiftaddaug.commands.run import Run
 from shiftaddaug.errors import UserError
 from shiftaddaug.report.results import RESULTS
@@ -101,6 +104,9 @@ def test_one_line(
         (("reorder=l1", "callbacks.reorder.until=2"), "callbacks.reorder.until=2: must be a number >= 0 and <= 1"),
         (("reorder=l1", "callbacks.reorder.every_n_epochs=0"), "callbacks.reorder.every_n_epochs=0: must be a"),
         (("bn=recalibrated", "callbacks.recalibrate.batches=0"), "callbacks.recalibrate.batches=0: must be a"),
+        (("callbacks=ema", "callbacks.ema.decay=-1"), "callbacks.ema.decay=-1: must be a number >= 0 and <= 1"),
+        (("task.mixup=0.2", "data.batch_size=abc"), "data.batch_size=abc: must be"),
+        (("task.mixup=0.2", "data.batch_size=3"), "data.batch_size=3: must be even with task.mixup=0.2"),
         (("op=shift_ps",), "op=shift_ps: its trained tensors cannot be shared with a multiplicative weight"),
         (("data=cifar100", "data.download=false", "paths.data_dir=/no/where"), "no CIFAR-100 there"),
     ],
@@ -178,6 +184,38 @@ def test_an_optimiser_that_cannot_be_built(override: str, message: str, tmp_path
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("target", "line"),
+    [
+        ("pathlib.Pth", "error: Error locating target 'pathlib.Pth'"),
+        ("fractions.Fraction", None),  # found, but it breaks: a bug, unless it says otherwise
+    ],
+)
+def test_what_breaks_while_it_is_built_keeps_its_traceback(
+    target: str,
+    line: str | None,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", f"paths.log_dir={tmp_path}"])
+    monkeypatch.setenv("SHIFTADDAUG_ROOT", str(tmp_path))
+    with pytest.raises(InstantiationException if line is None else SystemExit):
+        run_command("train", lambda _: instantiate({"_target_": target, "_args_": [1, 0]}))
+    assert capsys.readouterr().err.startswith(line or "")
+
+
+@pytest.mark.parametrize(("change", "keys"), [("verify=false", "data.batch_size"), ("data_dir=x", "data.batch_size")])
+def test_an_evaluation_changes_only_what_its_data_have(change: str, keys: str, tmp_path: Path) -> None:
+    digits = {"_target_": "shiftaddaug.data.digits.DigitsDataModule", "name": "digits", "batch_size": 64}
+    cfg = composed(tmp_path / "run", "ckpt_path=a", f"data.{change}", config_name="eval")
+    subnetwork = SimpleNamespace(data_config=digits, plan=SimpleNamespace(num_classes=10))
+    with pytest.raises(UserError, match=rf"^data\.{change.split('=')[0]}=.*: data=digits has no such key; .*: {keys}$"):
+        _data_config(cfg, subnetwork)  # type: ignore[arg-type]
+    cfg.data = {"batch_size": 8, "verify": None, "data_dir": None}
+    assert _data_config(cfg, subnetwork) == digits | {"batch_size": 8, "num_classes": 10}  # type: ignore[arg-type]
+
+
 def test_an_evaluation_overwrites_no_results(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / RESULTS).write_text("{}")
@@ -201,6 +239,20 @@ def test_a_mistake_in_one_job_of_a_multirun_leaves_the_others(
     assert "error: 1 of the jobs failed: optim.lr=-1: must be a number > 0" in capsys.readouterr().err
     table = (tmp_path / "m" / "jobs.csv").read_text().splitlines()
     assert table[1].startswith("0,optim.lr=-1,failed,")
+
+
+def test_resuming_a_run_that_has_finished_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """`last` would find it, if a newer run ended before its first checkpoint."""
+    cfg = composed(tmp_path / "run")
+    checkpoint = tmp_path / "older" / "checkpoints" / "last.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    torch.save({"config": OmegaConf.to_container(cfg, resolve=True), "state_dict": {}}, checkpoint)
+    cfg.ckpt_path, cfg.paths.log_dir = "last", str(tmp_path)
+    check_resumed(cfg)
+    assert not caplog.records
+    (tmp_path / "older" / "results.json").touch()
+    check_resumed(cfg)
+    assert f"ckpt_path={checkpoint}: that run has finished: there is nothing left to train" in caplog.text
 
 
 def test_resuming_with_other_devices_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from shiftaddaug.errors import UserError
 from shiftaddaug.kernels.add import describe, native
 from shiftaddaug.kernels.native import Library, build
 from shiftaddaug.kernels.native.build import ISAS, find_compiler, library_path, source_hash
@@ -132,7 +133,7 @@ def test_the_environment_chooses(core: Library, monkeypatch: pytest.MonkeyPatch)
     assert load()[0].isa == core.isas[-1]
     monkeypatch.setenv("SHIFTADDAUG_ISA", "mmx")
     options = ", ".join(core.isas)
-    with pytest.raises(ValueError, match=f"^SHIFTADDAUG_ISA: instruction set 'mmx': not among {options}, none$"):
+    with pytest.raises(UserError, match=f"^SHIFTADDAUG_ISA: instruction set 'mmx': not among {options}, none$"):
         load()
 
 

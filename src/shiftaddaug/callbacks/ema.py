@@ -17,7 +17,7 @@ class WarmedUpEMA(WeightAveraging):
     themselves are of half precision (`bf16-true`), it takes their place while it is validated, and is rounded by that.
 
     Args:
-        decay: of the average, in [0, 1).
+        decay: of the average, in [0, 1].
     """
 
     def __init__(self, decay: float = 0.999) -> None:

@@ -21,6 +21,7 @@ from shiftaddaug.nets.spec import Widening
 from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.nets.timetable import Conversion, Retirement
 from shiftaddaug.operators.fields import AddFields
+from shiftaddaug.report.results import RESULTS
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +52,6 @@ def check_train_config(cfg: DictConfig, overrides: Sequence[str] = ()) -> NetPla
     _number("optim.min_lr", cfg.optim.min_lr, at_least=0)
     _number("seed", cfg.seed, at_least=0, at_most=2**32 - 1)
     _number("task.label_smoothing", cfg.task.label_smoothing, at_least=0, at_most=1)
-    for key in ("mixup", "cutmix"):
-        _number(f"task.{key}", cfg.task[key], at_least=0)
-        if cfg.task[key] and cfg.data.batch_size % 2:
-            raise UserError(f"data.batch_size={cfg.data.batch_size}: must be even with task.{key}={cfg.task[key]}")
     _check_compile(cfg.task.compile)
     _positive_integer("net.divisor", cfg.net.divisor)
     if cfg.optim.warmup_epochs >= cfg.trainer.max_epochs:
@@ -67,6 +64,10 @@ def check_train_config(cfg: DictConfig, overrides: Sequence[str] = ()) -> NetPla
         raise UserError(f"net.mult_layers={cfg.net.mult_layers}: must be a list; [] names no layer")
     _check_augmentation(cfg, overrides)
     check_data_config(_plain(cfg.data))
+    for key in ("mixup", "cutmix"):
+        _number(f"task.{key}", cfg.task[key], at_least=0)
+        if cfg.task[key] and cfg.data.batch_size % 2:
+            raise UserError(f"data.batch_size={cfg.data.batch_size}: must be even with task.{key}={cfg.task[key]}")
     num_classes = cfg.data.num_classes or _held_classes(cfg)
     plan = plan_net(_plain(cfg.net), num_classes, cfg.data.in_channels, cfg.data.image_size)
     _check_mechanisms(cfg)
@@ -101,7 +102,9 @@ def _check_compile(backend: str | None) -> None:
 
 
 def check_resumed(cfg: DictConfig) -> None:
-    """Find the checkpoint that a run resumes, and see that it is of the same run; warns of another number of devices.
+    """Find the checkpoint that a run resumes, and see that it is of the same run.
+
+    Warns of one that has finished, and of another number of devices.
 
     Raises:
         UserError: there is none, it is damaged, or it is of another run.
@@ -110,6 +113,8 @@ def check_resumed(cfg: DictConfig) -> None:
         path = find_checkpoint(str(cfg.ckpt_path), Path(cfg.paths.log_dir))
         theirs = read_config(path)
         refuse_other_run(path, {"config": theirs}, _plain(cfg))
+        if (path.parents[1] / RESULTS).exists():
+            log.warning("ckpt_path=%s: that run has finished: there is nothing left to train", path)
         devices = theirs["trainer"].get("devices")
         if isinstance(devices, int) and isinstance(cfg.trainer.devices, int) and devices != cfg.trainer.devices:
             log.warning(
@@ -165,6 +170,8 @@ def _check_mechanisms(cfg: DictConfig) -> None:
     for name, keys in (("reorder", ("every_n_epochs",)), ("recalibrate", ("batches",))):
         for key in keys if cfg.callbacks.get(name) else ():
             _positive_integer(f"callbacks.{name}.{key}", cfg.callbacks[name][key])
+    if cfg.callbacks.get("ema"):
+        _number("callbacks.ema.decay", cfg.callbacks.ema.decay, at_least=0, at_most=1)
     if cfg.callbacks.get("reorder"):
         for key in ("until", "width_until", "expand_until"):
             _number(f"callbacks.reorder.{key}", cfg.callbacks.reorder[key], at_least=0, at_most=1)

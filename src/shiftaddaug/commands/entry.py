@@ -71,6 +71,8 @@ def run_command(config_name: str, function: Callable[[DictConfig], Any]) -> None
         if failed:
             fail(f"{len(failed)} of the jobs failed: {failed[0]}")
     except MISTAKES as error:
+        if _is_a_bug(error):
+            raise
         fail(describe(error, config_name, sys.argv[1:]))
     except OSError as error:
         _answer_full_disk(error)
@@ -95,9 +97,9 @@ def _answering_mistakes(
         try:
             return function(cfg)
         except MISTAKES as error:
-            if isinstance(error, InstantiationException):
-                if not isinstance(error.__cause__, MISTAKES):
-                    raise
+            if _is_a_bug(error):
+                raise
+            if isinstance(error, InstantiationException) and isinstance(error.__cause__, MISTAKES):
                 error = error.__cause__
             message = describe(error, config_name, sys.argv[1:])
             if not _goes_on_after(error):
@@ -110,6 +112,13 @@ def _answering_mistakes(
             raise
 
     return answering
+
+
+def _is_a_bug(error: Exception) -> bool:
+    """Whether what a configuration names was found, and broke while it was built: worth its traceback."""
+    if not isinstance(error, InstantiationException) or error.__cause__ is None:
+        return False
+    return not isinstance(error.__cause__, (*MISTAKES, ImportError, TypeError))
 
 
 def _goes_on_after(error: Exception) -> bool:

@@ -111,7 +111,12 @@ def _data_config(cfg: DictConfig, subnetwork: "Subnetwork") -> dict[str, Any]:
     typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     if "data_dir" in stored and (stored["data_dir"] is None or any(o.startswith("paths.data_dir=") for o in typed)):
         stored["data_dir"] = cfg.paths.data_dir
-    return stored | {"num_classes": subnetwork.plan.num_classes} | {k: v for k, v in cfg.data.items() if v is not None}
+    changed = {key: value for key, value in cfg.data.items() if value is not None}
+    for key, value in changed.items():
+        if key not in stored:
+            options = ", ".join(f"data.{key}" for key in cfg.data if key in stored)
+            raise UserError(f"data.{key}={value}: data={stored.get('name')} has no such key; options: {options}")
+    return stored | {"num_classes": subnetwork.plan.num_classes} | changed
 
 
 def _results(path: Path, cfg: DictConfig, batches: int, subnetwork: "Subnetwork", metrics: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from shiftaddaug.errors import UserError
 from shiftaddaug.kernels.native.build import ISAS, library_path, source_hash
 from shiftaddaug.kernels.native.problem import Problem
 
@@ -102,7 +103,7 @@ def library() -> Library | None:
     """The core of this installation, None if there is none (`why_not` says why) or if the environment says `none`.
 
     Raises:
-        ValueError: an instruction set in the environment that this machine does not have.
+        UserError: an instruction set in the environment that this machine does not have.
     """
     return _load()[0]
 
@@ -120,7 +121,7 @@ def _load() -> tuple[Library | None, str]:
     except OSError as error:
         return None, str(error)
     except ValueError as error:
-        raise ValueError(f"{ISA_VARIABLE}: {error}, none") from None
+        raise UserError(f"{ISA_VARIABLE}: {error}, none") from None
 
 
 def why_not() -> str:
