@@ -17,7 +17,7 @@ class SampleSubnets(pl.Callback):
     Args:
         seed: of the draws.
         width_until, expand_until, depth_until: share of the epochs, in [0, 1], after which each kind stops.
-            NetAug stops width augmentation half-way (repository notes, 3).
+            NetAug's code stops width augmentation half-way.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ def recalibrate(net: nn.Module, batches: Iterable[Tensor]) -> int:
     """Replace the running statistics of a network's (or a supernet's target's) norms by means over batches.
 
     Each statistic becomes the average of what the batches give, all weighing the same (as NetAug re-estimates them,
-    arXiv 2110.08890, repository notes). Nothing else changes.
+    arXiv 2110.08890, in its code). Nothing else changes.
 
     Args:
         net: whose norms are `nn.BatchNorm2d` or the supernet's.

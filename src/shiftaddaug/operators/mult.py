@@ -16,7 +16,7 @@ from shiftaddaug.operators.fields import Fields
 def kaiming_uniform(shape: tuple[int, ...]) -> Tensor:
     """Float32 weight of this shape ~ U(-b, b), b = 1 / sqrt(fan_in): torch's own default for convolutions.
 
-    NetAug keeps it because fan-out initialisation fails at large expand ratios (NetAug, repository notes).
+    NetAug keeps it because fan-out initialisation fails at large expand ratios (notes to its code).
     """
     weight = torch.empty(shape)
     nn.init.kaiming_uniform_(weight, a=5**0.5)
