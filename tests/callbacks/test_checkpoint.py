@@ -50,10 +50,22 @@ def saved(path: Path) -> dict[str, Any]:
     return content
 
 
-def fit(folder: Path, scores: list[float], resume: Path | None = None, *watch: pl.Callback) -> pl.Trainer:
-    """One step an epoch, into `folder`."""
+class _StopAt(pl.Callback):
+    """As `trainer.max_time` stops, in the middle of an epoch."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        trainer.should_stop = trainer.global_step == self.step
+
+
+def fit(
+    folder: Path, scores: list[float], resume: Path | None = None, *watch: pl.Callback, batches: int = 1
+) -> pl.Trainer:
+    """So many steps an epoch, into `folder`."""
     callbacks = [BestCheckpoint(str(folder), MONITOR), LastCheckpoint(str(folder)), *watch]
-    loader = DataLoader(torch.zeros(1))  # type: ignore[arg-type]
+    loader = DataLoader(torch.zeros(batches))  # type: ignore[arg-type]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer = pl.Trainer(
@@ -83,6 +95,15 @@ def test_last_is_written_every_epoch_even_when_validation_gets_worse(tmp_path: P
     fit(tmp_path, [0.7, 0.6, 0.5, 0.4], None, watch)
     assert watch.seen == {0: None, 1: 0, 2: 1, 3: 2}
     assert (saved(tmp_path / "last.ckpt")["epoch"], steps_of(tmp_path / "last.ckpt")) == (3, 4)
+
+
+@pytest.mark.parametrize(("step", "epoch"), [(3, 0), (4, 1)])
+def test_an_epoch_that_was_stopped_half_way_is_trained_again(step: int, epoch: int, tmp_path: Path) -> None:
+    fit(tmp_path / "stopped", [0.5, 0.6, 0.7], None, _StopAt(step), batches=2)
+    last = tmp_path / "stopped" / "last.ckpt"
+    assert (saved(last)["epoch"], steps_of(last)) == (epoch, 2 * (epoch + 1))
+    fit(tmp_path / "resumed", [0.5, 0.6, 0.7], last, batches=2)
+    assert steps_of(tmp_path / "resumed" / "last.ckpt") == 6
 
 
 def test_best_is_the_highest_score_and_the_only_other_file(tmp_path: Path) -> None:

@@ -107,6 +107,9 @@ def test_one_line(
         (("callbacks=ema", "callbacks.ema.decay=-1"), "callbacks.ema.decay=-1: must be a number >= 0 and <= 1"),
         (("task.mixup=0.2", "data.batch_size=abc"), "data.batch_size=abc: must be"),
         (("task.mixup=0.2", "data.batch_size=3"), "data.batch_size=3: must be even with task.mixup=0.2"),
+        (("+trainer.max_steps=5",), "trainer.max_steps=5: schedules go by epochs; set trainer.max_epochs"),
+        (("+trainer.limit_val_batches=0",), "trainer.limit_val_batches=0: must be a number > 0"),
+        (("+trainer.limit_test_batches=0",), "trainer.limit_test_batches=0: must be a number > 0"),
         (("op=shift_ps",), "op=shift_ps: its trained tensors cannot be shared with a multiplicative weight"),
         (("data=cifar100", "data.download=false", "paths.data_dir=/no/where"), "no CIFAR-100 there"),
     ],
@@ -241,7 +244,9 @@ def test_a_mistake_in_one_job_of_a_multirun_leaves_the_others(
     assert table[1].startswith("0,optim.lr=-1,failed,")
 
 
-def test_resuming_a_run_that_has_finished_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_resuming_a_run_that_has_finished_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`last` would find it, if a newer run ended before its first checkpoint."""
     cfg = composed(tmp_path / "run")
     checkpoint = tmp_path / "older" / "checkpoints" / "last.ckpt"
@@ -251,6 +256,9 @@ def test_resuming_a_run_that_has_finished_is_warned_of(tmp_path: Path, caplog: p
     check_resumed(cfg)
     assert not caplog.records
     (tmp_path / "older" / "results.json").touch()
+    monkeypatch.chdir(checkpoint.parent)
+    check_resumed(composed(tmp_path / "run", "ckpt_path=last.ckpt"))
+    assert "ckpt_path=last.ckpt: that run has finished" in caplog.text
     check_resumed(cfg)
     assert f"ckpt_path={checkpoint}: that run has finished: there is nothing left to train" in caplog.text
 

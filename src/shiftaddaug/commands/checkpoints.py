@@ -13,6 +13,7 @@ LAST = "last"
 IDENTITY = (
     *("op", "net", "data", "aug", "sharing", "task", "optim", "seed", "trainer.max_epochs"),
     *("trainer.accumulate_grad_batches", "trainer.gradient_clip_val", "trainer.sync_batchnorm", "trainer.precision"),
+    *("trainer.gradient_clip_algorithm", "trainer.overfit_batches"),
     *("trainer.limit_train_batches", "callbacks.ema", "callbacks.reorder", "callbacks.block_variant"),
     *("callbacks.recalibrate", "callbacks.stored_scale", "callbacks.sample_subnets", "callbacks.retire_depth"),
 )

@@ -89,6 +89,12 @@ def check_trainer(trainer: DictConfig) -> None:
     if trainer.gradient_clip_val is not None:
         _number("trainer.gradient_clip_val", trainer.gradient_clip_val, at_least=0)
     _positive_integer("trainer.accumulate_grad_batches", trainer.accumulate_grad_batches)
+    if trainer.get("max_steps", -1) != -1:
+        raise UserError(f"trainer.max_steps={trainer.max_steps}: schedules go by epochs; set trainer.max_epochs")
+    for split in ("train", "val", "test"):
+        key = f"limit_{split}_batches"
+        if trainer.get(key) is not None:
+            _number(f"trainer.{key}", trainer[key], above=0)
 
 
 def _check_compile(backend: str | None) -> None:
@@ -113,7 +119,7 @@ def check_resumed(cfg: DictConfig) -> None:
         path = find_checkpoint(str(cfg.ckpt_path), Path(cfg.paths.log_dir))
         theirs = read_config(path)
         refuse_other_run(path, {"config": theirs}, _plain(cfg))
-        if (path.parents[1] / RESULTS).exists():
+        if (path.absolute().parents[1] / RESULTS).exists():
             log.warning("ckpt_path=%s: that run has finished: there is nothing left to train", path)
         devices = theirs["trainer"].get("devices")
         if isinstance(devices, int) and isinstance(cfg.trainer.devices, int) and devices != cfg.trainer.devices:
