@@ -1,12 +1,14 @@
 """Throughput with a clock of the test's own, and the line of an epoch."""
 
 import logging
+import warnings
 from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from shiftaddaug.callbacks import progress
 from shiftaddaug.callbacks.progress import EpochLog, Throughput
@@ -120,6 +122,27 @@ class TestEpochLog:
         metrics = {"val/top1": 0.5, "lr": 0.1, "images_per_s": 1234.56, "train/loss": 1.23456, "val/top5": 0.9}
         lines = self.line(caplog, metrics)
         assert lines == ["epoch 3/5: train/loss 1.235, val/top1 0.5, images_per_s 1235"]
+
+    def test_what_an_earlier_epoch_logged_last_is_not_repeated(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Lightning's metrics outlive the epoch that they are of."""
+
+        class Widened(pl.LightningModule):
+            def training_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+                for name in ("train/loss", "train/loss_aug")[: 2 if self.current_epoch == 0 else 1]:
+                    self.log(name, float(self.current_epoch), on_step=False, on_epoch=True)
+
+            def configure_optimizers(self) -> None:
+                return None
+
+        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        trainer = pl.Trainer(
+            accelerator="cpu", max_epochs=2, enable_checkpointing=False, callbacks=[EpochLog()], **quiet
+        )  # type: ignore[arg-type]
+        with caplog.at_level(logging.INFO, logger=progress.__name__), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trainer.fit(Widened(), DataLoader(torch.zeros(1)))  # type: ignore[arg-type]
+        lines = [record.getMessage() for record in caplog.records if record.name == progress.__name__]
+        assert lines == ["epoch 1/2: train/loss 0, train/loss_aug 0", "epoch 2/2: train/loss 1"]
 
     def test_only_the_first_rank_speaks(self, caplog: pytest.LogCaptureFixture) -> None:
         assert self.line(caplog, {"val/top1": 0.5}, rank_zero=False) == []

@@ -59,6 +59,11 @@ class Throughput(pl.Callback):
 class EpochLog(pl.Callback):
     """Log one line per epoch, for logs that are read after the bar is gone."""
 
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Lightning keeps what an earlier epoch logged last, such as the loss of augmented passes that are over."""
+        for name in [name for name in trainer.callback_metrics if name.startswith("train/")]:
+            del trainer.callback_metrics[name]
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
