@@ -141,10 +141,11 @@ class TestMixup:
         record(task, monkeypatch)
         images, labels = make_batch()
         np.random.seed(5)  # noqa: NPY002 (timm draws from the legacy generator)
-        loss = task.training_step((images.clone(), labels), 0)
+        loss = task.training_step((images, labels), 0)
         np.random.seed(5)  # noqa: NPY002
         mix = Mixup(on.get("mixup", 0.0), on.get("cutmix", 0.0), label_smoothing=0.0, num_classes=CLASSES)
         mixed, wanted = mix(images.clone(), labels)
+        assert torch.equal(images, make_batch()[0])
         assert not torch.equal(mixed, images)
         target = cross_entropy(task.net(mixed), wanted, SMOOTHING)
         augmented = cross_entropy(task.net(mixed, task.augmented_spec), wanted, SMOOTHING)

@@ -142,7 +142,7 @@ class ClassificationTask(ClassificationEvaluation):
         images, labels = batch
         wanted = labels
         if self.mix is not None and len(images) % 2 == 0:
-            images, wanted = self.mix(images, labels)
+            images, wanted = self.mix(images.clone(), labels)  # which mixes in place; callbacks see what was drawn
         images = self._prepared(images)
         target = self.target_spec or self.net.target_spec
         weights = self.net.operator_weights(target.mult_layers)
