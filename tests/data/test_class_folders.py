@@ -61,6 +61,12 @@ def test_split_absent(make_folders: MakeFolders, present: str, absent: str) -> N
         require_image_folder(make_folders({present: 1}))
 
 
+def test_one_class(make_folders: MakeFolders) -> None:
+    root = make_folders({"train": 1, "val": 1}, classes=("cat",))
+    with pytest.raises(UserError, match=r"data\.data_dir=.*: cat is the only class folder in train/; two or more"):
+        class_names(root)
+
+
 def test_no_class_folder(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     (tmp_path / "val").mkdir()

@@ -126,7 +126,7 @@ def _shown(value: Any) -> str:
 
 
 _CHECKS: dict[str, Check] = {
-    "num_classes": _at_least(1, nullable=True),
+    "num_classes": _at_least(2, nullable=True),
     "in_channels": _at_least(1),
     "image_size": _at_least(1),
     "batch_size": _at_least(1),

@@ -41,11 +41,13 @@ def class_names(root: Path) -> list[str]:
     Hidden folders are not classes.
 
     Raises:
-        UserError: there is no class folder, or the splits disagree on the classes.
+        UserError: there are fewer than two class folders, or the splits disagree on the classes.
     """
     names = _folders(root / "train")
     if not names:
         raise UserError(f"data.data_dir={root}: there is no class folder in train/ ({EXPECTED})")
+    if len(names) == 1:
+        raise UserError(f"data.data_dir={root}: {names[0]} is the only class folder in train/; two or more are needed")
     for split in ("val", "test") if has_test_split(root) else ("val",):
         difference = sorted(set(names) ^ set(_folders(root / split)))
         if difference:
