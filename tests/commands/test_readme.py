@@ -1,8 +1,11 @@
 """README's promises: its commands compose, its make targets exist, its map is the tree."""
 
+import csv
+import math
 import re
 import shlex
 from pathlib import Path
+from statistics import mean, stdev, variance
 
 import pytest
 
@@ -48,3 +51,37 @@ def test_options_are_the_files() -> None:
         assert row is not None
         options = set(re.findall(r"`(\w+)`", row[1]))
         assert options == {path.stem for path in (ROOT / "configs" / group).glob("*.yaml")}
+
+
+def runs(op: str, row: str, free_scale: bool) -> list[float]:
+    with (ROOT / "experiments" / f"cifar100_micro_{op}" / "runs.csv").open(newline="") as file:
+        found = [run for run in csv.DictReader(file) if run["row"] == row]
+    free = [run for run in found if (run["stored_scale"] == "free") == free_scale or row == "remap_alone"]
+    return [float(run["test_top1_percent"]) for run in free]
+
+
+def spread(values: list[float], baseline: list[float]) -> tuple[str, str]:
+    """README's two cells: mean and standard deviation, and the gain with its standard error."""
+    if not values:
+        return "", ""
+    shown, gain = f"{mean(values):.2f}", f"{mean(values) - mean(baseline):+.2f}"
+    if len(values) > 1:
+        error = math.sqrt(variance(values) / len(values) + variance(baseline) / len(baseline))
+        shown, gain = f"{shown} ± {stdev(values):.2f}", f"{gain} ± {error:.2f}"
+    return shown if len(values) == 3 else f"{shown} ({len(values)})", gain
+
+
+def test_the_ablations_table_is_that_of_its_runs() -> None:
+    table = re.findall(
+        r"^\| `(\w+)`([:,].*?) \| (.*?) \|$", README.split("**What each mechanism is worth.**")[1], re.MULTILINE
+    )
+    rows = [row for row in table if row[2].count("|") == 3]
+    assert len(rows) >= len(list((ROOT / "configs" / "experiment" / "ablation").glob("[!_]*.yaml")))
+    for row, label, cells in rows:
+        free = "free" in label
+        wanted: list[str] = []
+        for op in ("shift", "add"):
+            values = [] if free and op == "shift" else runs(op, row, free)
+            cell, gain = spread(values, runs(op, "mf_direct", False))
+            wanted += [cell, "" if row == "mf_direct" else gain]
+        assert [cell.strip() for cell in cells.split("|")] == wanted, row
