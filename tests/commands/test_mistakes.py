@@ -191,7 +191,8 @@ def test_an_optimiser_that_cannot_be_built(override: str, message: str, tmp_path
     ("target", "line"),
     [
         ("pathlib.Pth", "error: Error locating target 'pathlib.Pth'"),
-        ("fractions.Fraction", None),  # found, but it breaks: a bug, unless it says otherwise
+        ("fractions.Fraction", None),  # 1 / 0
+        ("datetime.date", "error: Error in call to target 'datetime.date'"),  # month 0 is a ValueError
     ],
 )
 def test_what_breaks_while_it_is_built_keeps_its_traceback(
@@ -204,7 +205,9 @@ def test_what_breaks_while_it_is_built_keeps_its_traceback(
     monkeypatch.setattr(sys, "argv", ["train.py", f"paths.log_dir={tmp_path}"])
     monkeypatch.setenv("SHIFTADDAUG_ROOT", str(tmp_path))
     with pytest.raises(InstantiationException if line is None else SystemExit):
-        run_command("train", lambda _: instantiate({"_target_": target, "_args_": [1, 0]}))
+        run_command(
+            "train", lambda _: instantiate({"_target_": target, "_args_": [1, 0, 1] if "date" in target else [1, 0]})
+        )
     assert capsys.readouterr().err.startswith(line or "")
 
 

@@ -27,6 +27,8 @@ from shiftaddaug.errors import TrainingDiverged, UserError
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """A disk, or what one may have of it."""
 MISTAKES = (UserError, HydraException, OmegaConfBaseException)
+BUGS = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError)
+"""What code raises that is wrong itself: worth a traceback. Arguments are refused by other errors."""
 
 GROUPS = (
     *("op", "aug", "net", "data", "task", "optim", "callbacks", "trainer", "logger"),
@@ -115,10 +117,8 @@ def _answering_mistakes(
 
 
 def _is_a_bug(error: Exception) -> bool:
-    """Whether what a configuration names was found, and broke while it was built: worth its traceback."""
-    if not isinstance(error, InstantiationException) or error.__cause__ is None:
-        return False
-    return not isinstance(error.__cause__, (*MISTAKES, ImportError, TypeError))
+    """Whether what a configuration names broke while it was built, and did not refuse its arguments."""
+    return isinstance(error, InstantiationException) and isinstance(error.__cause__, BUGS)
 
 
 def _goes_on_after(error: Exception) -> bool:
