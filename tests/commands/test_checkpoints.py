@@ -8,9 +8,17 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
-from shiftaddaug.commands.checkpoints import find_checkpoint, read_checkpoint, read_config, refuse_other_run
+from shiftaddaug.commands.checkpoints import (
+    check_resumed,
+    find_checkpoint,
+    read_checkpoint,
+    read_config,
+    refuse_other_run,
+)
 from shiftaddaug.errors import UserError
+from tests.commands.running import composed
 
 CONFIG: dict[str, Any] = {
     "net": {"name": "mcunet"},
@@ -99,3 +107,36 @@ def test_nothing_to_resume(tmp_path: Path) -> None:
         find_checkpoint("last", tmp_path)
     with pytest.raises(UserError, match=r"ckpt_path=/no\.ckpt: no such file; options: a \.ckpt file, or last"):
         find_checkpoint("/no.ckpt", tmp_path)
+
+
+def test_resuming_a_run_that_has_finished_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`last` would find it, if a newer run ended before its first checkpoint."""
+    cfg = composed(tmp_path / "run")
+    checkpoint = tmp_path / "older" / "checkpoints" / "last.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    torch.save({"config": OmegaConf.to_container(cfg, resolve=True), "state_dict": {}}, checkpoint)
+    cfg.ckpt_path, cfg.paths.log_dir = "last", str(tmp_path)
+    check_resumed(cfg)
+    assert not caplog.records
+    (tmp_path / "older" / "results.json").touch()
+    monkeypatch.chdir(checkpoint.parent)
+    check_resumed(composed(tmp_path / "run", "ckpt_path=last.ckpt"))
+    assert "ckpt_path=last.ckpt: that run has finished" in caplog.text
+    check_resumed(cfg)
+    assert f"ckpt_path={checkpoint}: that run has finished: there is nothing left to train" in caplog.text
+
+
+def test_resuming_with_other_devices_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cfg = composed(tmp_path / "run")
+    torch.save({"config": OmegaConf.to_container(cfg, resolve=True), "state_dict": {}}, tmp_path / "last.ckpt")
+    cfg.ckpt_path = str(tmp_path / "last.ckpt")
+    check_resumed(cfg)
+    assert not caplog.records
+    cfg.trainer.devices = "auto"  # perhaps the same
+    check_resumed(cfg)
+    assert not caplog.records
+    cfg.trainer.devices = 2
+    check_resumed(cfg)
+    assert "was trained with trainer.devices=1, this run has trainer.devices=2" in caplog.text

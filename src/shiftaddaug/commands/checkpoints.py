@@ -1,11 +1,17 @@
 """Find, read and check the checkpoints a user names. Imports no torch until one is read."""
 
+import logging
 import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from shiftaddaug.errors import UserError
+from shiftaddaug.report.results import RESULTS
+
+log = logging.getLogger(__name__)
 
 LAST = "last"
 """`ckpt_path=last`: the newest run's last checkpoint."""
@@ -41,6 +47,29 @@ def find_checkpoint(ckpt_path: str, log_dir: Path) -> Path:
     if not path.is_file():
         raise UserError(f"ckpt_path={ckpt_path}: no such file; options: a .ckpt file, or last")
     return path
+
+
+def check_resumed(cfg: DictConfig) -> None:
+    """Find the checkpoint that a run resumes, and see that it is of the same run.
+
+    Warns of one that has finished, and of another number of devices.
+
+    Raises:
+        UserError: there is none, it is damaged, or it is of another run.
+    """
+    if cfg.ckpt_path is not None:
+        path = find_checkpoint(str(cfg.ckpt_path), Path(cfg.paths.log_dir))
+        theirs = read_config(path)
+        refuse_other_run(path, {"config": theirs}, OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+        if (path.absolute().parents[1] / RESULTS).exists():
+            log.warning("ckpt_path=%s: that run has finished: there is nothing left to train", path)
+        devices = theirs["trainer"].get("devices")
+        if isinstance(devices, int) and isinstance(cfg.trainer.devices, int) and devices != cfg.trainer.devices:
+            log.warning(
+                "ckpt_path=%s: was trained with trainer.devices=%s, this run has trainer.devices=%s: the batches of "
+                "all processes together are of another size, and losses differ from those of the resumed run",
+                *(path, devices, cfg.trainer.devices),
+            )
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

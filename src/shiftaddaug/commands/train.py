@@ -17,7 +17,8 @@ def train(cfg: DictConfig) -> float:
     Raises:
         UserError: a mistake in the configuration, before anything expensive; a loss that is no longer a number.
     """
-    from shiftaddaug.commands.checks import check_resumed, check_train_config
+    from shiftaddaug.commands.checkpoints import check_resumed
+    from shiftaddaug.commands.checks import check_train_config
     from shiftaddaug.hybrid.remap_file import take_in_remap_file
 
     overrides, started = _asked_for()

@@ -1,0 +1,104 @@
+"""Check the settings of what the method adds: augmentation, sharing, schedules; warn of those without effect."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from shiftaddaug import operators
+from shiftaddaug.commands.check_values import check_number, check_option, check_positive_integer
+from shiftaddaug.errors import UserError
+from shiftaddaug.nets.timetable import Conversion, Retirement
+
+log = logging.getLogger(__name__)
+
+
+def check_mechanisms(cfg: DictConfig) -> None:
+    """Sharing and schedules; warns of those that have nothing to work on."""
+    sharing, aug = cfg.sharing, cfg.aug
+    widened = max(*aug.width_multipliers, *aug.expand_multipliers) > 1
+    if sharing.name == "heterogeneous":
+        check_option("sharing.gradient", sharing.gradient, ("inverse", "chain"))
+        if sharing.stored_ratio is not None:
+            check_number("sharing.stored_ratio", sharing.stored_ratio, above=0)
+        if sharing.remap_file is not None and not Path(sharing.remap_file).expanduser().is_file():
+            raise UserError(f"sharing.remap_file={sharing.remap_file}: no such file")
+        if sharing.remap_file is None and cfg.op.name not in sharing.remaps:
+            known = ", ".join(sharing.remaps)
+            log.warning("no effect, because op=%s has no remap (%s have): sharing=heterogeneous", cfg.op.name, known)
+    elif sharing.name == "kl":
+        if cfg.op.name == "mult":
+            log.warning("no effect, because op=mult leaves no layer multiplication-free: sharing=kl")
+        elif cfg.op.name in operators.FIELDS and not operators.FIELDS[cfg.op.name].shareable:
+            log.warning("no effect, because op=%s trains no weight that multiplies: sharing=kl", cfg.op.name)
+        check_number("sharing.weight", sharing.weight, at_least=0)
+        check_number("sharing.scale", sharing.scale, above=0)
+    for name, keys in (("reorder", ("every_n_epochs",)), ("recalibrate", ("batches",))):
+        for key in keys if cfg.callbacks.get(name) else ():
+            check_positive_integer(f"callbacks.{name}.{key}", cfg.callbacks[name][key])
+    if cfg.callbacks.get("ema"):
+        check_number("callbacks.ema.decay", cfg.callbacks.ema.decay, at_least=0, at_most=1)
+    if cfg.callbacks.get("reorder"):
+        for key in ("until", "width_until", "expand_until"):
+            check_number(f"callbacks.reorder.{key}", cfg.callbacks.reorder[key], at_least=0, at_most=1)
+        if not widened:
+            log.warning("no effect, because aug=%s widens nothing: reorder=l1", aug.name)
+    if cfg.callbacks.get("block_variant") and cfg.op.name == "add" and sharing.name != "heterogeneous":
+        log.warning(
+            "block_variant with op=add and sharing=%s: layers first multiply with weights as large as op.init_std=%s, "
+            "beside which steps are tiny, and hardly learn until they turn; sharing=heterogeneous does better",
+            sharing.name,
+            cfg.op.init_std,
+        )
+    if aug.distill_weight and not (widened or aug.extra_blocks):
+        log.warning("no effect, because aug=%s has no augmented pass: aug.distill_weight", aug.name)
+
+
+def check_stored_ratio(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Warn of a typed ratio that nothing obeys: `nets/stored_scale.py` says when the scale is free."""
+    typed = [override for override in overrides if override.startswith("sharing.stored_ratio=")]
+    if not typed or cfg.sharing.name != "heterogeneous":
+        return
+    remap = cfg.sharing.remaps.get(cfg.op.name)
+    reason = ""
+    if cfg.sharing.remap_file is None and (remap is None or remap.form != "replace" or remap.relative):
+        reason = f"the stored scale means something to op={cfg.op.name}"
+    elif cfg.sharing.gradient == "chain":
+        reason = "sharing.gradient=chain lets it mean something"
+    elif cfg.aug.operator == "same":
+        reason = "aug.operator=same multiplies nothing"
+    elif not cfg.optim.optimizer._target_.endswith(".SGD"):
+        reason = f"the steps of {cfg.optim.optimizer._target_} have a scale of their own"
+    if reason:
+        log.warning("no effect, because %s: %s", reason, ", ".join(typed))
+
+
+def check_augmentation(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    aug = cfg.aug
+    for key in ("width_multipliers", "expand_multipliers"):
+        values = aug[key]
+        if not OmegaConf.is_list(values) or len(values) == 0:
+            raise UserError(f"aug.{key}={values}: must be a list of numbers >= 1, such as [1.0, 1.6, 2.2]")
+        for value in values:
+            check_number(f"aug.{key}", value, at_least=1)
+    for key in ("weight", "distill_weight"):
+        check_number(f"aug.{key}", aug[key], at_least=0)
+    check_number("aug.distill_temperature", aug.distill_temperature, above=0)
+    check_option("aug.operator", aug.operator, ("mult", "same"))
+    for key in ("width_until", "expand_until", "depth_until"):
+        check_number(f"aug.{key}", aug[key], at_least=0, at_most=1)
+    check_positive_integer("aug.divisor", aug.divisor)
+    for name, schedule in (("block_variant", Conversion), ("retire_depth", Retirement)):
+        settings = cfg.callbacks.get(name)
+        if settings:
+            schedule(**{key: value for key, value in settings.items() if key != "_target_"})
+    typed = [override for override in overrides if override.startswith("aug.")]
+    if max(*aug.width_multipliers, *aug.expand_multipliers) == 1 and not aug.extra_blocks:
+        if typed:
+            log.warning("no effect, because aug=%s widens nothing: %s", aug.name, ", ".join(typed))
+        return
+    for kind in ("width", "expand"):
+        if max(aug[f"{kind}_multipliers"]) == 1:
+            for override in (o for o in typed if o.startswith(f"aug.{kind}_until")):
+                log.warning("no effect, because aug.%s_multipliers widen nothing: %s", kind, override)

@@ -1,0 +1,68 @@
+"""Warnings of settings of the method that have no effect."""
+
+from pathlib import Path
+
+import pytest
+
+from shiftaddaug.commands.checks import check_train_config
+from tests.commands.running import composed
+
+
+def test_a_setting_without_effect_is_warned_of(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    cfg = composed(tmp_path / "run", "aug=none", "aug.weight=2")
+    check_train_config(cfg, ["aug=none", "aug.weight=2"])
+    assert "no effect, because aug=none widens nothing: aug.weight=2" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "warning"),
+    [
+        (("sharing=heterogeneous", "op=mult"), "because op=mult has no remap (add, shift have): sharing=heterogeneous"),
+        (("reorder=l1", "aug=none"), "because aug=none widens nothing: reorder=l1"),
+        (("sharing=kl", "op=mult"), "because op=mult leaves no layer multiplication-free: sharing=kl"),
+        (("sharing=kl", "op=shift_ps", "aug=none"), "because op=shift_ps trains no weight that multiplies: sharing=kl"),
+        (("aug=none", "aug.distill_weight=1"), "because aug=none has no augmented pass: aug.distill_weight"),
+    ],
+)
+def test_a_mechanism_with_nothing_to_work_on_is_warned_of(
+    overrides: tuple[str, ...], warning: str, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    check_train_config(composed(tmp_path / "run", *overrides))
+    assert f"no effect, {warning}" in caplog.text
+
+
+RATIO = "sharing.stored_ratio=2"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (("op=shift",), "the stored scale means something to op=shift"),
+        (("op=add", "sharing.gradient=chain"), "sharing.gradient=chain lets it mean something"),
+        (("op=add", "aug.operator=same"), "aug.operator=same multiplies nothing"),
+        (("op=add", "optim=radam"), "the steps of torch.optim.RAdam have a scale of their own"),
+        (("op=add",), None),
+    ],
+)
+def test_a_stored_ratio_that_nothing_obeys_is_warned_of(
+    overrides: tuple[str, ...], reason: str | None, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    typed = [*overrides, "sharing=heterogeneous", RATIO]
+    check_train_config(composed(tmp_path / "run", *typed), typed)
+    warnings = [record.getMessage() for record in caplog.records]
+    assert warnings == ([] if reason is None else [f"no effect, because {reason}: {RATIO}"])
+
+
+def test_block_variant_of_plainly_shared_add_layers_is_warned_of(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """Measured: their steps are 1.5e-5 of the weights while they multiply, and 6e-2 behind R."""
+    for sharing, warned in (("none", True), ("heterogeneous", False)):
+        caplog.clear()
+        check_train_config(composed(tmp_path / "run", "op=add", "block_variant=layer", f"sharing={sharing}"))
+        assert ("hardly learn until they turn; sharing=heterogeneous does better" in caplog.text) == warned
+
+
+def test_a_stop_of_what_is_not_widened_is_warned_of(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    check_train_config(composed(tmp_path / "run", "aug=expand"), ["aug=expand", "aug.width_until=0.2"])
+    assert "no effect, because aug.width_multipliers widen nothing: aug.width_until=0.2" in caplog.text

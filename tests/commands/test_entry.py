@@ -1,0 +1,108 @@
+"""Every command's entry: mistakes in one line on stderr and status 2, bugs with their traceback, folders kept."""
+
+import errno
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+
+from shiftaddaug.commands.checks import check_train_config
+from shiftaddaug.commands.entry import refuse_unusable_folders, run_command
+from shiftaddaug.errors import UserError
+
+
+@pytest.mark.parametrize("key", ["hydra.run.dir", "hydra.sweep.dir", "paths.log_dir"])
+def test_unwritable_folders(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHIFTADDAUG_ROOT", str(tmp_path))
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(UserError, match=rf"{key}=.*/below: cannot write there \(.*file is not a writable folder\)"):
+        refuse_unusable_folders([f"{key}={file}/below"])
+
+
+@pytest.mark.parametrize(
+    ("target", "line"),
+    [
+        ("pathlib.Pth", "error: Error locating target 'pathlib.Pth'"),
+        ("fractions.Fraction", None),  # 1 / 0
+        ("datetime.date", "error: Error in call to target 'datetime.date'"),  # month 0 is a ValueError
+    ],
+)
+def test_what_breaks_while_it_is_built_keeps_its_traceback(
+    target: str,
+    line: str | None,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", f"paths.log_dir={tmp_path}"])
+    monkeypatch.setenv("SHIFTADDAUG_ROOT", str(tmp_path))
+    with pytest.raises(InstantiationException if line is None else SystemExit):
+        run_command(
+            "train", lambda _: instantiate({"_target_": target, "_args_": [1, 0, 1] if "date" in target else [1, 0]})
+        )
+    assert capsys.readouterr().err.startswith(line or "")
+
+
+def test_a_mistake_in_one_job_of_a_multirun_leaves_the_others(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lines, done = (
+        ["train.py", "-m", "optim.lr=-1,0.1", f"paths.log_dir={tmp_path}", f"hydra.sweep.dir={tmp_path}/m"],
+        [],
+    )
+    monkeypatch.setattr(sys, "argv", lines)
+    monkeypatch.setenv("SHIFTADDAUG_ROOT", str(tmp_path))
+    with pytest.raises(SystemExit) as exit_:
+        run_command("train", lambda cfg: check_train_config(cfg) and done.append(cfg.optim.lr))
+    assert (exit_.value.code, done) == (2, [0.1])
+    assert "error: 1 of the jobs failed: optim.lr=-1: must be a number > 0" in capsys.readouterr().err
+    table = (tmp_path / "m" / "jobs.csv").read_text().splitlines()
+    assert table[1].startswith("0,optim.lr=-1,failed,")
+
+
+def test_a_full_disk_is_answered_in_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def write(_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "logs/metrics.csv")
+
+    monkeypatch.setattr(sys, "argv", ["train.py", f"paths.log_dir={tmp_path}"])
+    with pytest.raises(SystemExit) as exit_:
+        run_command("train", write)
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err == "error: logs/metrics.csv: could not be written (No space left on device)\n"
+
+
+def test_a_sweep_folder_is_never_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHIFTADDAUG_ROOT", str(tmp_path))
+    (tmp_path / "sweep" / "0").mkdir(parents=True)
+    refuse_unusable_folders([f"hydra.sweep.dir={tmp_path}/sweep"])
+    (tmp_path / "sweep" / "0" / "run.json").touch()
+    with pytest.raises(UserError, match=r"hydra\.sweep\.dir=.*: holds a run already, which is never overwritten"):
+        refuse_unusable_folders([f"hydra.sweep.dir={tmp_path}/sweep"])
+
+
+def test_an_unknown_key_is_looked_for_in_the_commands_own_configuration(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["eval.py", "splitt=val"])
+    monkeypatch.setenv("SHIFTADDAUG_ROOT", str(tmp_path))
+    with pytest.raises(SystemExit):
+        run_command("eval", lambda cfg: None)
+    error = capsys.readouterr().err
+    assert error.startswith("error: splitt: no such key; did you mean split? options: ")
+    assert "ckpt_path" in error
+    assert "optim" not in error
+
+
+def test_a_group_that_the_command_does_not_have(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["eval.py", "op=add"])
+    monkeypatch.setenv("SHIFTADDAUG_ROOT", str(tmp_path))
+    with pytest.raises(SystemExit):
+        run_command("eval", lambda cfg: None)
+    assert capsys.readouterr().err.startswith("error: op: no such key; options: ")
