@@ -1,0 +1,56 @@
+"""Searches: which trials share a study, and which commands end a multirun with a table of results."""
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+
+@cache
+def with_hydra(config_name: str, *overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return compose(config_name, overrides=list(overrides), return_hydra_config=True)
+
+
+def study_of(*overrides: str) -> str:
+    cfg = with_hydra("train", "sweep=augmentation", *overrides)
+    HydraConfig.instance().set_config(cfg)
+    try:
+        return str(cfg.hydra.sweeper.study_name)
+    finally:
+        HydraConfig.instance().cfg = None
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("net=mcunet", "op=add", "data=cifar100", "data.image_size=16", "data.batch_size=8", "optim.lr=0.05"),
+        *("trainer.max_epochs=2", "+trainer.limit_train_batches=4", "seed=1", "aug=depth", "sharing=heterogeneous"),
+        *("reorder=l1", "block_variant=layer", "bn=recalibrated", "callbacks=ema", "optim=radam"),
+    ],
+)
+def test_scores_of_other_trainings_are_another_study(override: str) -> None:
+    assert study_of(override) != study_of()
+
+
+def test_a_second_call_continues_its_study() -> None:
+    assert study_of("trainer.accelerator=cpu", "logger=tensorboard") == study_of()
+    assert " allbatches " in study_of()
+
+
+@pytest.mark.parametrize(("command", "table"), [("train", True), ("eval", True), ("fit_sharing", False)])
+def test_a_table_ends_multiruns_of_commands_that_leave_results(command: str, table: bool) -> None:
+    given = {"eval": ["ckpt_path=a"], "fit_sharing": ["mult_ckpt=a", "mf_ckpt=b"]}
+    callbacks = with_hydra(command, *given.get(command, [])).hydra.callbacks
+    assert ("table" in callbacks) == table
+
+
+def test_netaugs_recipe_sorts_channels() -> None:
+    """NetAug (arXiv 2110.08890) keeps the most important channels in the target."""
+    cfg = with_hydra("train", "experiment=imagenet_netaug", "data.data_dir=/imagenet")
+    assert OmegaConf.select(cfg, "callbacks.reorder._target_") is not None
