@@ -41,7 +41,7 @@ def test_finished_runs_are_tabulated_and_not_run_again(tmp_path: Path) -> None:
     assert "| +4.00 ± 0.71 |" in table[3]
     runs = (tmp_path / "study" / "runs.csv").read_text(encoding="utf-8").splitlines()
     assert runs[0].startswith("op,row,seed,test_top1_percent,") and len(runs) == 5
-    assert "add,full,1,25.0,21.0,22.0,1,2,,," in runs
+    assert "add,full,1,25.0,21.0,22.0,1,2,,,," in runs
     again = study(tmp_path, "rows=[full]", "ops=[add]", "seeds=[0,1]")
     assert sorted(again) == sorted(table)  # those of earlier calls are not lost
 
@@ -145,13 +145,26 @@ def test_a_remap_file_is_compared_by_what_it_holds(tmp_path: Path) -> None:
         study(tmp_path, *one)
 
 
-def test_runs_of_several_commits_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (({}, {}, {}), "a, b"),  # of before the hash was recorded
+        (({"code": "1"}, {"code": "1"}, {}), "a, b"),
+        (({"code": "1"}, {"code": "2"}, {"code": "1"}), "1, 2"),
+        (({"code": "1"}, {"code": "1"}, {"code": "1"}), None),  # commits that change no code
+    ],
+)
+def test_code_that_changed_between_runs_is_warned_of(
+    code: tuple[dict[str, str], ...], told: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for seed, commit in enumerate(("b", "a", "a")):
         finished(tmp_path / "study", "add", "mf_direct", seed, 20.0)
         path = tmp_path / "study" / "add" / "mf_direct" / f"seed{seed}" / RESULTS
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"git_commit": commit}))
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"git_commit": commit} | code[seed]))
     study(tmp_path, "rows=[mf_direct]", "ops=[add]", "seeds=[0,1,2]")
-    assert "warning: the table's runs are of several commits (runs.csv): a, b" in capsys.readouterr().out
+    warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
+    wanted = f"warning: the code changed between the table's runs (runs.csv): {told}"
+    assert warnings == ([] if told is None else [wanted])
 
 
 def test_runs_import_the_code_of_this_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

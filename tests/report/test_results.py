@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from shiftaddaug.report.results import (
+    code_hash,
     git_commit,
     plot_curves,
     print_result,
@@ -171,6 +172,24 @@ class TestGitCommit:
     def test_without_git_is_unknown(self, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PATH", str(repository))
         assert git_commit(repository) == "unknown"
+
+
+def test_the_hash_of_code_is_of_names_and_contents(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.py").write_text("one")
+    (tmp_path / "sub" / "b.c").write_text("two")
+    before = code_hash(tmp_path)
+    assert len(before) == 12
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "sub" / "b.so").touch()
+    assert code_hash(tmp_path) == before
+    (tmp_path / "sub" / "b.c").write_text("three")
+    edited = code_hash(tmp_path)
+    (tmp_path / "a.py").rename(tmp_path / "c.py")
+    assert len({before, edited, code_hash(tmp_path)}) == 3
+    (tmp_path / "c.py").rename(tmp_path / "a.py")
+    (tmp_path / "sub" / "b.c").write_text("two")
+    assert code_hash(tmp_path) == before
 
 
 class TestTables:

@@ -50,7 +50,7 @@ def ablate(cfg: DictConfig) -> None:
                 pool.map(lambda cell: _run(cell, cell.command(overrides, cfg.paths.data_dir), cfg.jobs, lock), missing)
             )
         results = finished_results([*cells, *cells_in(folder)])
-        _warn_of_several_commits(results)
+        _warn_of_changed_code(results)
         rows = summarise(results, cfg.baseline)
         if rows:
             print_table("ablation", rows)
@@ -115,10 +115,11 @@ def _check_untrained(cells: Sequence[Cell], overrides: list[str], data_dir: str)
         check_train_config(cfg)
 
 
-def _warn_of_several_commits(results: Sequence[dict[str, Any]]) -> None:
-    commits = sorted({str(result.get("git_commit")) for result in results})
-    if len(commits) > 1:
-        print(f"warning: the table's runs are of several commits (runs.csv): {', '.join(commits)}", flush=True)
+def _warn_of_changed_code(results: Sequence[dict[str, Any]]) -> None:
+    key = "code" if all("code" in result for result in results) else "git_commit"
+    versions = sorted({str(result.get(key)) for result in results})
+    if len(versions) > 1:
+        print(f"warning: the code changed between the table's runs (runs.csv): {', '.join(versions)}", flush=True)
 
 
 def _run(cell: Cell, command: list[str], jobs: int, lock: IO[str]) -> bool:

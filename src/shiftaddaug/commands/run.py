@@ -19,7 +19,7 @@ from shiftaddaug.callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint,
 from shiftaddaug.callbacks.progress import Throughput
 from shiftaddaug.commands import STARTED
 from shiftaddaug.commands.checkpoints import find_checkpoint, read_checkpoint, refuse_other_run
-from shiftaddaug.commands.entry import ROOT, quieten_lightning
+from shiftaddaug.commands.entry import PACKAGE, ROOT, quieten_lightning
 from shiftaddaug.commands.trainer import build_trainer
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.kl import penalty_from_config
@@ -37,6 +37,7 @@ from shiftaddaug.report.results import (
     METRICS,
     RESULTS,
     RUN,
+    code_hash,
     git_commit,
     plot_curves,
     print_result,
@@ -150,6 +151,7 @@ class Run:
             "multiplication_free_macs_percent": round(100 * cost.multiplication_free_share, 1),
             "supernet_params": sum(p.numel() for p in self.task.net.parameters()),
             "git_commit": git_commit(ROOT),
+            "code": code_hash(PACKAGE),
             "torch": torch.__version__,
             "command": " ".join(sys.argv),
             "folder": str(self.folder),

@@ -57,7 +57,10 @@ def _gain(runs: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any
     return f"{gain} ± {error:.2f}"
 
 
-RUN_COLUMNS = ("op", "row", "seed", *METRICS.values(), "params", "macs", "epochs", "train_seconds", "git_commit")
+RUN_COLUMNS = (
+    *("op", "row", "seed", *METRICS.values(), "params", "macs", "epochs", "train_seconds"),
+    *("git_commit", "code"),
+)
 
 
 def write_runs(folder: Path, results: Sequence[Mapping[str, Any]]) -> None:

@@ -1,6 +1,7 @@
 """What a run leaves behind besides checkpoints: results.json, the table, the curves. From recorded values only."""
 
 import csv
+import hashlib
 import json
 import os
 import subprocess
@@ -22,6 +23,18 @@ def git_commit(folder: Path) -> str:
         return git("rev-parse", "HEAD") + ("+dirty" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
+
+
+def code_hash(package: Path) -> str:
+    """Of all Python and C sources in a folder, by path and content: 12 hexadecimal digits of their SHA-256.
+
+    A commit says less: it is unknown where the package is installed, and new where only a text changed.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(path for path in package.rglob("*") if path.suffix in (".py", ".c", ".h")):
+        for part in (str(path.relative_to(package)).encode(), path.read_bytes()):
+            digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()[:12]
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
