@@ -36,7 +36,7 @@ class Toy(InMemoryDataModule):
             "seed": 0,
             "mean": [0.5],
             "std": [0.25],
-            "crop_padding": 2,
+            "crop_padding": 0.25,
             "horizontal_flip": True,
         }
         super().__init__(**(defaults | options))
@@ -183,7 +183,7 @@ def test_images_that_are_too_large_shrink_at_setup() -> None:
 
 
 def test_images_that_are_too_small_grow_per_batch() -> None:
-    data = ready(image_size=16, crop_padding=4)
+    data = ready(image_size=16)
     images = data.test_set.images
     assert images.shape[-1] == 8
     grown = torch.nn.functional.interpolate(images.float() / 255, size=(16, 16), mode="bilinear")
@@ -191,7 +191,7 @@ def test_images_that_are_too_small_grow_per_batch() -> None:
     torch.manual_seed(2)
     out = data.transform(images, train=True)
     torch.manual_seed(2)
-    cropped = augment.random_crop_flip(images, 2, True)  # 4 pixels of 16 are 2 of 8
+    cropped = augment.random_crop_flip(images, 2, True)  # a quarter of 8
     torch.testing.assert_close(out, data.transform(cropped, train=False))
 
 

@@ -116,6 +116,13 @@ def _fraction(key: str, value: Any) -> None:
         raise UserError(f"data.{key}={_shown(value)}: must be a number between 0 and 1, both excluded")
 
 
+def _share_of_side(key: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise UserError(
+            f"data.{key}={_shown(value)}: must be a share of the image's side, >= 0 and < 1, such as 0.125 (4 of 32 px)"
+        )
+
+
 def _flag(key: str, value: Any) -> None:
     if not isinstance(value, bool):
         raise UserError(f"data.{key}={_shown(value)}: must be true or false")
@@ -130,7 +137,7 @@ _CHECKS: dict[str, Check] = {
     "in_channels": _at_least(1),
     "image_size": _at_least(1),
     "batch_size": _at_least(1),
-    "crop_padding": _at_least(0),
+    "crop_padding": _share_of_side,
     "num_workers": _at_least(0),
     "seed": _at_least(0),
     "split_seed": _at_least(0),

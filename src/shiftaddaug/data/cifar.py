@@ -50,7 +50,7 @@ class CifarDataModule(InMemoryDataModule):
         seed: int = 0,
         mean: Iterable[float] = (0.507, 0.487, 0.441),
         std: Iterable[float] = (0.267, 0.256, 0.276),
-        crop_padding: int = 4,
+        crop_padding: float = 0.125,
         horizontal_flip: bool = True,
     ) -> None:
         self.layout = cifar_layout(name)

@@ -37,7 +37,7 @@ class DigitsDataModule(InMemoryDataModule):
         seed: int = 0,
         mean: Iterable[float] = (0.305,),
         std: Iterable[float] = (0.324,),
-        crop_padding: int = 2,
+        crop_padding: float = 0.0625,
         horizontal_flip: bool = False,
     ) -> None:
         super().__init__(

@@ -64,8 +64,8 @@ class InMemoryDataModule(ClassificationDataModule):
     batch is enlarged (bilinearly) where it is computed with, after cropping and flipping at the stored size.
 
     Args:
-        crop_padding: black pixels around the image out of which a training crop is taken, at `image_size`;
-            0 = no crop.
+        crop_padding: black margin around the image out of which a training crop is taken, as a share of the image's
+            side, so that images of every size are shifted alike; 0 = no crop.
         others: see ClassificationDataModule.
     """
 
@@ -81,7 +81,7 @@ class InMemoryDataModule(ClassificationDataModule):
         seed: int,
         mean: Iterable[float],
         std: Iterable[float],
-        crop_padding: int,
+        crop_padding: float,
         horizontal_flip: bool,
     ) -> None:
         super().__init__(
@@ -130,7 +130,7 @@ class InMemoryDataModule(ClassificationDataModule):
     def transform(self, images: Tensor, train: bool) -> Tensor:
         stored_size = images.shape[-1]
         if train:
-            padding = round(self.crop_padding * stored_size / self.image_size)
+            padding = round(self.crop_padding * stored_size)
             images = augment.random_crop_flip(images, padding, self.horizontal_flip)
         if stored_size != self.image_size:
             unit = F.interpolate(augment.to_unit(images), size=(self.image_size, self.image_size), mode="bilinear")
