@@ -1,11 +1,13 @@
 """CIFAR from tiny files in its format."""
 
+import fcntl
 import hashlib
 import logging
 import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -92,9 +94,10 @@ def test_a_failed_download_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_download_is_made_once_and_never_over_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[str, str, str]] = []
 
-    def fetch(url: str, root: str, filename: str, md5: str) -> None:
+    def fetch(url: str, root: str, extract_root: str, filename: str, md5: str) -> None:
         calls.append((root, filename, md5))
-        folder = tmp_path / "cifar-100-python"
+        assert not (tmp_path / "cifar-100-python").exists()  # until all of it is extracted
+        folder = Path(extract_root) / "cifar-100-python"
         folder.mkdir()
         for file in ("train", "test"):
             (folder / file).write_bytes(b"anything")
@@ -105,6 +108,35 @@ def test_a_download_is_made_once_and_never_over_files(tmp_path: Path, monkeypatc
     data.prepare_data()
     source = torchvision.datasets.CIFAR100
     assert calls == [(str(tmp_path), source.filename, source.tgz_md5)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".download.lock", "cifar-100-python"]
+
+
+def test_of_two_processes_one_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other, which found nothing either, waits and finds what the first has fetched."""
+    data = CifarDataModule(tmp_path, download=True)
+    waiting, calls = Event(), []
+
+    def fetch(url: str, root: str, extract_root: str, filename: str, md5: str) -> None:
+        calls.append(root)
+        second.start()
+        assert waiting.wait(timeout=60)
+        folder = Path(extract_root) / "cifar-100-python"
+        folder.mkdir()
+        for file in ("train", "test"):
+            (folder / file).write_bytes(b"anything")
+
+    def flock(lock: Any, operation: int) -> None:
+        if calls:
+            waiting.set()
+        real_flock(lock, operation)
+
+    real_flock = fcntl.flock
+    monkeypatch.setattr("fcntl.flock", flock)
+    monkeypatch.setattr(torchvision.datasets.utils, "download_and_extract_archive", fetch)
+    second = Thread(target=CifarDataModule(tmp_path, download=True).prepare_data)
+    data.prepare_data()
+    second.join(timeout=60)
+    assert not second.is_alive() and calls == [str(tmp_path)]
 
 
 def test_unpublished_files_are_refused_by_default(make_cifar: MakeCifar) -> None:

@@ -1,9 +1,12 @@
 """CIFAR-10 and CIFAR-100 (Krizhevsky, 2009), read from the files their authors publish."""
 
+import fcntl
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -81,7 +84,9 @@ class CifarDataModule(InMemoryDataModule):
         """
         check_cifar(self.data_dir, self.name, self.download)
         if find_cifar(self.data_dir, self.layout) is None:
-            self._download()
+            with _one_process_at_a_time(Path(self.data_dir)):
+                if find_cifar(self.data_dir, self.layout) is None:  # nor has another process fetched them meanwhile
+                    self._download()
 
     def load(self) -> LoadedSet:
         folder = require_cifar(self.data_dir, self.layout)
@@ -117,18 +122,34 @@ class CifarDataModule(InMemoryDataModule):
     def _download(self) -> None:
         from torchvision.datasets import utils
 
-        source = _published(self.name)
+        source, data_dir = _published(self.name), Path(self.data_dir)
         try:
-            # Not the data set's own download: its constructor goes on to unpickle what it fetched, unrestricted.
-            utils.download_and_extract_archive(
-                source.url, str(self.data_dir), filename=source.filename, md5=source.tgz_md5
-            )
+            with TemporaryDirectory(dir=data_dir, prefix=".extracting-") as whole:
+                # Not the data set's own download: its constructor goes on to unpickle what it fetched, unrestricted.
+                utils.download_and_extract_archive(
+                    source.url, str(data_dir), extract_root=whole, filename=source.filename, md5=source.tgz_md5
+                )
+                (Path(whole) / self.layout.folder).rename(data_dir / self.layout.folder)
         except Exception as error:  # whatever a network, an archive or a disk can raise
             reason = " ".join(str(error).split())
             raise UserError(
                 f"data.download=true: {source.url} could not be fetched ({type(error).__name__}: {reason}); a local"
                 f" copy is looked for in {Path(self.data_dir) / self.layout.folder}"
             ) from error
+
+
+@contextmanager
+def _one_process_at_a_time(folder: Path) -> Iterator[None]:
+    """The others wait; several runs may find at once that there is nothing yet."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".download.lock").open("w")
+    except OSError as error:
+        raise UserError(f"paths.data_dir={folder}: cannot write there ({error.strerror})") from error
+    with lock:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _published(name: str) -> Any:
