@@ -1,5 +1,6 @@
 """Best and last checkpoint, through a real trainer whose validation scores are written down beforehand."""
 
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,14 @@ def test_an_epoch_that_was_stopped_half_way_is_trained_again(step: int, epoch: i
     assert steps_of(tmp_path / "resumed" / "last.ckpt") == 6
 
 
+def test_the_best_is_of_a_whole_epoch(tmp_path: Path) -> None:
+    """Stopped in the middle of the second epoch, validated with 0.6, and resumed, where that epoch ends with 0.4."""
+    trainer = fit(tmp_path / "stopped", [0.5, 0.6, 0.3], None, _StopAt(3), batches=2)
+    assert (steps_of(tmp_path / "stopped" / "best.ckpt"), float(best(trainer).best_model_score or 0)) == (2, 0.5)
+    trainer = fit(tmp_path / "resumed", [0.5, 0.4, 0.3], tmp_path / "stopped" / "last.ckpt", batches=2)
+    assert (steps_of(tmp_path / "resumed" / "best.ckpt"), float(best(trainer).best_model_score or 0)) == (2, 0.5)
+
+
 def test_best_is_the_highest_score_and_the_only_other_file(tmp_path: Path) -> None:
     trainer = fit(tmp_path, [0.5, 0.7, 0.6, 0.65])
     assert (saved(tmp_path / "best.ckpt")["epoch"], steps_of(tmp_path / "best.ckpt")) == (1, 2)
@@ -140,6 +149,16 @@ class TestResumedInAnotherFolder:
         trainer = fit(tmp_path / "third", [0.0, 0.0, 0.0, 0.65], tmp_path / "second" / "last.ckpt")
         assert checkpoint_path(trainer, BestCheckpoint) == tmp_path / "third" / "best.ckpt"
         assert (tmp_path / "third" / "best.ckpt").read_bytes() == (stopped / "best.ckpt").read_bytes()
+
+    def test_from_a_folder_that_was_moved(self, stopped: Path, tmp_path: Path) -> None:
+        moved = tmp_path / "moved"
+        shutil.copytree(stopped, tmp_path / "original")
+        fit(tmp_path / "going on", [0.0, 0.0, 0.6], tmp_path / "original" / "last.ckpt")
+        (tmp_path / "going on").rename(moved)
+        (tmp_path / "original").rename(tmp_path / "elsewhere")
+        trainer = fit(tmp_path / "last", [0.0, 0.0, 0.0, 0.65], moved / "last.ckpt")
+        assert checkpoint_path(trainer, BestCheckpoint) == tmp_path / "last" / "best.ckpt"
+        assert (tmp_path / "last" / "best.ckpt").read_bytes() == (stopped / "best.ckpt").read_bytes()
 
     def test_without_the_best_there_is_no_resuming(self, stopped: Path, tmp_path: Path) -> None:
         state = saved(stopped / "last.ckpt")["callbacks"]

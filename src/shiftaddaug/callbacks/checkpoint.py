@@ -40,7 +40,15 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
-class BestCheckpoint(ModelCheckpoint):
+class _OfWholeEpochs(ModelCheckpoint):
+    """Saves nothing in the middle of an epoch, where `trainer.max_time` may stop: resuming trains that epoch again."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            super().on_train_epoch_end(trainer, pl_module)
+
+
+class BestCheckpoint(_OfWholeEpochs):
     """best.ckpt: the highest value of `monitor` so far.
 
     A resumed run writes into a folder of its own. Lightning then forgets which score was the best; here the best of
@@ -56,9 +64,16 @@ class BestCheckpoint(ModelCheckpoint):
             save_on_train_epoch_end=True,
             enable_version_counter=False,
         )
+        self._resumed: Path | None = None
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Note where the resumed checkpoint lies: its run's folder may have been moved or copied since."""
+        self._resumed = Path(trainer.ckpt_path) if trainer.ckpt_path else None
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the best so far.
+        """Take over the best so far, which lies beside the resumed checkpoint, or where it was written.
 
         Raises:
             UserError: its file is gone.
@@ -67,6 +82,8 @@ class BestCheckpoint(ModelCheckpoint):
             super().load_state_dict({**state_dict, "dirpath": self.dirpath})
             return
         old, new = Path(state_dict["best_model_path"]), Path(str(self.dirpath)) / "best.ckpt"
+        beside = self._resumed.with_name(old.name) if self._resumed is not None else old
+        old = beside if beside.exists() else old
         if not old.exists():
             raise UserError(
                 f"ckpt_path: the best checkpoint of the resumed run, {old}, is gone; resume with it in place"
@@ -78,7 +95,7 @@ class BestCheckpoint(ModelCheckpoint):
         super().load_state_dict({**state_dict, **paths, "best_k_models": {str(new): score}})
 
 
-class LastCheckpoint(ModelCheckpoint):
+class LastCheckpoint(_OfWholeEpochs):
     """last.ckpt: the end of the last finished epoch.
 
     A callback of its own because `save_last` of Lightning's saves only when the best is saved too.
@@ -86,11 +103,6 @@ class LastCheckpoint(ModelCheckpoint):
 
     def __init__(self, dirpath: str) -> None:
         super().__init__(dirpath=dirpath, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Not in the middle of an epoch, where `trainer.max_time` may stop: resuming would skip the rest of it."""
-        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
-            super().on_train_epoch_end(trainer, pl_module)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Nothing: what was last is past."""
