@@ -99,6 +99,18 @@ class TestThroughput:
         training.epoch((10, 7.0), (10, 2.0))
         assert [entry for entry in training.logged if entry[0] == "lr"] == [("lr", 0.25)] * 2
 
+    def test_seconds_go_on_from_those_of_the_resumed_run(self, clock: _Clock) -> None:
+        stopped, resumed = Throughput(), Throughput()
+        assert stopped.seconds == 0
+        stopped.on_fit_start(None, None)  # type: ignore[arg-type]
+        clock.now += 30
+        state = stopped.state_dict()
+        clock.now += 5  # lost: nothing of it was saved
+        resumed.load_state_dict(state)
+        resumed.on_fit_start(None, None)  # type: ignore[arg-type]
+        clock.now += 10
+        assert (state, stopped.seconds, resumed.seconds) == ({"seconds": 30}, 45, 40)
+
     def test_a_sanity_check_is_no_end_of_an_epoch(self, clock: _Clock) -> None:
         training = _Training(clock)
         training.trainer.sanity_checking = True

@@ -109,9 +109,7 @@ def test_nothing_to_resume(tmp_path: Path) -> None:
         find_checkpoint("/no.ckpt", tmp_path)
 
 
-def test_resuming_a_run_that_has_finished_is_warned_of(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_has_finished_is_not_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`last` would find it, if a newer run ended before its first checkpoint."""
     cfg = composed(tmp_path / "run")
     checkpoint = tmp_path / "older" / "checkpoints" / "last.ckpt"
@@ -119,13 +117,12 @@ def test_resuming_a_run_that_has_finished_is_warned_of(
     torch.save({"config": OmegaConf.to_container(cfg, resolve=True), "state_dict": {}}, checkpoint)
     cfg.ckpt_path, cfg.paths.log_dir = "last", str(tmp_path)
     check_resumed(cfg)
-    assert not caplog.records
     (tmp_path / "older" / "results.json").touch()
     monkeypatch.chdir(checkpoint.parent)
-    check_resumed(composed(tmp_path / "run", "ckpt_path=last.ckpt"))
-    assert "ckpt_path=last.ckpt: that run has finished" in caplog.text
-    check_resumed(cfg)
-    assert f"ckpt_path={checkpoint}: that run has finished: there is nothing left to train" in caplog.text
+    with pytest.raises(UserError, match=r"^ckpt_path=last\.ckpt: that run has finished"):
+        check_resumed(composed(tmp_path / "run", "ckpt_path=last.ckpt"))
+    with pytest.raises(UserError, match=rf"^ckpt_path={checkpoint}: that run has finished: there is nothing left"):
+        check_resumed(cfg)
 
 
 def test_resuming_with_other_devices_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -141,6 +141,26 @@ def test_stopped_at_any_epoch_and_resumed_is_the_same(tmp_path: Path, arguments:
         assert {key: results[key] for key in same} == {key: wanted[key] for key in same}
 
 
+def test_killed_before_deployment_and_resumed_reports_what_was_trained(tmp_path: Path) -> None:
+    little = ("op=shift", "trainer.max_epochs=1")
+    whole = run_little(tmp_path / "run", *little)
+    (tmp_path / "run" / "results.json").unlink()
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "run").rename(tmp_path / "moved" / "run")
+    resumed = run_little(tmp_path / "resumed", *little, f"ckpt_path={tmp_path}/moved/run/checkpoints/last.ckpt")
+    same = ("train_top1_percent", "val_top1_percent", "test_top1_percent", "epochs")
+    assert {key: resumed[key] for key in same} == {key: whole[key] for key in same}
+    assert resumed["train_seconds"] >= 0.5 * whole["train_seconds"] > 0
+
+
+@pytest.mark.parametrize(("split", "batches"), [("train", 40), ("val", 5), ("test", 12)])
+def test_less_than_one_batch_is_refused_before_training(split: str, batches: int, tmp_path: Path) -> None:
+    share = f"trainer.limit_{split}_batches={0.9 / batches:.4f}"
+    with pytest.raises(UserError, match=rf"trainer\.limit_{split}_batches=0\..*: is less than one of the {batches}"):
+        run_little(tmp_path / "run", share.replace("trainer", "++trainer"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_killed_and_resumed_is_the_same(tmp_path: Path) -> None:
     """SIGKILL of a real process, every mechanism active, and `ckpt_path=last`."""
     arguments = [*LITTLE, *WHOLE_METHOD, "trainer.max_epochs=4", f"paths.log_dir={tmp_path}/logs"]

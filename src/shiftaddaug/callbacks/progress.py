@@ -32,6 +32,22 @@ class Throughput(pl.Callback):
         """Of the last whole epoch."""
         self._images = 0
         self._since = 0.0
+        self._earlier = 0.0
+        self._began: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Of training and validation so far, those before the checkpoint that was resumed among them."""
+        return self._earlier + (0.0 if self._began is None else time.perf_counter() - self._began)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._began = time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._earlier = state_dict["seconds"]
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._images, self._since = 0, time.perf_counter()

@@ -52,17 +52,18 @@ def find_checkpoint(ckpt_path: str, log_dir: Path) -> Path:
 def check_resumed(cfg: DictConfig) -> None:
     """Find the checkpoint that a run resumes, and see that it is of the same run.
 
-    Warns of one that has finished, and of another number of devices.
+    Warns of another number of devices.
 
     Raises:
-        UserError: there is none, it is damaged, or it is of another run.
+        UserError: there is none, it is damaged, of another run, or of one that has finished: resuming that would
+            test the same target once more.
     """
     if cfg.ckpt_path is not None:
         path = find_checkpoint(str(cfg.ckpt_path), Path(cfg.paths.log_dir))
         theirs = read_config(path)
         refuse_other_run(path, {"config": theirs}, OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
         if (path.absolute().parents[1] / RESULTS).exists():
-            log.warning("ckpt_path=%s: that run has finished: there is nothing left to train", path)
+            raise UserError(f"ckpt_path={path}: that run has finished: there is nothing left to train")
         devices = theirs["trainer"].get("devices")
         if isinstance(devices, int) and isinstance(cfg.trainer.devices, int) and devices != cfg.trainer.devices:
             log.warning(

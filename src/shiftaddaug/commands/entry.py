@@ -79,9 +79,9 @@ def run_command(config_name: str, function: Callable[[DictConfig], Any]) -> None
     except OSError as error:
         _answer_full_disk(error)
         raise
-    except KeyboardInterrupt:
-        go_on = {"train": "ckpt_path=last resumes from the last finished epoch", "ablate": "run it again to go on"}
-        print("; ".join(["interrupted", *([go_on[config_name]] if config_name in go_on else [])]), file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        go_on = ["run it again to go on"] if config_name == "ablate" else map(str, interrupt.args)
+        print("; ".join(["interrupted", *go_on]), file=sys.stderr)
         sys.exit(130)
 
 

@@ -36,7 +36,7 @@ def evaluate(cfg: DictConfig) -> float:
         from hydra.utils import instantiate
 
         from shiftaddaug.commands.subnetworks import load_subnetwork, recalibrate_on_training_data
-        from shiftaddaug.commands.trainer import build_trainer
+        from shiftaddaug.commands.trainer import build_trainer, check_limits
         from shiftaddaug.tasks.classification import ClassificationEvaluation
 
     quieten_lightning()
@@ -45,6 +45,9 @@ def evaluate(cfg: DictConfig) -> float:
     data_config = _data_config(cfg, subnetwork)
     data = instantiate(data_config)
     trainer = build_trainer(cfg.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    data.prepare_data()
+    data.setup()
+    check_limits(cfg.trainer, data, [cfg.split])
     batches = cfg.recalibrate_batches
     if batches is None:
         batches = RECALIBRATE_BATCHES if _is_widened(cfg) else 0

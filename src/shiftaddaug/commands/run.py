@@ -2,7 +2,6 @@
 
 import logging
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from shiftaddaug.callbacks.progress import Throughput
 from shiftaddaug.commands import STARTED
 from shiftaddaug.commands.checkpoints import find_checkpoint, read_checkpoint, refuse_other_run
 from shiftaddaug.commands.entry import PACKAGE, ROOT, quieten_lightning
-from shiftaddaug.commands.trainer import build_trainer
+from shiftaddaug.commands.trainer import build_trainer, check_limits
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.kl import penalty_from_config
 from shiftaddaug.kernels import add as add_kernels
@@ -41,6 +40,7 @@ from shiftaddaug.report.results import (
     git_commit,
     plot_curves,
     print_result,
+    read_history,
     shortest_path,
     write_json,
 )
@@ -78,6 +78,7 @@ class Run:
         self.data: pl.LightningDataModule = instantiate(cfg.data)
         self.data.prepare_data()
         self.data.setup("fit")
+        check_limits(cfg.trainer, self.data)
         self.trainer = self._trainer()
         # Lightning does so once a checkpoint has been read into it: float64 weights would come back rounded
         self.trainer.precision_plugin.convert_module(self.task)
@@ -180,19 +181,18 @@ class Run:
 
     def fit(self) -> None:
         """Train; whatever happens, the curves of the epochs so far are drawn."""
-        started = time.time()
         try:
             self.trainer.fit(self.task, datamodule=self.data, ckpt_path=self.ckpt_path)
         except SystemExit:
             if self.trainer.interrupted:  # Lightning's answer to Ctrl-C; the command has its own
-                raise KeyboardInterrupt from None
+                raise KeyboardInterrupt(*self._how_to_resume()) from None
             raise
         finally:
             if self.trainer.is_global_zero and (self.folder / METRICS).exists():
                 self._plot_curves()
         first = self.throughput.first_step_time
         self.results |= {
-            "train_seconds": round(time.time() - started, 1),
+            "train_seconds": round(self.throughput.seconds, 1),
             "seconds_to_first_step": None if first is None else round(first - self.started, 2),
             "images_per_s": None if self.throughput.images_per_s is None else round(self.throughput.images_per_s),
             "epochs": self.trainer.current_epoch,
@@ -205,9 +205,15 @@ class Run:
         except OSError as error:  # it would hide why training ended
             log.warning("curves.png could not be written (%s)", error.strerror)
 
+    def _how_to_resume(self) -> list[str]:
+        last = self.folder / "checkpoints" / "last.ckpt"
+        path = last if last.exists() else self.ckpt_path
+        return [] if path is None else [f"ckpt_path={path} resumes from the last finished epoch"]
+
     def _last_train_top1(self) -> float | None:
-        top1 = self.trainer.callback_metrics.get("train/top1")
-        return None if top1 is None else round(100 * float(top1), 2)
+        """Of the last epoch, which another run trained if the resumed one had only its deployment left."""
+        curve = read_history(self.folder).get("train/top1", {})
+        return round(100 * curve[max(curve)], 2) if curve else None
 
     def deploy(self) -> None:
         """Extract the target of the best checkpoint on validation, save it, reload it, prove it exact.

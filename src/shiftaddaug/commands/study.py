@@ -83,10 +83,7 @@ def finished_results(cells: list[Cell]) -> list[dict[str, Any]]:
     results = []
     for cell in dict.fromkeys(cells):
         if (path := cell.results()) is not None:
-            found = read_json(path) | {"op": cell.op, "row": cell.row, "seed": cell.seed}
-            if found.get("resumed_from"):
-                found["train_seconds"] = None  # the last attempt's alone
-            results.append(found)
+            results.append(read_json(path) | {"op": cell.op, "row": cell.row, "seed": cell.seed})
     return sorted(results, key=lambda result: result["seed"])
 
 

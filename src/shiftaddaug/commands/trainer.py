@@ -1,5 +1,6 @@
 """The one way to a Lightning Trainer: what it says of its arguments becomes a line for people."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import lightning.pytorch as pl
@@ -7,6 +8,27 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from shiftaddaug.errors import UserError
+
+SPLITS = ("train", "val", "test")
+
+
+def check_limits(config: DictConfig, data: pl.LightningDataModule, splits: Iterable[str] = SPLITS) -> None:
+    """Check that a share of a split's batches is at least one of them: Lightning would say so when it gets there.
+
+    Args:
+        config: a composed yaml of configs/trainer.
+        data: set up.
+        splits: those that are going to be used.
+
+    Raises:
+        UserError: naming the limit.
+    """
+    for split in splits:
+        share = config.get(f"limit_{split}_batches")
+        if isinstance(share, float) and share < 1:
+            batches = len(getattr(data, f"{split}_dataloader")())
+            if int(share * batches) == 0:
+                raise UserError(f"trainer.limit_{split}_batches={share}: is less than one of the {batches} batches")
 
 
 def build_trainer(config: DictConfig, **options: Any) -> pl.Trainer:

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import math
 import os
 import subprocess
 from collections import defaultdict
@@ -113,7 +114,7 @@ def read_history(folder: Path) -> dict[str, dict[int, float]]:
     resumed_from = read_json(folder / RUN).get("resumed_from") if (folder / RUN).exists() else None
     history = read_history(Path(resumed_from).parents[1]) if resumed_from else {}
     own = read_metrics(folder / METRICS) if (folder / METRICS).exists() else {}
-    first = min((epoch for values in own.values() for epoch in values), default=0)
+    first = min((epoch for values in own.values() for epoch in values), default=math.inf)
     before = {name: {e: v for e, v in values.items() if e < first} for name, values in history.items()}
     return {name: before.get(name, {}) | own.get(name, {}) for name in before | own}
 
