@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
+from hydra._internal.callbacks import Callbacks
 from omegaconf import DictConfig, OmegaConf
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -17,13 +17,14 @@ def with_hydra(config_name: str, *overrides: str) -> DictConfig:
         return compose(config_name, overrides=list(overrides), return_hydra_config=True)
 
 
+@cache
 def study_of(*overrides: str) -> str:
-    cfg = with_hydra("train", "sweep=augmentation", *overrides)
-    HydraConfig.instance().set_config(cfg)
-    try:
-        return str(cfg.hydra.sweeper.study_name)
-    finally:
-        HydraConfig.instance().cfg = None
+    """As a multirun composes: what is swept over is not in the configuration."""
+    swept = [o for o in overrides if o in ("op=add,shift", "aug.weight=choice(1,2)")]
+    cfg = with_hydra("train", "sweep=augmentation", *(o for o in overrides if o not in swept)).copy()
+    cfg.hydra.overrides.task.extend(swept)
+    Callbacks(cfg).on_multirun_start(cfg, config_name="train")
+    return str(cfg.hydra.sweeper.study_name)
 
 
 @pytest.mark.parametrize(
@@ -32,15 +33,22 @@ def study_of(*overrides: str) -> str:
         *("net=mcunet", "op=add", "data=cifar100", "data.image_size=16", "data.batch_size=8", "optim.lr=0.05"),
         *("trainer.max_epochs=2", "+trainer.limit_train_batches=4", "seed=1", "aug=depth", "sharing=heterogeneous"),
         *("reorder=l1", "block_variant=layer", "bn=recalibrated", "callbacks=ema", "optim=radam"),
+        *("aug.distill_weight=1", "task.mixup=0.2", "trainer.precision=bf16-mixed", "+trainer.limit_val_batches=2"),
+        *("hydra.sweeper.params={aug.weight: 'interval(1, 2)'}", "op=add,shift", "aug.weight=choice(1,2)"),
     ],
 )
 def test_scores_of_other_trainings_are_another_study(override: str) -> None:
     assert study_of(override) != study_of()
 
 
+def test_so_are_values_within_a_group() -> None:
+    assert len({study_of("op=add"), study_of("op=add", "op.eta=0.2"), study_of("op=add", "op.init_std=4")}) == 3
+
+
 def test_a_second_call_continues_its_study() -> None:
     assert study_of("trainer.accelerator=cpu", "logger=tensorboard") == study_of()
-    assert " allbatches " in study_of()
+    assert study_of("hydra.sweeper.n_trials=3", "seed=0") == study_of()
+    assert study_of().startswith("augmentation mbv2_micro shift digits ")
 
 
 @pytest.mark.parametrize(("command", "table"), [("train", True), ("eval", True), ("fit_sharing", False)])

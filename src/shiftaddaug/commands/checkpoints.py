@@ -3,6 +3,7 @@
 import logging
 import pickle
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -153,13 +154,18 @@ def refuse_other_run(path: Path, checkpoint: dict[str, Any], config: dict[str, A
 
 def first_difference(theirs: dict[str, Any], ours: dict[str, Any]) -> tuple[str, Any, Any] | None:
     """Of two configurations: the first key that changes what is trained, and both values; None if there is none."""
-    for part in IDENTITY:
-        leaves = [_leaves(part, _get(container, part)) for container in (theirs, ours)]
-        for key in leaves[0] | leaves[1]:
-            was, is_now = (ADDED.get(key) if values.get(key) is None else values[key] for values in leaves)
-            if key not in FREE and was != is_now:
-                return key, was, is_now
+    values = [identity(config) for config in (theirs, ours)]
+    for key in values[0] | values[1]:
+        was, is_now = (ADDED.get(key) if found.get(key) is None else found[key] for found in values)
+        if was != is_now:
+            return key, was, is_now
     return None
+
+
+def identity(config: dict[str, Any], also: Iterable[str] = ()) -> dict[str, Any]:
+    """What of a configuration changes what is trained (and the parts `also`): values by dotted key."""
+    leaves = {key: value for part in (*IDENTITY, *also) for key, value in _leaves(part, _get(config, part)).items()}
+    return {key: value for key, value in leaves.items() if key not in FREE}
 
 
 def _leaves(name: str, node: Any) -> dict[str, Any]:

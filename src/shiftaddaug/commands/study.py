@@ -80,10 +80,11 @@ def cells_in(folder: Path) -> Iterator[Cell]:
 
 def finished_results(cells: list[Cell]) -> list[dict[str, Any]]:
     """Of the finished ones, each once: what results.json says, and which cell it is."""
-    results = []
-    for cell in dict.fromkeys(cells):
-        if (path := cell.results()) is not None:
-            results.append(read_json(path) | {"op": cell.op, "row": cell.row, "seed": cell.seed})
+    results = [
+        read_json(path) | {"op": cell.op, "row": cell.row, "seed": cell.seed}
+        for cell in dict.fromkeys(cells)
+        if (path := cell.results()) is not None
+    ]
     return sorted(results, key=lambda result: result["seed"])
 
 

@@ -1,0 +1,40 @@
+"""Name the study of a search after all that its scores depend on."""
+
+import hashlib
+import json
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, read_write
+
+from shiftaddaug.commands.checkpoints import identity
+
+SCORED_BY = ("trainer.limit_val_batches",)
+"""Besides what is trained."""
+
+
+class NameStudy(Callback):
+    """Append a hash to `hydra.sweeper.study_name`, before the sweeper is made.
+
+    A study goes on where an earlier call of the same search left off. Trials of another training, or of another space,
+    would be compared with scores that are none of theirs; a sampler could not even read them.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        with read_write(config.hydra.sweeper):
+            config.hydra.sweeper.study_name += f" {search_hash(config)}"
+
+
+def search_hash(config: DictConfig) -> str:
+    """Of what is trained, how it is scored and what is searched: 8 hexadecimal digits of their SHA-256.
+
+    Args:
+        config: of a multirun, Hydra's own node included. What is swept over on the command line is not in it, but
+            among its overrides.
+    """
+    plain: Any = OmegaConf.to_container(config, resolve=False)  # interpolations lead to what is hashed too
+    parse = OverridesParser.create().parse_override
+    swept = [override for override in plain["hydra"]["overrides"]["task"] if parse(override).is_sweep_override()]
+    content = [identity(plain, SCORED_BY), plain["hydra"]["sweeper"].get("params"), sorted(swept)]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
