@@ -61,6 +61,10 @@ def test_finished_runs_are_tabulated_and_not_run_again(tmp_path: Path) -> None:
         ("overrides=a", "overrides=a: must be a list"),
         ("overrides=['seed=5']", "overrides=seed=5: seed is the table's own, by rows, ops and seeds"),
         ("overrides=['aug=full']", "overrides=aug=full: aug is the table's own"),
+        (
+            "overrides=['aug.expand_multipliers=[1.0,2.2]']",
+            "is the table's own, by rows, ops and seeds; net.expand_multipliers sets those of the rows that widen",
+        ),
         ("overrides=['aug.distill_weight=1']", "overrides=aug.distill_weight=1: aug.distill_weight is the table's own"),
         (
             "overrides=['~callbacks.recalibrate']",

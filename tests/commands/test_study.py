@@ -7,10 +7,16 @@ from shiftaddaug.commands.entry import compose_config
 from shiftaddaug.commands.study import Cell
 from shiftaddaug.report.results import RESULTS
 
+PATHS = {"log_dir": "logs", "data_dir": "data"}
+
 
 def test_folders_may_have_any_name(tmp_path: Path) -> None:
     cell = Cell("add", "full", 0, tmp_path / "a=b, 'c' (1)" / "seed0")
-    chosen = [argument for argument in cell.command([], r"/mnt/Data (1)~\x") if not argument.startswith("-")][2:]
+    chosen = [
+        argument
+        for argument in cell.command([], PATHS | {"data_dir": r"/mnt/Data (1)~\x"})
+        if not argument.startswith("-")
+    ][2:]
     cfg = compose_config("train", [override for override in chosen if not override.startswith("hydra.")])
     assert cfg.paths.output_dir == str(cell.folder)
     assert cfg.paths.data_dir == r"/mnt/Data (1)~\x"
@@ -18,14 +24,15 @@ def test_folders_may_have_any_name(tmp_path: Path) -> None:
 
 def test_a_stopped_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
     cell = Cell("add", "full", 1, tmp_path / "add" / "full" / "seed1")
-    assert not any(argument.startswith("ckpt_path") for argument in cell.command([], "data"))
+    assert not any(argument.startswith("ckpt_path") for argument in cell.command([], PATHS))
     for name in ("seed1", "seed1_attempt2"):
         (cell.folder.with_name(name) / "checkpoints").mkdir(parents=True)
     checkpoint = cell.folder / "checkpoints" / "last.ckpt"
     checkpoint.touch()  # the second attempt was stopped before it wrote one
     third = cell.folder.with_name("seed1_attempt3")
-    assert cell.command(["a=b"], "data") == [
+    assert cell.command(["a=b"], PATHS) == [
         *(sys.executable, "-m", "shiftaddaug.commands.train"),
+        "paths.log_dir='logs'",
         "paths.data_dir='data'",
         "experiment=ablation/full",
         "op=add",

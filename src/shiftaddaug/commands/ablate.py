@@ -19,7 +19,7 @@ from shiftaddaug.report.results import print_table
 
 CELLS_OWN = (
     *("experiment", "op", "seed", "aug", "sharing", "reorder", "block_variant", "bn", "ckpt_path"),
-    *("aug.operator", "aug.distill_weight", "aug.extra_blocks"),
+    *("aug.operator", "aug.distill_weight", "aug.extra_blocks", "aug.width_multipliers", "aug.expand_multipliers"),
     *("callbacks.reorder", "callbacks.block_variant", "callbacks.recalibrate"),
     *("paths.output_dir", "hydra.run.dir"),
 )
@@ -46,9 +46,7 @@ def ablate(cfg: DictConfig) -> None:
         missing = [cell for cell in cells if cell.results() is None]
         print(f"{len(cells) - len(missing)} of {len(cells)} runs are finished; running {len(missing)}", flush=True)
         with ThreadPoolExecutor(max_workers=cfg.jobs) as pool:  # after Ctrl-C, those that wait are not begun
-            done = list(
-                pool.map(lambda cell: _run(cell, cell.command(overrides, cfg.paths.data_dir), cfg.jobs, lock), missing)
-            )
+            done = list(pool.map(lambda cell: _run(cell, cell.command(overrides, cfg.paths), cfg.jobs, lock), missing))
         results = finished_results([*cells, *cells_in(folder)])
         _warn_of_changed_code(results)
         rows = summarise(results, cfg.baseline)
@@ -96,7 +94,8 @@ def _overrides(cfg: DictConfig) -> list[str]:
     for override in overrides:
         key = override.lstrip("+~").split("=")[0].split("@")[0]
         if key in CELLS_OWN:
-            raise UserError(f"overrides={override}: {key} is the table's own, by rows, ops and seeds")
+            instead = f"; net.{key[4:]} sets those of the rows that widen" if key.endswith("_multipliers") else ""
+            raise UserError(f"overrides={override}: {key} is the table's own, by rows, ops and seeds{instead}")
     return overrides
 
 

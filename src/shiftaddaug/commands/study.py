@@ -3,7 +3,7 @@
 import fcntl
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -55,13 +55,14 @@ class Cell:
         """Of what is trained, whatever the attempt."""
         return [f"experiment=ablation/{self.row}", f"op={self.op}", f"seed={self.seed}", *shared]
 
-    def command(self, shared: list[str], data_dir: str) -> list[str]:
+    def command(self, shared: list[str], paths: Mapping[str, Any]) -> list[str]:
         """A training that writes into the next attempt's folder, from the last checkpoint an earlier one left.
 
         As a module, so that Lightning can start it again for each of several devices.
         """
         folder = self.next_attempt()
-        chosen = [f"paths.data_dir={quoted(data_dir)}", *self.overrides(shared)]  # which may say otherwise
+        chosen = [f"paths.{key}={quoted(paths[key])}" for key in ("log_dir", "data_dir")]
+        chosen += self.overrides(shared)  # which may say otherwise
         chosen += [f"paths.output_dir={quoted(folder)}", f"hydra.run.dir={quoted(folder)}"]
         chosen.append("trainer.enable_progress_bar=false")
         checkpoints = [attempt / "checkpoints" / "last.ckpt" for attempt in self.attempts()]
