@@ -15,6 +15,26 @@ def test_a_setting_without_effect_is_warned_of(caplog: pytest.LogCaptureFixture,
 
 
 @pytest.mark.parametrize(
+    ("typed", "reason"),
+    [
+        ("aug.retire_end=0.5", "aug.extra_blocks=0"),
+        ("aug.extra_after=[blocks.4]", "aug.extra_blocks=0"),
+        ("aug.depth_until=0.5", "aug.extra_blocks=0"),
+        ("aug.distill_temperature=4", "aug.distill_weight=0"),
+    ],
+)
+def test_a_setting_of_what_is_off_is_warned_of(
+    typed: str, reason: str, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    check_train_config(composed(tmp_path / "run", typed), [typed])
+    assert [record.getMessage() for record in caplog.records] == [f"no effect, because {reason}: {typed}"]
+    caplog.clear()
+    on = ("aug=full", "aug.distill_weight=1")
+    check_train_config(composed(tmp_path / "run", *on, typed), [*on, typed])
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
     ("overrides", "warning"),
     [
         (("sharing=heterogeneous", "op=mult"), "because op=mult has no remap (add, shift have): sharing=heterogeneous"),
@@ -41,6 +61,7 @@ RATIO = "sharing.stored_ratio=2"
         (("op=add", "sharing.gradient=chain"), "sharing.gradient=chain lets it mean something"),
         (("op=add", "aug.operator=same"), "aug.operator=same multiplies nothing"),
         (("op=add", "optim=radam"), "the steps of torch.optim.RAdam have a scale of their own"),
+        (("op=add", "reorder=none"), "reorder=none sorts nothing by it"),
         (("op=add",), None),
     ],
 )
@@ -48,6 +69,7 @@ def test_a_stored_ratio_that_nothing_obeys_is_warned_of(
     overrides: tuple[str, ...], reason: str | None, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     typed = [*overrides, "sharing=heterogeneous", RATIO]
+    typed += [] if "reorder=none" in overrides else ["reorder=l1"]
     check_train_config(composed(tmp_path / "run", *typed), typed)
     warnings = [record.getMessage() for record in caplog.records]
     assert warnings == ([] if reason is None else [f"no effect, because {reason}: {RATIO}"])

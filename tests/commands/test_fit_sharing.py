@@ -17,6 +17,7 @@ from shiftaddaug.commands.entry import run_command
 from shiftaddaug.commands.fit_sharing import _load, fit_sharing
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.remap import Remap, laplace_of_normal
+from shiftaddaug.hybrid.remap_file import read_remap
 from shiftaddaug.nets.build import build_supernet
 from shiftaddaug.nets.extract import extract_target, save_target
 from shiftaddaug.nets.supernet import Supernet
@@ -73,7 +74,8 @@ def fit(folder: Path, mult: Path, mf: Path, *overrides: str) -> float:
 
 def read(folder: Path) -> tuple[Remap, list[dict[str, str]]]:
     with (folder / "fit.csv").open() as file:
-        return Remap(**yaml.safe_load((folder / "remap.yaml").read_text())), list(csv.DictReader(file))
+        fields = yaml.safe_load((folder / "remap.yaml").read_text())
+        return Remap(**read_remap(str(folder / "remap.yaml"), fields["op"])), list(csv.DictReader(file))
 
 
 def test_what_a_fit_leaves(nets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,7 +213,7 @@ def test_the_command_line(
     (written,) = (tmp_path / "logs" / "fit_sharing" / "runs").glob("*/remap.yaml")
     first, second, *_ = written.read_text().splitlines()
     assert first == f"# python fit_sharing.py {pair[0]} {pair[1]}"
-    assert second == "# op=add"
+    assert second == "op: add"
     assert read(written.parent)[0].laplace_scale == pytest.approx(5, rel=0.03)
     monkeypatch.setattr(sys, "argv", ["fit_sharing.py", pair[0]])
     with pytest.raises(SystemExit) as exit_:

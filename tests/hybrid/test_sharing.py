@@ -157,6 +157,13 @@ class TestConfig:
         made = sharing_from_config(self.HETEROGENEOUS | {"remap_file": str(tmp_path / "remap.yaml")}, "shift")
         assert made.remap == Remap("residual", 0.2, relative=True)
 
+    def test_a_file_fitted_for_another_operator(self, tmp_path) -> None:
+        (tmp_path / "remap.yaml").write_text("op: add\nform: replace\nlaplace_scale: 19.0\n")
+        given = self.HETEROGENEOUS | {"remap_file": str(tmp_path / "remap.yaml")}
+        assert sharing_from_config(given, "add").remap == Remap("replace", 19.0)
+        with pytest.raises(UserError, match=r"remap\.yaml: was fitted for op=add, this run has op=shift"):
+            sharing_from_config(given, "shift")
+
     def test_penalty(self) -> None:
         net = torch.nn.ModuleList([layer("add", Sharing()), layer("mult", Sharing())])
         penalty = penalty_from_config({"name": "kl", "weight": 0.5, "mean": 0.0, "scale": 2.0})

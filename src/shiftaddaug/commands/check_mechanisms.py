@@ -24,13 +24,14 @@ def check_mechanisms(cfg: DictConfig) -> None:
             check_number("sharing.stored_ratio", sharing.stored_ratio, above=0)
         if sharing.remap_file is not None and not Path(sharing.remap_file).expanduser().is_file():
             raise UserError(f"sharing.remap_file={sharing.remap_file}: no such file")
-        if sharing.remap_file is None and cfg.op.name not in sharing.remaps:
+        file_serves = sharing.remap_file is not None and cfg.op.name != "mult" and _is_shareable(cfg.op.name)
+        if cfg.op.name not in sharing.remaps and not file_serves:
             known = ", ".join(sharing.remaps)
             log.warning("no effect, because op=%s has no remap (%s have): sharing=heterogeneous", cfg.op.name, known)
     elif sharing.name == "kl":
         if cfg.op.name == "mult":
             log.warning("no effect, because op=mult leaves no layer multiplication-free: sharing=kl")
-        elif cfg.op.name in operators.FIELDS and not operators.FIELDS[cfg.op.name].shareable:
+        elif not _is_shareable(cfg.op.name):
             log.warning("no effect, because op=%s trains no weight that multiplies: sharing=kl", cfg.op.name)
         check_number("sharing.weight", sharing.weight, at_least=0)
         check_number("sharing.scale", sharing.scale, above=0)
@@ -55,6 +56,10 @@ def check_mechanisms(cfg: DictConfig) -> None:
         log.warning("no effect, because aug=%s has no augmented pass: aug.distill_weight", aug.name)
 
 
+def _is_shareable(operator: str) -> bool:
+    return operator not in operators.FIELDS or operators.FIELDS[operator].shareable
+
+
 def check_stored_ratio(cfg: DictConfig, overrides: Sequence[str]) -> None:
     """Warn of a typed ratio that nothing obeys: `nets/stored_scale.py` says when the scale is free."""
     typed = [override for override in overrides if override.startswith("sharing.stored_ratio=")]
@@ -62,7 +67,9 @@ def check_stored_ratio(cfg: DictConfig, overrides: Sequence[str]) -> None:
         return
     remap = cfg.sharing.remaps.get(cfg.op.name)
     reason = ""
-    if cfg.sharing.remap_file is None and (remap is None or remap.form != "replace" or remap.relative):
+    if not cfg.callbacks.get("reorder"):
+        reason = "reorder=none sorts nothing by it"
+    elif cfg.sharing.remap_file is None and (remap is None or remap.form != "replace" or remap.relative):
         reason = f"the stored scale means something to op={cfg.op.name}"
     elif cfg.sharing.gradient == "chain":
         reason = "sharing.gradient=chain lets it mean something"
@@ -94,6 +101,12 @@ def check_augmentation(cfg: DictConfig, overrides: Sequence[str]) -> None:
         if settings:
             schedule(**{key: value for key, value in settings.items() if key != "_target_"})
     typed = [override for override in overrides if override.startswith("aug.")]
+    unused = [o for o in typed if o.startswith("aug.distill_temperature=")]
+    if unused and not aug.distill_weight:
+        log.warning("no effect, because aug.distill_weight=0: %s", *unused)
+    unused = [o for o in typed if o.startswith(("aug.retire_", "aug.extra_after=", "aug.depth_until="))]
+    if unused and not aug.extra_blocks:
+        log.warning("no effect, because aug.extra_blocks=0: %s", ", ".join(unused))
     if max(*aug.width_multipliers, *aug.expand_multipliers) == 1 and not aug.extra_blocks:
         if typed:
             log.warning("no effect, because aug=%s widens nothing: %s", aug.name, ", ".join(typed))

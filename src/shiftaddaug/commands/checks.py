@@ -61,6 +61,7 @@ def check_train_config(cfg: DictConfig, overrides: Sequence[str] = ()) -> NetPla
         raise UserError(f"net.mult_layers={cfg.net.mult_layers}: must be a list; [] names no layer")
     check_augmentation(cfg, overrides)
     check_data_config(_plain(cfg.data))
+    _check_val_split(cfg.data, overrides)
     for key in ("mixup", "cutmix"):
         check_number(f"task.{key}", cfg.task[key], at_least=0)
         if cfg.task[key] and cfg.data.batch_size % 2:
@@ -92,6 +93,16 @@ def check_trainer(trainer: DictConfig) -> None:
         key = f"limit_{split}_batches"
         if trainer.get(key) is not None:
             check_number(f"trainer.{key}", trainer[key], above=0)
+
+
+def _check_val_split(data: DictConfig, overrides: Sequence[str]) -> None:
+    """Warn of a typed split of a data set that comes with its own."""
+    typed = [override for override in overrides if override.startswith(("data.val_fraction=", "data.split_seed="))]
+    if typed and data._target_.endswith(".ImageFolderDataModule"):
+        from shiftaddaug.data.class_folders import has_test_split
+
+        if has_test_split(data.data_dir):
+            log.warning("no effect, because %s has a test/ besides its val/: %s", data.data_dir, ", ".join(typed))
 
 
 def _check_compile(backend: str | None) -> None:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from shiftaddaug.commands.entry import run_command
 from shiftaddaug.errors import UserError
+from shiftaddaug.hybrid.remap_file import OPERATOR
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -153,8 +154,8 @@ def _latent_weights(target: "Target", checkpoint: dict[str, Any], path: Path) ->
 def _write_remap(path: Path, remap: "Remap", operator: str) -> None:
     import yaml
 
-    fields = yaml.safe_dump(remap.config(), default_flow_style=None, sort_keys=False, width=116)
-    path.write_text(f"# python {' '.join(sys.argv)}\n# op={operator}\n{fields}")
+    fields = yaml.safe_dump({OPERATOR: operator} | remap.config(), default_flow_style=None, sort_keys=False, width=116)
+    path.write_text(f"# python {' '.join(sys.argv)}\n{fields}")
 
 
 def _plot(

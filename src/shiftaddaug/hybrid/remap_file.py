@@ -9,21 +9,25 @@ from shiftaddaug.errors import UserError
 
 FIELDS = ("form", "laplace_scale", "laplace_mean", "relative", "knots_x", "knots_y")
 """Of `hybrid.remap.Remap`."""
+OPERATOR = "op"
+"""What it was fitted for."""
 
 
-def read_remap(path: str) -> dict[str, Any]:
+def read_remap(path: str, operator: str) -> dict[str, Any]:
     """The fields of a remap.yaml as `src/fit_sharing.py` writes it.
 
     Raises:
-        UserError: not such a file.
+        UserError: not such a file, or one fitted for another operator.
     """
     try:
         fields = OmegaConf.to_container(OmegaConf.load(Path(path).expanduser()))
     except Exception as error:
         raise UserError(f"sharing.remap_file={path}: cannot be read ({' '.join(str(error).split())[:100]})") from None
-    if not isinstance(fields, dict) or not set(map(str, fields)) <= set(FIELDS) or "form" not in fields:
-        raise UserError(f"sharing.remap_file={path}: holds no remap (keys: {', '.join(sorted(FIELDS))})")
-    return {str(key): value for key, value in fields.items()}
+    if not isinstance(fields, dict) or not set(map(str, fields)) <= {*FIELDS, OPERATOR} or "form" not in fields:
+        raise UserError(f"sharing.remap_file={path}: holds no remap (keys: {', '.join(sorted((*FIELDS, OPERATOR)))})")
+    if fields.get(OPERATOR, operator) != operator:
+        raise UserError(f"sharing.remap_file={path}: was fitted for op={fields[OPERATOR]}, this run has op={operator}")
+    return {str(key): value for key, value in fields.items() if key != OPERATOR}
 
 
 def take_in_remap_file(cfg: DictConfig) -> None:
@@ -37,5 +41,5 @@ def take_in_remap_file(cfg: DictConfig) -> None:
     path = cfg.sharing.get("remap_file")
     if path is not None:
         with open_dict(cfg.sharing):
-            cfg.sharing.remaps[cfg.op.name] = read_remap(path)
+            cfg.sharing.remaps[cfg.op.name] = read_remap(path, cfg.op.name)
             cfg.sharing.remap_file = None

@@ -124,7 +124,7 @@ def sharing_from_config(config: Mapping[str, Any], operator: str, multiplicative
     if config["name"] != "heterogeneous":
         return Sharing(multiplicative_augmentation=multiplicative_augmentation)
     if config.get("remap_file") is not None:
-        remap = Remap(**read_remap(config["remap_file"]))
+        remap = Remap(**read_remap(config["remap_file"], operator))
     elif operator in config.get("remaps", {}):
         remap = Remap(**config["remaps"][operator])
     else:
