@@ -12,6 +12,7 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from shiftaddaug.commands.checkpoints import read_checkpoint
 from shiftaddaug.errors import TrainingDiverged, UserError
@@ -139,6 +140,14 @@ def test_stopped_at_any_epoch_and_resumed_is_the_same(tmp_path: Path, arguments:
         assert read_history(resumed)["train/loss"] == whole_curve
         same = ("val_top1_percent", "test_top1_percent", "test_loss")  # so the same checkpoint was the best
         assert {key: results[key] for key in same} == {key: wanted[key] for key in same}
+
+
+def test_loggers_are_told_the_whole_configuration(tmp_path: Path) -> None:
+    run_little(tmp_path / "run", "trainer.max_epochs=1", "logger=tensorboard", "reorder=l1", "sharing=heterogeneous")
+    told = OmegaConf.load(tmp_path / "run" / "tensorboard" / "hparams.yaml")
+    kept = OmegaConf.load(tmp_path / "run" / "config.yaml")
+    assert {key: told[key] for key in kept} == kept
+    assert told.code == json.loads((tmp_path / "run" / "run.json").read_text())["code"]
 
 
 def test_killed_before_deployment_and_resumed_reports_what_was_trained(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ NETRC = "machine {host}\n  login user\n  password 0123456789\n"
 
 @pytest.fixture(autouse=True)
 def _no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for key in ("WANDB_API_KEY", "WANDB_MODE"):
+    for key in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "WANDB_IDENTITY_TOKEN_FILE", "NETRC"):
         monkeypatch.delenv(key, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     # what wandb_logger hands over: dict(**arguments) in place of the logger
@@ -63,10 +63,32 @@ def test_what_is_said_explicitly_wins(offline: bool, key: str, monkeypatch: pyte
     assert decided(offline=offline) is offline
 
 
-def test_wandbs_own_variable_wins_over_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_API_KEY", "0123456789")
-    monkeypatch.setenv("WANDB_MODE", "offline")
+@pytest.mark.parametrize("key", ["", "0123456789"])
+@pytest.mark.parametrize(
+    ("mode", "offline"), [("offline", True), ("dryrun", True), ("online", False), ("disabled", False)]
+)
+def test_wandbs_own_variable_wins_over_a_key(
+    mode: str, offline: bool, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Disabled is not offline: that would write a run after all."""
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    monkeypatch.setenv("WANDB_MODE", mode)
+    assert decided() is offline
+
+
+def test_the_key_is_that_of_the_server_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = tmp_path / "keys"
+    elsewhere.mkdir()
+    write_netrc(elsewhere, NETRC.format(host="wandb.example.org"))
+    monkeypatch.setenv("NETRC", str(elsewhere / ".netrc"))
     assert decided() is True
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org:8080")
+    assert decided() is False
+
+
+def test_is_online_with_an_identity_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_IDENTITY_TOKEN_FILE", "token.jwt")
+    assert decided() is False
 
 
 def test_hands_the_arguments_over() -> None:

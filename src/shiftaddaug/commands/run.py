@@ -178,6 +178,12 @@ class Run:
             self.folder.mkdir(parents=True, exist_ok=True)
             OmegaConf.save(self.cfg, self.folder / "config.yaml", resolve=True)
             write_json(self.folder / RUN, self.results)
+        for logger in self._other_loggers():
+            logger.log_hyperparams(self.config | {key: self.results[key] for key in ("git_commit", "code")})
+
+    def _other_loggers(self) -> list[Logger]:
+        """Than metrics.csv, which is for what changes: config.yaml and results.json lie beside it."""
+        return [logger for logger in self.trainer.loggers if not isinstance(logger, CSVLogger)]
 
     def fit(self) -> None:
         """Train; whatever happens, the curves of the epochs so far are drawn."""
@@ -263,9 +269,8 @@ class Run:
         if self.trainer.is_global_zero:
             write_json(self.folder / RESULTS, r)
             final = {f"final/{name}": value for name, value in r.items() if isinstance(value, int | float)}
-            for logger in self.trainer.loggers:
-                if not isinstance(logger, CSVLogger):  # metrics.csv is for what changes; results.json is beside it
-                    logger.log_metrics(final)
+            for logger in self._other_loggers():
+                logger.log_metrics(final)
             print_result(
                 f"target of {r['net']}, op={r['op']}, aug={r['aug']}, data={r['data']}, seed={r['seed']}",
                 {
@@ -278,7 +283,7 @@ class Run:
             )
         return float(r["val_top1_percent"]) / 100
 
-    def close(self) -> None:
-        """Let the next job of a multirun start afresh."""
+    def close(self, exit_code: int = 0) -> None:
+        """Let the next job of a multirun start afresh; W&B calls a run failed whose exit code is not 0."""
         if "wandb" in sys.modules:
-            sys.modules["wandb"].finish()
+            sys.modules["wandb"].finish(exit_code=exit_code)

@@ -34,9 +34,12 @@ def train(cfg: DictConfig) -> float:
         run.fit()
         run.deploy()
         run.test()
-        return run.report()
-    finally:
-        run.close()
+        score = run.report()
+    except BaseException:
+        run.close(exit_code=1)
+        raise
+    run.close()
+    return score
 
 
 def _asked_for(cfg: DictConfig) -> tuple[list[str], float]:

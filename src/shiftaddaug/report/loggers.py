@@ -3,8 +3,7 @@
 import netrc
 import os
 from typing import TYPE_CHECKING, Any
-
-from omegaconf import OmegaConf
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import WandbLogger
@@ -14,24 +13,25 @@ def wandb_logger(offline: bool | None = None, **arguments: Any) -> "WandbLogger"
     """A `WandbLogger`; offline unless a key is set or `offline` says otherwise.
 
     Args:
-        offline: True or False decide; None means offline when there is no key (WANDB_API_KEY or ~/.netrc).
+        offline: True or False decide; None leaves it to W&B's own WANDB_MODE and, where that is not set, means offline
+            when there is no key for its server (WANDB_API_KEY, an identity token, or netrc).
         arguments: of `WandbLogger`.
     """
     from lightning.pytorch.loggers import WandbLogger
 
     if offline is None:
-        offline = os.environ.get("WANDB_MODE") == "offline" or not _has_key()
+        mode = os.environ.get("WANDB_MODE")
+        offline = mode in ("offline", "dryrun") if mode else not _has_key()
     if offline:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # it would reach for the network otherwise
-    if OmegaConf.is_config(arguments.get("config")):  # W&B knows plain containers only
-        arguments["config"] = OmegaConf.to_container(arguments["config"], resolve=True)
     return WandbLogger(offline=offline, **arguments)
 
 
 def _has_key() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
+    server = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname
     try:
-        return netrc.netrc().authenticators("api.wandb.ai") is not None
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(str(server)) is not None
     except (OSError, netrc.NetrcParseError):
         return False
