@@ -27,8 +27,8 @@ def test_decay_warms_up() -> None:
     assert float(average.module.weight) == pytest.approx(wanted)
 
 
-def test_statistics_are_measured_for_the_average_that_is_validated(tmp_path: Path) -> None:
-    """Both happen as a validation begins, in the order of the callbacks."""
+def test_statistics_are_measured_after_the_average_took_the_weights_place(tmp_path: Path) -> None:
+    """Both happen as a validation begins, in the order of the callbacks; test_recalibrate.py tests that this serves."""
     cfg = composed(tmp_path / "run", "callbacks=ema", "bn=recalibrated", "trainer.accelerator=cpu")
     names = [type(callback).__name__ for callback in Run(cfg, check_train_config(cfg)).trainer.callbacks]
     assert names.index("RecalibrateBatchNorm") > names.index("WarmedUpEMA")

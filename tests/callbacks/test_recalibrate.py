@@ -8,6 +8,8 @@ import torch
 from tests.callbacks.test_reorder import fit, make_task
 from torch import Tensor, nn
 
+from shiftaddaug.callbacks.diagnostics import Diagnostics
+from shiftaddaug.callbacks.ema import WarmedUpEMA
 from shiftaddaug.callbacks.recalibrate import RecalibrateBatchNorm
 from shiftaddaug.hybrid.norm import HybridBatchNorm2d
 
@@ -44,6 +46,45 @@ def test_validation_sees_statistics_of_the_epochs_last_batches(tmp_path: Path, b
     assert len(compare.pairs) > 1
     for found, wanted in compare.pairs:
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_those_of_averaged_weights_are_measured_with_them(tmp_path: Path) -> None:
+    """The average takes the weights' place as a validation begins; what `_Compare` computes with is the average."""
+    compare, trained = _Compare(16), _StemAtEpochEnd()
+    fit(tmp_path, make_task(), trained, WarmedUpEMA(decay=0.9), RecalibrateBatchNorm(16), compare)
+    assert len(compare.pairs) > len(trained.differences) > 1
+    for found, wanted in compare.pairs:
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+    assert min(trained.differences) > 1e-3  # so statistics of the weights that were trained would be others
+
+
+class _StemAtEpochEnd(pl.Callback):
+    """How far the stem's validated weights are from those that the epoch ended with, at most."""
+
+    def __init__(self) -> None:
+        self.differences: list[float] = []
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.weight = pl_module.net.stem.conv.weight.detach().clone()  # type: ignore[union-attr]
+
+    def on_validation_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: object) -> None:
+        if args[1] == 0:
+            weight = pl_module.net.stem.conv.weight.detach()  # type: ignore[union-attr]
+            self.differences.append(float((weight - self.weight).abs().max()))
+
+
+@pytest.mark.parametrize(("precision", "wanted"), [("32-true", False), ("bf16-mixed", True)])
+@pytest.mark.parametrize("callback", ["recalibrate", "diagnostics"])
+def test_networks_are_looked_at_in_the_precision_that_they_compute_in(
+    callback: str, precision: str, wanted: bool, tmp_path: Path
+) -> None:
+    """Validation and training run under autocast, callbacks do not."""
+    looking = RecalibrateBatchNorm(2) if callback == "recalibrate" else Diagnostics(str(tmp_path))
+    kinds: set[bool] = set()
+    task = make_task()
+    task.net.stem.register_forward_hook(lambda *_: kinds.add(torch.is_autocast_enabled("cpu")))
+    fit(tmp_path, task, looking, precision=precision)
+    assert kinds == {wanted}
 
 
 def test_without_it_they_lag(tmp_path: Path) -> None:

@@ -62,7 +62,9 @@ def make_task(width: float = 2.0, expand: float = 3.0, op: str = "shift") -> Cla
     return ClassificationTask(net, CLASSES, optimizer)
 
 
-def fit(folder: Path, task: ClassificationTask, *callbacks: pl.Callback, resume: Path | None = None) -> None:
+def fit(
+    folder: Path, task: ClassificationTask, *callbacks: pl.Callback, resume: Path | None = None, **options: Any
+) -> None:
     """`EPOCHS` epochs of two steps; a checkpoint after each, epoch=N.ckpt."""
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(16, 1, SIDE, SIDE, generator=generator)
@@ -79,6 +81,7 @@ def fit(folder: Path, task: ClassificationTask, *callbacks: pl.Callback, resume:
             enable_model_summary=False,
             num_sanity_val_steps=0,
             default_root_dir=folder,
+            **options,
         )
         trainer.fit(task, DataLoader(data, 8), DataLoader(data, 8), ckpt_path=resume)
 

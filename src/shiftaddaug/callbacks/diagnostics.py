@@ -92,7 +92,8 @@ class Diagnostics(pl.Callback):
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if batch_idx:
             return
-        self.ranks = block_ranks(pl_module.net, batch[0][: self.images].to(pl_module.dtype), pl_module.target_spec)
+        with trainer.precision_plugin.forward_context():  # callbacks run outside of it, training within
+            self.ranks = block_ranks(pl_module.net, batch[0][: self.images].to(pl_module.dtype), pl_module.target_spec)
         self.before, self.step_before = _target_weights(pl_module.net), trainer.global_step
         name, (rank, max_rank) = list(self.ranks.items())[-1]
         self._log(pl_module, "effective_rank", rank, len(batch[0]))

@@ -4,11 +4,9 @@ from collections import deque
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
-import torch.distributed as dist
 from torch import Tensor
 
-from shiftaddaug.nets.recalibrate import NORMS, recalibrate
+from shiftaddaug.nets.recalibrate import average_over_processes, recalibrate
 
 
 class RecalibrateBatchNorm(pl.Callback):
@@ -41,16 +39,7 @@ class RecalibrateBatchNorm(pl.Callback):
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if trainer.sanity_checking or not self.images:
             return
-        recalibrate(pl_module, self.images)
-        if dist.is_available() and dist.is_initialized():
-            _average_over_ranks(pl_module)
+        with trainer.precision_plugin.forward_context():  # callbacks run outside of it, validation within
+            recalibrate(pl_module, self.images)
+        average_over_processes(pl_module)
         self.images.clear()
-
-
-@torch.no_grad()
-def _average_over_ranks(net: torch.nn.Module) -> None:
-    for norm in (module for module in net.modules() if isinstance(module, NORMS)):
-        for statistic in (norm.running_mean, norm.running_var):
-            assert statistic is not None
-            dist.all_reduce(statistic)
-            statistic.div_(dist.get_world_size())

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from shiftaddaug.hybrid.norm import HybridBatchNorm2d
@@ -35,6 +36,28 @@ def recalibrate(net: nn.Module, batches: Iterable[Tensor]) -> int:
             net(images)
     net.train(training)
     return count
+
+
+@torch.no_grad()
+def average_over_processes(net: nn.Module) -> None:
+    """Replace running statistics by their mean over all processes; does nothing where there is one only."""
+    for statistic in _statistics_to_share(net):
+        dist.all_reduce(statistic)
+        statistic.div_(dist.get_world_size())
+
+
+@torch.no_grad()
+def take_from_first_process(net: nn.Module) -> None:
+    """Replace running statistics by those of the first process, whose checkpoints are kept."""
+    for statistic in _statistics_to_share(net):
+        dist.broadcast(statistic, src=0)
+
+
+def _statistics_to_share(net: nn.Module) -> list[Tensor]:
+    if not (dist.is_available() and dist.is_initialized()):
+        return []
+    norms: list[Any] = [module for module in net.modules() if isinstance(module, NORMS)]
+    return [statistic for norm in norms for statistic in (norm.running_mean, norm.running_var)]
 
 
 @contextmanager
