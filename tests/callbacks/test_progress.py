@@ -39,9 +39,12 @@ class _Training:
     def epoch(self, *steps: tuple[int, float]) -> None:
         """(images, seconds) of each step."""
         self.callback.on_train_epoch_start(self.trainer, self.module)
+        group = self.trainer.optimizers[0].param_groups[0]
         for i, (images, seconds) in enumerate(steps):
-            self.clock.now += seconds
             batch = (torch.zeros(images, 1), torch.zeros(images))
+            self.callback.on_train_batch_start(self.trainer, self.module, batch, i)
+            self.clock.now += seconds
+            group["lr"] /= 2  # as Lightning does before it calls what follows
             self.callback.on_train_batch_end(self.trainer, self.module, None, batch, i)
         self.callback.on_validation_start(self.trainer, self.module)
 
@@ -97,7 +100,7 @@ class TestThroughput:
     def test_learning_rate_is_logged_at_every_step(self, clock: _Clock) -> None:
         training = _Training(clock)
         training.epoch((10, 7.0), (10, 2.0))
-        assert [entry for entry in training.logged if entry[0] == "lr"] == [("lr", 0.25)] * 2
+        assert [entry for entry in training.logged if entry[0] == "lr"] == [("lr", 0.25), ("lr", 0.125)]
 
     def test_seconds_go_on_from_those_of_the_resumed_run(self, clock: _Clock) -> None:
         stopped, resumed = Throughput(), Throughput()

@@ -88,3 +88,13 @@ def test_block_variant_of_plainly_shared_add_layers_is_warned_of(
 def test_a_stop_of_what_is_not_widened_is_warned_of(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     check_train_config(composed(tmp_path / "run", "aug=expand"), ["aug=expand", "aug.width_until=0.2"])
     assert "no effect, because aug.width_multipliers widen nothing: aug.width_until=0.2" in caplog.text
+
+
+@pytest.mark.parametrize(("sharing", "told"), [("heterogeneous", True), ("none", False)])
+def test_an_initial_scale_that_r_sets_is_warned_of(
+    sharing: str, told: bool, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    typed = ["op=add", f"sharing={sharing}", "op.init_std=1"]
+    check_train_config(composed(tmp_path / "run", *typed), typed)
+    wanted = "with sharing=heterogeneous sharing.remaps.add.laplace_scale says how large weights are: op.init_std=1"
+    assert [record.getMessage() for record in caplog.records] == [f"no effect, because {wanted}"] * told

@@ -102,6 +102,15 @@ def test_one_line(
         (("+trainer.max_steps=5",), "trainer.max_steps=5: schedules go by epochs; set trainer.max_epochs"),
         (("+trainer.limit_val_batches=0",), "trainer.limit_val_batches=0: must be a number > 0"),
         (("+trainer.limit_test_batches=0",), "trainer.limit_test_batches=0: must be a number > 0"),
+        (("data.batch_size=1", "data.image_size=16"), "data.batch_size=1: leaves batch-norm one value of each channel"),
+        (
+            ("op.activation_bits=16", "op.activation_fraction_bits=8", "trainer.precision=bf16-true"),
+            "op.activation_bits=16: trainer.precision=bf16-true holds 9 bits",
+        ),
+        (
+            ("op.activation_bits=13", "op.activation_fraction_bits=8", "trainer.precision=16-mixed"),
+            "op.activation_bits=13: trainer.precision=16-mixed holds 12 bits",
+        ),
         (("op=shift_ps",), "op=shift_ps: its trained tensors cannot be shared with a multiplicative weight"),
         (("data=cifar100", "data.download=false", "paths.data_dir=/no/where"), "no CIFAR-100 there"),
     ],
@@ -161,6 +170,13 @@ def test_add_layers_stored_in_half_precision_are_warned_of(
 ) -> None:
     check_train_config(composed(tmp_path / "run", f"op={op}", f"trainer.precision={precision}"))
     assert ("which half precision rounds away" in caplog.text) == ((op, precision) == ("add", "bf16-true"))
+
+
+def test_batches_of_one_and_inputs_of_few_bits_pass_where_they_can_be(tmp_path: Path) -> None:
+    nine = ("op.activation_bits=9", "op.activation_fraction_bits=3", "trainer.precision=bf16-mixed")
+    check_train_config(composed(tmp_path / "run", "data.batch_size=1", "data.image_size=32", *nine))
+    synchronised = ("trainer=ddp", "trainer.devices=2", "trainer.sync_batchnorm=true")
+    check_train_config(composed(tmp_path / "run", "data.batch_size=1", "data.image_size=16", *synchronised))
 
 
 def test_odd_batches_cannot_be_mixed(tmp_path: Path) -> None:

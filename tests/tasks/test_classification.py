@@ -14,6 +14,7 @@ from shiftaddaug.hybrid.remap import Remap
 from shiftaddaug.hybrid.sharing import Sharing
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.report.results import read_metrics
+from shiftaddaug.tasks.classification import distillation
 
 
 @pytest.mark.parametrize("op", ["mult", "shift", "add"])
@@ -169,9 +170,21 @@ def test_golden_losses(tmp_path: Path) -> None:
     A change of these numbers changes what every run computes: explain it in the change that makes it. Instruction
     sets round differently, and these small maps amplify it a thousandfold a step: hence the growing tolerance.
     """
-    three = ("trainer.limit_train_batches=1", "trainer.max_epochs=3", "optim.lr=0.0005")
+    three = ("trainer.limit_train_batches=1", "trainer.max_epochs=3", "optim.lr=0.0005", "data.crop_padding=0.125")
     run_little(tmp_path / "run", "op=shift", "aug=width_expand", *three)
     metrics = read_metrics(tmp_path / "run" / "metrics.csv")
     for golden, name in ((GOLDEN_LOSS, "train/loss"), (GOLDEN_AUGMENTED_LOSS, "train/loss_aug")):
         for wanted, tolerance, loss in zip(golden, GOLDEN_TOLERANCE, metrics[name].values(), strict=True):
             assert loss == pytest.approx(wanted, rel=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_losses_of_half_precision_logits_are_not_rounded(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits, teacher = (torch.randn(8, CLASSES, generator=generator).to(dtype) for _ in range(2))
+    labels = make_batch(size=8)[1]
+    task = make_task(label_smoothing=SMOOTHING)
+    assert task.loss(logits, labels).item() == pytest.approx(cross_entropy(logits, labels, SMOOTHING).item(), rel=1e-6)
+    p, q = (x.double().div(2).log_softmax(1) for x in (teacher, logits))
+    wanted = 4 * (p.exp() * (p - q)).sum(1).mean()
+    assert distillation(logits, teacher, 2.0).item() == pytest.approx(wanted.item(), rel=1e-5)

@@ -10,8 +10,8 @@ from torch import Tensor
 class WarmedUpEMA(WeightAveraging):
     """Validate, keep and deploy an exponential moving average of weights and batch-norm statistics.
 
-    The decay after n updates is min(decay, (1 + n) / (10 + n)), as in TensorFlow's moving averages and in timm's with
-    warm-up: a short run would otherwise be averaged with its random beginning.
+    The decay after n updates is min(decay, (1 + n) / (10 + n)), as in TensorFlow's moving averages: a short run would
+    otherwise be averaged with its random beginning.
 
     The average is kept where training computes, in float32 (float64 in double precision). NOTE: where the weights
     themselves are of half precision (`bf16-true`), it takes their place while it is validated, and is rounded by that.

@@ -32,6 +32,7 @@ class Throughput(pl.Callback):
         """Of the last whole epoch."""
         self._images = 0
         self._since = 0.0
+        self._lr = 0.0
         self._earlier = 0.0
         self._began: float | None = None
 
@@ -52,6 +53,12 @@ class Throughput(pl.Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._images, self._since = 0, time.perf_counter()
 
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """The rate of this step: when it has ended, the schedule has moved on."""
+        self._lr = trainer.optimizers[0].param_groups[0]["lr"]
+
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -60,8 +67,7 @@ class Throughput(pl.Callback):
             self._images, self._since = 0, time.perf_counter()
         else:
             self._images += len(batch[0]) * trainer.world_size
-        lr = trainer.optimizers[0].param_groups[0]["lr"]
-        pl_module.log("lr", lr, on_step=True, on_epoch=False, prog_bar=True)
+        pl_module.log("lr", self._lr, on_step=True, on_epoch=False, prog_bar=True)
         if self._images:
             rate = self._images / (time.perf_counter() - self._since)
             pl_module.log("images_per_s", rate, on_step=True, on_epoch=False, prog_bar=True)

@@ -60,6 +60,14 @@ def _is_shareable(operator: str) -> bool:
     return operator not in operators.FIELDS or operators.FIELDS[operator].shareable
 
 
+def check_initialisation(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Warn of a typed scale of the weights that another takes the place of."""
+    typed = [override for override in overrides if override.startswith("op.init_std=")]
+    if typed and cfg.sharing.name == "heterogeneous" and cfg.op.name in cfg.sharing.remaps:
+        scale = f"sharing.remaps.{cfg.op.name}.laplace_scale"
+        log.warning("no effect, because with sharing=heterogeneous %s says how large weights are: %s", scale, *typed)
+
+
 def check_stored_ratio(cfg: DictConfig, overrides: Sequence[str]) -> None:
     """Warn of a typed ratio that nothing obeys: `nets/stored_scale.py` says when the scale is free."""
     typed = [override for override in overrides if override.startswith("sharing.stored_ratio=")]

@@ -1,6 +1,7 @@
 """Check a training configuration before anything expensive, torch included, is touched."""
 
 import logging
+import math
 import os
 import shutil
 from collections.abc import Collection, Sequence
@@ -9,7 +10,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from shiftaddaug import operators
-from shiftaddaug.commands.check_mechanisms import check_augmentation, check_mechanisms, check_stored_ratio
+from shiftaddaug.commands.check_mechanisms import (
+    check_augmentation,
+    check_initialisation,
+    check_mechanisms,
+    check_stored_ratio,
+)
 from shiftaddaug.commands.check_values import check_number, check_option, check_positive_integer
 from shiftaddaug.data.checks import HELD, check_data_config
 from shiftaddaug.errors import UserError
@@ -18,7 +24,7 @@ from shiftaddaug.nets.extras import plan_extra_blocks
 from shiftaddaug.nets.plan import NetPlan
 from shiftaddaug.nets.spec import Widening
 from shiftaddaug.nets.tables import plan_net
-from shiftaddaug.operators.fields import AddFields
+from shiftaddaug.operators.fields import AddFields, PowerOfTwoFields
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +74,9 @@ def check_train_config(cfg: DictConfig, overrides: Sequence[str] = ()) -> NetPla
             raise UserError(f"data.batch_size={cfg.data.batch_size}: must be even with task.{key}={cfg.task[key]}")
     num_classes = cfg.data.num_classes or _held_classes(cfg)
     plan = plan_net(_plain(cfg.net), num_classes, cfg.data.in_channels, cfg.data.image_size)
+    _check_batch(cfg, plan)
     check_mechanisms(cfg)
+    check_initialisation(cfg, overrides)
     check_stored_ratio(cfg, overrides)
     _check_operator(cfg, plan, select_layers(plan, list(cfg.net.mult_layers)))
     plan_extra_blocks(plan, cfg.aug.extra_blocks, None if cfg.aug.extra_after is None else list(cfg.aug.extra_after))
@@ -93,6 +101,16 @@ def check_trainer(trainer: DictConfig) -> None:
         key = f"limit_{split}_batches"
         if trainer.get(key) is not None:
             check_number(f"trainer.{key}", trainer[key], above=0)
+
+
+def _check_batch(cfg: DictConfig, plan: NetPlan) -> None:
+    """A batch-norm needs two values of each channel."""
+    alone = cfg.data.batch_size == 1 and not (cfg.trainer.sync_batchnorm and cfg.trainer.devices != 1)
+    if alone and math.ceil(plan.image_size / plan.total_stride) == 1:
+        raise UserError(
+            f"data.batch_size=1: leaves batch-norm one value of each channel, for net={plan.name} makes one pixel of "
+            f"data.image_size={plan.image_size}; options: a larger batch, or larger images"
+        )
 
 
 def _check_val_split(data: DictConfig, overrides: Sequence[str]) -> None:
@@ -127,6 +145,13 @@ def _check_operator(cfg: DictConfig, plan: NetPlan, mult_layers: Collection[str]
             "precision rounds away (10 %% of the digits right, and 96 %% with bf16-mixed)",
             cfg.trainer.precision,
         )
+    if isinstance(fields, PowerOfTwoFields) and fields.activation_bits is not None:
+        for dtype, bits in (("bf16", 9), ("16", 12)):  # sign and significand
+            if str(cfg.trainer.precision).startswith(dtype) and fields.activation_bits > bits:
+                raise UserError(
+                    f"op.activation_bits={fields.activation_bits}: trainer.precision={cfg.trainer.precision} holds "
+                    f"{bits} bits, and would round inputs beyond their range; options: 2 to {bits}, or 32-true"
+                )
     if fields is None or fields.shareable:
         return
     aug = cfg.aug

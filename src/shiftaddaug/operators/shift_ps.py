@@ -51,8 +51,9 @@ class ShiftPS(ShiftPSFields, PowerOfTwoWeights):
     def init_parameters(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         weight = kaiming_uniform(shape)
         shift = weight.abs().log2().clamp(self.min_exponent, self.max_exponent)
-        # 1 - U[0, 1/2) never hits 1/2, which would round to zero.
-        return {"shift": shift, "sign": torch.copysign(1 - 0.5 * torch.rand(shape), weight)}
+        # 1 - U[0, 1/2) is 1/2, which would round to zero, where float32 rounds it so
+        sign = (1 - 0.5 * torch.rand(shape)).clamp_min(0.5 + torch.finfo(torch.float32).eps)
+        return {"shift": shift, "sign": torch.copysign(sign, weight)}
 
     def effective_weight(self, parameters: Mapping[str, Tensor]) -> Tensor:
         weight: Tensor = _TernaryPowerOfTwo.apply(

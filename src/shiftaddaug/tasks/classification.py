@@ -14,6 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from shiftaddaug.callbacks.checkpoint import LastCheckpoint, checkpoint_path
 from shiftaddaug.errors import TrainingDiverged, UserError
+from shiftaddaug.nets.recalibrate import take_from_first_process
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.operators.base import Operator
@@ -57,10 +58,15 @@ class ClassificationEvaluation(pl.LightningModule):
         logits = self(images)
         top1(logits, labels)
         top5(logits, labels)
-        loss(F.cross_entropy(logits, labels), len(labels))
+        loss(F.cross_entropy(_at_least_float32(logits), labels), len(labels))
         self.log(f"{split}/loss", loss, on_epoch=True)
         self.log(f"{split}/top1", top1, on_epoch=True, prog_bar=True)
         self.log(f"{split}/top5", top5, on_epoch=True)
+
+    def on_validation_epoch_start(self) -> None:
+        """Statistics of the processes differ by an epoch's last step, unless norms are synchronised: after callbacks
+        have put averages of the weights there, those that a checkpoint holds are validated everywhere."""
+        take_from_first_process(self.net)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate(batch, "val", self.val_loss, self.val_top1, self.val_top5)
@@ -136,7 +142,7 @@ class ClassificationTask(ClassificationEvaluation):
 
     def loss(self, logits: Tensor, wanted: Tensor) -> Tensor:
         """Cross-entropy with label smoothing; `wanted` are labels (N,) or probabilities (N, num_classes)."""
-        return F.cross_entropy(logits, wanted, label_smoothing=self.label_smoothing)
+        return F.cross_entropy(_at_least_float32(logits), wanted, label_smoothing=self.label_smoothing)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
@@ -246,6 +252,11 @@ class ClassificationTask(ClassificationEvaluation):
 
 def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """T^2 KL(softmax(teacher / T) || softmax(student / T)), mean over the batch, in nats; logits (N, classes)."""
-    wanted = F.log_softmax(teacher / temperature, 1)
-    given = F.log_softmax(student / temperature, 1)
+    wanted = F.log_softmax(_at_least_float32(teacher) / temperature, 1)
+    given = F.log_softmax(_at_least_float32(student) / temperature, 1)
     return temperature**2 * F.kl_div(given, wanted, reduction="batchmean", log_target=True)
+
+
+def _at_least_float32(logits: Tensor) -> Tensor:
+    """Half precision would round a loss to 8 significant bits, and a distillation loss to nothing."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
