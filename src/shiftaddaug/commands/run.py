@@ -18,19 +18,14 @@ from shiftaddaug.callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint,
 from shiftaddaug.callbacks.progress import Throughput
 from shiftaddaug.commands import STARTED
 from shiftaddaug.commands.checkpoints import find_checkpoint, read_checkpoint, refuse_other_run
+from shiftaddaug.commands.deploy import extract_checked, refuse_difference
 from shiftaddaug.commands.entry import PACKAGE, ROOT, quieten_lightning
 from shiftaddaug.commands.trainer import build_trainer, check_limits
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.kl import penalty_from_config
 from shiftaddaug.kernels import add as add_kernels
 from shiftaddaug.nets.build import supernet_from_config, target_cost
-from shiftaddaug.nets.extract import (
-    extract_target,
-    load_target,
-    max_difference,
-    save_target,
-    unexpected_multiplications,
-)
+from shiftaddaug.nets.extract import load_target, save_target
 from shiftaddaug.nets.plan import NetPlan
 from shiftaddaug.report.results import (
     METRICS,
@@ -47,9 +42,6 @@ from shiftaddaug.report.results import (
 from shiftaddaug.tasks.classification import ClassificationEvaluation, ClassificationTask
 
 log = logging.getLogger(__name__)
-
-EXACTNESS_IMAGES = 16
-"""Images on which the extracted target is compared with the supernet's target path."""
 
 
 class Run:
@@ -225,31 +217,21 @@ class Run:
         """Extract the target of the best checkpoint on validation, save it, reload it, prove it exact.
 
         Raises:
-            AssertionError: the reloaded target computes anything else than the supernet's target path.
+            AssertionError: the target multiplies where it may not, or computes, once reloaded, anything else than the
+                supernet's target path.
         """
         best = checkpoint_path(self.trainer, BestCheckpoint)
         if best is None:
             log.warning("no best checkpoint to deploy: deploying the weights as they are now")
         else:
             self.task.load_state_dict(read_checkpoint(best)["state_dict"])
-        data = self.config["data"] | ({"data_dir": None} if "data_dir" in self.config["data"] else {})
-        target = extract_target(self.task.net, self.operator, self.mult_layers, {"data": data})
-        multiplying = unexpected_multiplications(target) if self.operator.multiplication_free else []
-        if multiplying:
-            raise AssertionError(
-                f"op={self.operator.name}, but these deployed layers multiply: {', '.join(multiplying)}"
-            )
         self.target_folder = Path(self.trainer.strategy.broadcast(str(self.folder / "target")))
+        target = extract_checked(self.task.net, self.operator, self.mult_layers, self.config["data"])
         if self.trainer.is_global_zero:
             save_target(target, self.target_folder)
         self.trainer.strategy.barrier()
         reloaded = load_target(self.target_folder).net.to(self.task.device)
-        side = self.plan.image_size
-        shape = (EXACTNESS_IMAGES, self.plan.in_channels, side, side)
-        images = torch.randn(shape).to(next(self.task.net.parameters()))  # its device and dtype
-        difference = max_difference(self.task.net, reloaded, images)
-        if difference != 0:
-            raise AssertionError(f"the extracted target differs from the supernet's target path by {difference}")
+        difference = refuse_difference(self.task.net, reloaded, self.plan)
         self.results |= {"target": str(self.target_folder), "extraction_max_difference": difference}
         self.deployed = ClassificationEvaluation(reloaded, self.plan.num_classes)
 

@@ -1,0 +1,44 @@
+"""What a deployed target must be before anyone is told of it: multiplication-free, and exactly what was trained."""
+
+from collections.abc import Collection
+from typing import Any
+
+import torch
+
+from shiftaddaug.nets.extract import Target, extract_target, max_difference, unexpected_multiplications
+from shiftaddaug.nets.plain import PlainNet
+from shiftaddaug.nets.plan import NetPlan
+from shiftaddaug.nets.supernet import Supernet
+from shiftaddaug.operators.base import Operator
+
+EXACTNESS_IMAGES = 16
+"""Images on which the extracted target is compared with the supernet's target path."""
+
+
+def extract_checked(
+    supernet: Supernet, operator: Operator, mult_layers: Collection[str], data: dict[str, Any]
+) -> Target:
+    """Cut the target out, with the configuration of its data, less where those lay.
+
+    Raises:
+        AssertionError: layers multiply that may not.
+    """
+    data = data | ({"data_dir": None} if "data_dir" in data else {})
+    target = extract_target(supernet, operator, mult_layers, {"data": data})
+    multiplying = unexpected_multiplications(target) if operator.multiplication_free else []
+    if multiplying:
+        raise AssertionError(f"op={operator.name}, but these deployed layers multiply: {', '.join(multiplying)}")
+    return target
+
+
+def refuse_difference(supernet: Supernet, deployed: PlainNet, plan: NetPlan) -> float:
+    """The largest difference between outputs of both, which is 0.
+
+    Raises:
+        AssertionError: it is not.
+    """
+    images = torch.randn(EXACTNESS_IMAGES, plan.in_channels, plan.image_size, plan.image_size)
+    difference = max_difference(supernet, deployed, images.to(next(supernet.parameters())))  # its device and dtype
+    if difference != 0:
+        raise AssertionError(f"the extracted target differs from the supernet's target path by {difference}")
+    return difference
