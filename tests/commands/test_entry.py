@@ -9,7 +9,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from shiftaddaug.commands.checks import check_train_config
-from shiftaddaug.commands.entry import refuse_unusable_folders, run_command
+from shiftaddaug.commands.entry import expand_home, refuse_unusable_folders, run_command
 from shiftaddaug.errors import UserError
 
 
@@ -106,3 +106,31 @@ def test_a_group_that_the_command_does_not_have(
     with pytest.raises(SystemExit):
         run_command("eval", lambda cfg: None)
     assert capsys.readouterr().err.startswith("error: op: no such key; options: ")
+
+
+@pytest.mark.parametrize(
+    ("argument", "expanded"),
+    [
+        ("paths.data_dir=~/data", "paths.data_dir=/home/a/data"),
+        ("paths.data_dir='~/data'", "paths.data_dir='/home/a/data'"),
+        ("+x=~", "+x=/home/a"),
+        ("paths.log_dir=/a/~/b", "paths.log_dir=/a/~/b"),
+        ("~callbacks.ema", "~callbacks.ema"),
+        ("a=~b/c", "a=~b/c"),
+        ("-m", "-m"),
+    ],
+)
+def test_home_is_expanded(argument: str, expanded: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/a")
+    assert expand_home(argument) == expanded
+
+
+def test_a_folder_under_home_is_meant(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SHIFTADDAUG_ROOT", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["train.py", "paths.log_dir=~/my logs"])
+    folders: list[str] = []
+    run_command("train", lambda cfg: folders.append(cfg.paths.output_dir))
+    assert folders[0].startswith(f"{tmp_path}/my logs/train/runs/")

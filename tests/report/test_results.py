@@ -123,11 +123,16 @@ class TestCurves:
         assert np.array_equal(one[:, :500], other[:, :500])
         assert not np.array_equal(one[:, 500:], other[:, 500:])
 
-    @pytest.mark.filterwarnings("ignore:No artists with labels")
+    @pytest.mark.filterwarnings("error")
     def test_of_a_run_stopped_before_its_first_validation(self, tmp_path: Path) -> None:
         pixels = drawn("epoch,step,lr,train/loss\n0,0,0.1,\n0,1,,2.5\n", tmp_path)
         assert coloured(pixels[:, :500]) > 10
         assert coloured(pixels[:, 500:]) == 0
+
+    def test_there_are_none_before_the_first_epoch_has_ended(self, tmp_path: Path) -> None:
+        (tmp_path / "metrics.csv").write_text("epoch,step,lr\n0,0,0.1\n")
+        plot_curves(tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")

@@ -63,6 +63,7 @@ def run_command(config_name: str, function: Callable[[DictConfig], Any]) -> None
     main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)
     failed: list[str] = []
     command = main(_answering_mistakes(config_name, function, failed))
+    sys.argv[1:] = map(expand_home, sys.argv[1:])
     try:
         if asks_for_help(sys.argv[1:]):
             print(help_text(config_dir(), config_name, sys.argv[1:]))
@@ -184,6 +185,11 @@ def _no_such_key(key: str, config_name: str, arguments: list[str]) -> str:
 def fail(message: str) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
+
+
+def expand_home(argument: str) -> str:
+    """`key=~/folder` with the home folder: shells leave it to us, and Hydra's grammar has no such value."""
+    return re.sub(r"""^([\w.+]+=['"]?)~(?=/|['"]?$)""", lambda match: match[1] + str(Path.home()), argument)
 
 
 def refuse_null_groups(arguments: list[str]) -> None:

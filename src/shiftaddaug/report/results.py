@@ -120,13 +120,15 @@ def read_history(folder: Path) -> dict[str, dict[int, float]]:
 
 
 def plot_curves(folder: Path) -> None:
-    """Draw losses and top-1 over the epochs of a run, into its folder."""
+    """Draw losses and top-1 over the epochs of a run, into its folder; nothing before the first epoch has ended."""
+    metrics = read_history(folder)
+    if "train/loss" not in metrics:
+        return
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    metrics = read_history(folder)
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), constrained_layout=True)
     for axes, names, label in (
         (left, ("train/loss", "train/loss_aug", "val/loss"), "loss"),
@@ -137,6 +139,7 @@ def plot_curves(folder: Path) -> None:
                 axes.plot(list(metrics[name]), list(metrics[name].values()), marker=".", label=name)
         axes.set(xlabel="epoch", ylabel=label)
         axes.grid(alpha=0.3)
-        axes.legend()
+        if axes.get_lines():
+            axes.legend()
     figure.savefig(folder / CURVES, dpi=100)
     plt.close(figure)
