@@ -114,6 +114,13 @@ class TestThroughput:
         clock.now += 10
         assert (state, stopped.seconds, resumed.seconds) == ({"seconds": 30}, 45, 40)
 
+    def test_seconds_of_a_checkpoint_that_does_not_say_are_unknown(self, clock: _Clock) -> None:
+        resumed = Throughput()
+        resumed.on_load_checkpoint(None, None, {})  # type: ignore[arg-type]
+        resumed.on_fit_start(None, None)  # type: ignore[arg-type]
+        clock.now += 10
+        assert resumed.seconds is None and resumed.state_dict() == {"seconds": None}
+
     def test_a_sanity_check_is_no_end_of_an_epoch(self, clock: _Clock) -> None:
         training = _Training(clock)
         training.trainer.sanity_checking = True

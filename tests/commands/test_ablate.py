@@ -152,9 +152,9 @@ def test_a_remap_file_is_compared_by_what_it_holds(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "told"),
     [
-        (({}, {}, {}), "a, b"),  # of before the hash was recorded
-        (({"code": "1"}, {"code": "1"}, {}), "a, b"),
-        (({"code": "1"}, {"code": "2"}, {"code": "1"}), "1, 2"),
+        (({}, {}, {}), "the table's runs are of several commits (runs.csv): a, b"),  # of before the hash was recorded
+        (({"code": "1"}, {"code": "1"}, {}), "the table's runs are of several commits (runs.csv): a, b"),
+        (({"code": "1"}, {"code": "2"}, {"code": "1"}), "the code changed between the table's runs (runs.csv): 1, 2"),
         (({"code": "1"}, {"code": "1"}, {"code": "1"}), None),  # commits that change no code
     ],
 )
@@ -167,8 +167,15 @@ def test_code_that_changed_between_runs_is_warned_of(
         path.write_text(json.dumps(json.loads(path.read_text()) | {"git_commit": commit} | code[seed]))
     study(tmp_path, "rows=[mf_direct]", "ops=[add]", "seeds=[0,1,2]")
     warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
-    wanted = f"warning: the code changed between the table's runs (runs.csv): {told}"
-    assert warnings == ([] if told is None else [wanted])
+    assert warnings == ([] if told is None else [f"warning: {told}"])
+
+
+def test_a_remap_of_another_operator_is_met_before_the_first_run(tmp_path: Path) -> None:
+    (tmp_path / "remap.yaml").write_text("op: add\nform: replace\nlaplace_scale: 7.0\n")
+    given = f"overrides=['sharing.remap_file={tmp_path / 'remap.yaml'}']"
+    with pytest.raises(UserError, match=r"remap\.yaml: was fitted for op=add, this run has op=shift"):
+        study(tmp_path, "rows=[heterogeneous]", "ops=[shift,add]", "seeds=[0]", given)
+    assert not (tmp_path / "study").exists()
 
 
 def test_runs_import_the_code_of_this_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,3 +98,17 @@ def test_an_initial_scale_that_r_sets_is_warned_of(
     check_train_config(composed(tmp_path / "run", *typed), typed)
     wanted = "with sharing=heterogeneous sharing.remaps.add.laplace_scale says how large weights are: op.init_std=1"
     assert [record.getMessage() for record in caplog.records] == [f"no effect, because {wanted}"] * told
+
+
+@pytest.mark.parametrize("splits", [("train", "val"), ("train", "val", "test")])
+def test_a_split_of_images_that_come_with_their_own_is_warned_of(
+    splits: tuple[str, ...], caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    for split in splits:
+        for name in ("cat", "dog"):
+            (tmp_path / "images" / split / name).mkdir(parents=True)
+            (tmp_path / "images" / split / name / "1.png").touch()
+    typed = ["data=image_folder", f"data.data_dir={tmp_path / 'images'}", "data.val_fraction=0.2"]
+    check_train_config(composed(tmp_path / "run", *typed), typed)
+    wanted = f"no effect, because {tmp_path / 'images'} has a test/ besides its val/: data.val_fraction=0.2"
+    assert [record.getMessage() for record in caplog.records] == [wanted] * (len(splits) == 3)

@@ -137,3 +137,11 @@ def test_resuming_with_other_devices_is_warned_of(tmp_path: Path, caplog: pytest
     cfg.trainer.devices = 2
     check_resumed(cfg)
     assert "was trained with trainer.devices=1, this run has trainer.devices=2" in caplog.text
+
+
+@pytest.mark.parametrize(("pixels", "image_size", "share"), [(4, 32, 0.125), (2, 16, 0.125), (2, 32, 0.0625)])
+def test_padding_in_pixels_is_what_runs_once_had(pixels: int, image_size: int, share: float, tmp_path: Path) -> None:
+    old, now = (CONFIG | {"data": {"name": "a", "image_size": image_size, "crop_padding": p}} for p in (pixels, share))
+    refuse_other_run(tmp_path, {"config": old}, now)
+    with pytest.raises(UserError, match=rf"with data\.crop_padding={share}, this run has data\.crop_padding=0\.2"):
+        refuse_other_run(tmp_path, {"config": old}, now | {"data": now["data"] | {"crop_padding": 0.2}})

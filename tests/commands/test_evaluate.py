@@ -55,3 +55,10 @@ def test_evaluation(line: tuple[str, ...], message: str, tmp_path: Path) -> None
     line = tuple(argument.replace("TARGET", str(tmp_path / "run" / "target")) for argument in line)
     with pytest.raises(UserError, match=message):
         evaluate(composed(tmp_path / "out", f"ckpt_path={tmp_path / 'run'}", *line, config_name="eval"))
+
+
+def test_data_of_before_padding_was_a_share_are_read(tmp_path: Path) -> None:
+    digits = {"_target_": "shiftaddaug.data.digits.DigitsDataModule", "image_size": 32, "crop_padding": 2}
+    cfg = composed(tmp_path / "run", "ckpt_path=a", config_name="eval")
+    subnetwork = SimpleNamespace(data_config=digits, plan=SimpleNamespace(num_classes=10))
+    assert _data_config(cfg, subnetwork)["crop_padding"] == 0.0625  # type: ignore[arg-type]

@@ -34,6 +34,11 @@ def study_of(*overrides: str) -> str:
         *("trainer.max_epochs=2", "+trainer.limit_train_batches=4", "seed=1", "aug=depth", "sharing=heterogeneous"),
         *("reorder=l1", "block_variant=layer", "bn=recalibrated", "callbacks=ema", "optim=radam"),
         *("aug.distill_weight=1", "task.mixup=0.2", "trainer.precision=bf16-mixed", "+trainer.limit_val_batches=2"),
+        *(
+            "+trainer.max_time=00:01:00:00",
+            "callbacks.best_checkpoint.monitor=val/top5",
+            "hydra.sweeper.direction=minimize",
+        ),
         *("hydra.sweeper.params={aug.weight: 'interval(1, 2)'}", "op=add,shift", "aug.weight=choice(1,2)"),
     ],
 )
@@ -43,6 +48,18 @@ def test_scores_of_other_trainings_are_another_study(override: str) -> None:
 
 def test_so_are_values_within_a_group() -> None:
     assert len({study_of("op=add"), study_of("op=add", "op.eta=0.2"), study_of("op=add", "op.init_std=4")}) == 3
+
+
+def test_so_are_other_images_and_remaps_of_the_same_name(tmp_path: Path) -> None:
+    flowers, cars = (study_of("data=image_folder", f"data.data_dir=/{name}") for name in ("flowers", "cars"))
+    assert flowers != cars
+    given = ("sharing=heterogeneous", f"sharing.remap_file={tmp_path}/remap.yaml")
+    names = set()
+    for scale in (0.1, 0.2, 0.1):
+        (tmp_path / "remap.yaml").write_text(f"form: residual\nlaplace_scale: {scale}\n")
+        study_of.cache_clear()
+        names.add(study_of(*given))
+    assert len(names) == 2
 
 
 def test_a_second_call_continues_its_study() -> None:

@@ -111,6 +111,28 @@ def test_a_download_is_made_once_and_never_over_files(tmp_path: Path, monkeypatc
     assert sorted(path.name for path in tmp_path.iterdir()) == [".download.lock", "cifar-100-python"]
 
 
+def test_a_download_goes_beside_what_its_folder_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cifar-100-python").mkdir()
+    (tmp_path / "cifar-100-python" / "meta").write_text("mine")
+
+    def fetch(url: str, root: str, extract_root: str, filename: str, md5: str) -> None:
+        folder = Path(extract_root) / "cifar-100-python"
+        folder.mkdir()
+        for file in ("train", "test", "meta"):
+            (folder / file).write_bytes(b"fetched")
+
+    monkeypatch.setattr(torchvision.datasets.utils, "download_and_extract_archive", fetch)
+    CifarDataModule(tmp_path, download=True).prepare_data()
+    found = {path.name: path.read_text() for path in (tmp_path / "cifar-100-python").iterdir()}
+    assert found == {"train": "fetched", "test": "fetched", "meta": "mine"}
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"^paths\.data_dir=.*file/data: cannot write there \(Not a directory\)"):
+        CifarDataModule(tmp_path / "file" / "data", download=True).prepare_data()
+
+
 def test_of_two_processes_one_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other, which found nothing either, waits and finds what the first has fetched."""
     data = CifarDataModule(tmp_path, download=True)

@@ -33,13 +33,21 @@ class Throughput(pl.Callback):
         self._images = 0
         self._since = 0.0
         self._lr = 0.0
-        self._earlier = 0.0
+        self._earlier: float | None = 0.0
         self._began: float | None = None
 
     @property
-    def seconds(self) -> float:
-        """Of training and validation so far, those before the checkpoint that was resumed among them."""
+    def seconds(self) -> float | None:
+        """Of training and validation so far, those before the checkpoint that was resumed among them; None if that
+        does not say how many they were."""
+        if self._earlier is None:
+            return None
         return self._earlier + (0.0 if self._began is None else time.perf_counter() - self._began)
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._earlier = None  # until `load_state_dict`, which follows if there is a state
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._began = time.perf_counter()

@@ -11,9 +11,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from shiftaddaug.commands.checks import check_train_config
-from shiftaddaug.commands.entry import PACKAGE, compose_config, config_dir, describe, quoted, run_command
+from shiftaddaug.commands.entry import PACKAGE, compose_config, config_dir, describe, expand_home, quoted, run_command
 from shiftaddaug.commands.study import Cell, cells_in, check_finished, check_overrides, finished_results, locked
 from shiftaddaug.errors import UserError
+from shiftaddaug.hybrid.remap_file import take_in_remap_file
 from shiftaddaug.report.ablation import summarise, write_runs, write_tables
 from shiftaddaug.report.results import print_table
 
@@ -90,7 +91,7 @@ def _overrides(cfg: DictConfig) -> list[str]:
     """Those that all runs share: how long, of which net, but nothing that a row is named after."""
     if not OmegaConf.is_list(cfg.overrides):
         raise UserError(f"overrides={cfg.overrides}: must be a list, such as \"overrides=['trainer.max_epochs=2']\"")
-    overrides = [str(override) for override in cfg.overrides]
+    overrides = [expand_home(str(override)) for override in cfg.overrides]
     for override in overrides:
         key = override.lstrip("+~").split("=")[0].split("@")[0]
         if key in CELLS_OWN:
@@ -112,13 +113,17 @@ def _check_untrained(cells: Sequence[Cell], overrides: list[str], data_dir: str)
         except HydraException as error:
             raise UserError(f"overrides: {describe(error, 'train', overrides)}") from error
         check_train_config(cfg)
+        take_in_remap_file(cfg)
 
 
 def _warn_of_changed_code(results: Sequence[dict[str, Any]]) -> None:
     key = "code" if all("code" in result for result in results) else "git_commit"
     versions = sorted({str(result.get(key)) for result in results})
     if len(versions) > 1:
-        print(f"warning: the code changed between the table's runs (runs.csv): {', '.join(versions)}", flush=True)
+        what = (
+            "the code changed between the table's runs" if key == "code" else "the table's runs are of several commits"
+        )
+        print(f"warning: {what} (runs.csv): {', '.join(versions)}", flush=True)
 
 
 def _run(cell: Cell, command: list[str], jobs: int, lock: IO[str]) -> bool:

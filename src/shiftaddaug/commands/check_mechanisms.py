@@ -64,7 +64,7 @@ def check_initialisation(cfg: DictConfig, overrides: Sequence[str]) -> None:
     """Warn of a typed scale of the weights that another takes the place of."""
     typed = [override for override in overrides if override.startswith("op.init_std=")]
     if typed and cfg.sharing.name == "heterogeneous" and cfg.op.name in cfg.sharing.remaps:
-        scale = f"sharing.remaps.{cfg.op.name}.laplace_scale"
+        scale = f"sharing.remaps.{cfg.op.name}.laplace_scale" if cfg.sharing.remap_file is None else "the remap file"
         log.warning("no effect, because with sharing=heterogeneous %s says how large weights are: %s", scale, *typed)
 
 

@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -119,7 +120,7 @@ def _check_val_split(data: DictConfig, overrides: Sequence[str]) -> None:
     if typed and data._target_.endswith(".ImageFolderDataModule"):
         from shiftaddaug.data.class_folders import has_test_split
 
-        if has_test_split(data.data_dir):
+        if has_test_split(Path(data.data_dir).expanduser()):
             log.warning("no effect, because %s has a test/ besides its val/: %s", data.data_dir, ", ".join(typed))
 
 

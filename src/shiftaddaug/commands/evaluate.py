@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from shiftaddaug.commands.checkpoints import read_config
 from shiftaddaug.commands.checks import check_trainer
 from shiftaddaug.commands.entry import importing_torch, quieten_lightning, run_command
-from shiftaddaug.data.checks import check_values
+from shiftaddaug.data.checks import check_values, read_stored
 from shiftaddaug.errors import UserError
 from shiftaddaug.report.results import RESULTS, print_result, write_json
 
@@ -47,7 +47,7 @@ def evaluate(cfg: DictConfig) -> float:
     trainer = build_trainer(cfg.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     data.prepare_data()
     data.setup()
-    check_limits(cfg.trainer, data, [cfg.split])
+    check_limits(cfg.trainer, data, trainer.world_size, [cfg.split])
     batches = cfg.recalibrate_batches
     if batches is None:
         batches = RECALIBRATE_BATCHES if _is_widened(cfg) else 0
@@ -108,7 +108,7 @@ def _data_config(cfg: DictConfig, subnetwork: "Subnetwork") -> dict[str, Any]:
     Raises:
         UserError: the checkpoint names something else than a data module of this package.
     """
-    stored = dict(subnetwork.data_config)
+    stored = read_stored(subnetwork.data_config)
     if not str(stored.get("_target_")).startswith("shiftaddaug.data."):
         raise UserError(f"ckpt_path={cfg.ckpt_path}: its data module is {stored.get('_target_')}, none of this package")
     typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []

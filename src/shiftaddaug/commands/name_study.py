@@ -9,9 +9,12 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from shiftaddaug.commands.checkpoints import identity
+from shiftaddaug.hybrid.remap_file import read_remap
 
-SCORED_BY = ("trainer.limit_val_batches",)
+SCORED_BY = ("trainer.limit_val_batches", "trainer.max_time", "callbacks.best_checkpoint")
 """Besides what is trained."""
+SEARCHED_BY = ("params", "search_space", "direction")
+"""Of `hydra.sweeper`."""
 
 
 class NameStudy(Callback):
@@ -36,5 +39,9 @@ def search_hash(config: DictConfig) -> str:
     plain: Any = OmegaConf.to_container(config, resolve=False)  # interpolations lead to what is hashed too
     parse = OverridesParser.create().parse_override
     swept = [override for override in plain["hydra"]["overrides"]["task"] if parse(override).is_sweep_override()]
-    content = [identity(plain, SCORED_BY), plain["hydra"]["sweeper"].get("params"), sorted(swept)]
+    images = plain["data"]["data_dir"] if plain["data"]["_target_"].endswith(".ImageFolderDataModule") else None
+    remap_file = plain["sharing"].get("remap_file")
+    remap = None if remap_file is None else read_remap(remap_file, plain["op"]["name"])
+    search = {key: plain["hydra"]["sweeper"].get(key) for key in SEARCHED_BY}
+    content = [identity(plain, SCORED_BY), images, remap, search, sorted(swept)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]

@@ -10,7 +10,7 @@ import lightning.pytorch as pl
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from shiftaddaug import operators
@@ -20,7 +20,7 @@ from shiftaddaug.commands import STARTED
 from shiftaddaug.commands.checkpoints import find_checkpoint, read_checkpoint, refuse_other_run
 from shiftaddaug.commands.deploy import extract_checked, refuse_difference
 from shiftaddaug.commands.entry import PACKAGE, ROOT, quieten_lightning
-from shiftaddaug.commands.trainer import build_trainer, check_limits
+from shiftaddaug.commands.trainer import build_trainer, check_limits, refuse_search_in_processes
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.kl import penalty_from_config
 from shiftaddaug.kernels import add as add_kernels
@@ -70,8 +70,9 @@ class Run:
         self.data: pl.LightningDataModule = instantiate(cfg.data)
         self.data.prepare_data()
         self.data.setup("fit")
-        check_limits(cfg.trainer, self.data)
         self.trainer = self._trainer()
+        check_limits(cfg.trainer, self.data, self.trainer.world_size)
+        refuse_search_in_processes(self.trainer.world_size)
         # Lightning does so once a checkpoint has been read into it: float64 weights would come back rounded
         self.trainer.precision_plugin.convert_module(self.task)
         self._record_start()
@@ -171,7 +172,13 @@ class Run:
             OmegaConf.save(self.cfg, self.folder / "config.yaml", resolve=True)
             write_json(self.folder / RUN, self.results)
         for logger in self._other_loggers():
-            logger.log_hyperparams(self.config | {key: self.results[key] for key in ("git_commit", "code")})
+            logger.log_hyperparams(self._hyperparameters())
+
+    def _hyperparameters(self) -> dict[str, Any]:
+        """What distinguishes runs: the configuration, less where they lie, and the code."""
+        return {k: v for k, v in self.config.items() if k != "paths"} | {
+            k: self.results[k] for k in ("git_commit", "code")
+        }
 
     def _other_loggers(self) -> list[Logger]:
         """Than metrics.csv, which is for what changes: config.yaml and results.json lie beside it."""
@@ -188,9 +195,9 @@ class Run:
         finally:
             if self.trainer.is_global_zero and (self.folder / METRICS).exists():
                 self._plot_curves()
-        first = self.throughput.first_step_time
+        first, seconds = self.throughput.first_step_time, self.throughput.seconds
         self.results |= {
-            "train_seconds": round(self.throughput.seconds, 1),
+            "train_seconds": None if seconds is None else round(seconds, 1),
             "seconds_to_first_step": None if first is None else round(first - self.started, 2),
             "images_per_s": None if self.throughput.images_per_s is None else round(self.throughput.images_per_s),
             "epochs": self.trainer.current_epoch,
@@ -253,6 +260,8 @@ class Run:
             final = {f"final/{name}": value for name, value in r.items() if isinstance(value, int | float)}
             for logger in self._other_loggers():
                 logger.log_metrics(final)
+                if isinstance(logger, TensorBoardLogger):  # whose table of runs is written with their results alone
+                    logger.log_hyperparams(self._hyperparameters(), final)
             print_result(
                 f"target of {r['net']}, op={r['op']}, aug={r['aug']}, data={r['data']}, seed={r['seed']}",
                 {

@@ -81,11 +81,13 @@ def cells_in(folder: Path) -> Iterator[Cell]:
 
 def finished_results(cells: list[Cell]) -> list[dict[str, Any]]:
     """Of the finished ones, each once: what results.json says, and which cell it is."""
-    results = [
-        read_json(path) | {"op": cell.op, "row": cell.row, "seed": cell.seed}
-        for cell in dict.fromkeys(cells)
-        if (path := cell.results()) is not None
-    ]
+    results = []
+    for cell in dict.fromkeys(cells):
+        if (path := cell.results()) is not None:
+            found = read_json(path) | {"op": cell.op, "row": cell.row, "seed": cell.seed}
+            if found.get("resumed_from") and "code" not in found:
+                found["train_seconds"] = None  # of before those of resumed runs were added up
+            results.append(found)
     return sorted(results, key=lambda result: result["seed"])
 
 

@@ -21,7 +21,7 @@ def train(cfg: DictConfig) -> float:
     from shiftaddaug.commands.checks import check_train_config
     from shiftaddaug.hybrid.remap_file import take_in_remap_file
 
-    overrides, started = _asked_for(cfg)
+    overrides, started = _asked_for()
     plan = check_train_config(cfg, overrides)
     take_in_remap_file(cfg)
     check_resumed(cfg)
@@ -42,11 +42,11 @@ def train(cfg: DictConfig) -> float:
     return score
 
 
-def _asked_for(cfg: DictConfig) -> tuple[list[str], float]:
+def _asked_for() -> tuple[list[str], float]:
     """What the user typed, and when: the later jobs of a multirun begin when their turn comes.
 
     Raises:
-        UserError: a sweep that would not sweep, or in several processes.
+        UserError: a sweep that would not sweep.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -59,18 +59,8 @@ def _asked_for(cfg: DictConfig) -> tuple[list[str], float]:
     sweep = [override for override in overrides if override.startswith("sweep=")]
     if sweep and hydra.mode != RunMode.MULTIRUN:
         raise UserError(f"{sweep[0]}: a sweep needs -m; python src/train.py -m {sweep[0]}")
-    if not hydra.sweeper["_target_"].endswith(".BasicSweeper") and _processes(cfg) > 1:
-        raise UserError(
-            f"trainer.devices={cfg.trainer.devices}: a search trains in one process, for each would search on its own"
-        )
     first = OmegaConf.is_missing(hydra.job, "num") or hydra.job.num == 0
     return overrides, STARTED if first else time.time()
-
-
-def _processes(cfg: DictConfig) -> int:
-    """As far as the configuration says: `auto` may mean one."""
-    devices = cfg.trainer.devices
-    return int(cfg.trainer.get("num_nodes") or 1) * (devices if isinstance(devices, int) and devices > 1 else 1)
 
 
 def main() -> Any:

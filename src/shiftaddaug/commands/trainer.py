@@ -1,9 +1,12 @@
 """The one way to a Lightning Trainer: what it says of its arguments becomes a line for people."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 import lightning.pytorch as pl
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -12,12 +15,15 @@ from shiftaddaug.errors import UserError
 SPLITS = ("train", "val", "test")
 
 
-def check_limits(config: DictConfig, data: pl.LightningDataModule, splits: Iterable[str] = SPLITS) -> None:
+def check_limits(
+    config: DictConfig, data: pl.LightningDataModule, processes: int, splits: Iterable[str] = SPLITS
+) -> None:
     """Check that a share of a split's batches is at least one of them: Lightning would say so when it gets there.
 
     Args:
         config: a composed yaml of configs/trainer.
-        data: set up.
+        data: set up, and in no trainer's hands yet.
+        processes: that share each split.
         splits: those that are going to be used.
 
     Raises:
@@ -26,9 +32,21 @@ def check_limits(config: DictConfig, data: pl.LightningDataModule, splits: Itera
     for split in splits:
         share = config.get(f"limit_{split}_batches")
         if isinstance(share, float) and share < 1:
-            batches = len(getattr(data, f"{split}_dataloader")())
+            batches = math.ceil(len(getattr(data, f"{split}_dataloader")()) / processes)
             if int(share * batches) == 0:
                 raise UserError(f"trainer.limit_{split}_batches={share}: is less than one of the {batches} batches")
+
+
+def refuse_search_in_processes(processes: int) -> None:
+    """In a search, each process would draw trials of its own, and train other networks than the others.
+
+    Raises:
+        UserError: there are several.
+    """
+    if processes > 1 and HydraConfig.initialized():
+        hydra = HydraConfig.get()
+        if hydra.mode == RunMode.MULTIRUN and not hydra.sweeper["_target_"].endswith(".BasicSweeper"):
+            raise UserError(f"trainer.devices: a search trains in one process, not in {processes}")
 
 
 def build_trainer(config: DictConfig, **options: Any) -> pl.Trainer:

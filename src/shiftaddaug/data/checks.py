@@ -38,6 +38,14 @@ def check_data_config(cfg: Mapping[str, Any]) -> None:
         check_held(name, held, None, num_classes=cfg.get("num_classes"))
 
 
+def read_stored(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The `data` group of a checkpoint, a target or a run, as it is written today: padding once was in pixels."""
+    padding = data.get("crop_padding")
+    if isinstance(padding, int) and padding >= 1:
+        return dict(data) | {"crop_padding": padding / data["image_size"]}
+    return dict(data)
+
+
 def check_values(values: Mapping[str, Any]) -> None:
     """Check each value on its own, and `mean` and `std` against `in_channels`.
 

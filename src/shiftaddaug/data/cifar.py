@@ -129,7 +129,7 @@ class CifarDataModule(InMemoryDataModule):
                 utils.download_and_extract_archive(
                     source.url, str(data_dir), extract_root=whole, filename=source.filename, md5=source.tgz_md5
                 )
-                (Path(whole) / self.layout.folder).rename(data_dir / self.layout.folder)
+                _put_in_place(Path(whole) / self.layout.folder, data_dir / self.layout.folder)
         except Exception as error:  # whatever a network, an archive or a disk can raise
             reason = " ".join(str(error).split())
             raise UserError(
@@ -141,15 +141,27 @@ class CifarDataModule(InMemoryDataModule):
 @contextmanager
 def _one_process_at_a_time(folder: Path) -> Iterator[None]:
     """The others wait; several runs may find at once that there is nothing yet."""
+    path = folder / ".download.lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".download.lock").open("w")
+        path.touch()
     except OSError as error:
-        raise UserError(f"paths.data_dir={folder}: cannot write there ({error.strerror})") from error
-    with lock:
+        if not path.exists():  # else it is another user's
+            raise UserError(f"paths.data_dir={folder}: cannot write there ({error.strerror})") from error
+    with path.open() as lock:
         with suppress(OSError):  # a file system without locks
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _put_in_place(extracted: Path, folder: Path) -> None:
+    """In one step, or, into a folder that holds something else already, file by file, over none."""
+    if not folder.exists():
+        extracted.rename(folder)
+        return
+    for path in extracted.iterdir():
+        if not (folder / path.name).exists():
+            path.rename(folder / path.name)
 
 
 def _published(name: str) -> Any:

@@ -1,0 +1,51 @@
+"""Limits on batches, and searches, in one process and in several."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from shiftaddaug.commands.trainer import check_limits, refuse_search_in_processes
+from shiftaddaug.errors import UserError
+from tests.configs.test_sweep import with_hydra
+
+DATA: Any = SimpleNamespace(**{f"{split}_dataloader": lambda: range(40) for split in ("train", "val", "test")})
+
+
+@pytest.mark.parametrize(
+    ("limit", "processes", "refused"),
+    [(0.03, 1, False), (0.02, 1, True), (0.03, 4, True), (0.1, 4, False), (0.09, 3, False), (1.0, 64, False)],
+)
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_share_is_of_the_batches_of_one_process(limit: float, processes: int, refused: bool, split: str) -> None:
+    config = OmegaConf.create({f"limit_{split}_batches": limit})
+    check_limits(config, DATA, processes, splits=[])
+    if refused:
+        with pytest.raises(
+            UserError, match=rf"trainer\.limit_{split}_batches={limit}: is less than one of the \d+ bat"
+        ):
+            check_limits(config, DATA, processes)
+    else:
+        check_limits(config, DATA, processes)
+
+
+def test_numbers_of_batches_are_no_shares() -> None:
+    check_limits(OmegaConf.create({"limit_train_batches": 1, "limit_val_batches": None}), DATA, 64)
+
+
+@pytest.mark.parametrize(("sweep", "refused"), [((), False), (("sweep=augmentation",), True)])
+def test_a_search_in_several_processes_is_refused(sweep: tuple[str, ...], refused: bool) -> None:
+    cfg = with_hydra("train", *sweep, "hydra.mode=MULTIRUN")
+    HydraConfig.instance().set_config(cfg)
+    try:
+        refuse_search_in_processes(1)
+        if refused:
+            with pytest.raises(UserError, match=r"trainer\.devices: a search trains in one process, not in 2"):
+                refuse_search_in_processes(2)
+        else:
+            refuse_search_in_processes(2)
+    finally:
+        HydraConfig.instance().cfg = None
+    refuse_search_in_processes(2)
