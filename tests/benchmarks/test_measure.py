@@ -3,6 +3,7 @@
 import csv
 import os
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -97,35 +98,50 @@ class TestRatios:
         assert measure.ratio(value, reference) == wanted
 
 
+KEPT: list[bytes] = []
+
+
+def block(mib: int) -> bytes:
+    return b"\1" * (mib * 2**20)
+
+
+def nothing() -> None:
+    pass
+
+
+def keeps_40() -> None:
+    KEPT.append(block(40))
+
+
+def frees_64_and_returns_40() -> bytes:
+    temporary = block(64)
+    del temporary
+    return block(40)
+
+
+def returns_40_twice() -> list[bytes]:
+    return [block(40), block(40)]
+
+
 @pytest.mark.skipif(not measure.can_measure_memory(), reason="Linux only")
 class TestMemory:
-    # blocks larger than 32 MiB, malloc's largest threshold, so that none comes from what this process has freed
-    mib = 2**20
+    """In fresh processes, as the benchmarks measure: where others have freed memory, a step may need none."""
+
+    @staticmethod
+    def growth(step: Callable[[], object], rehearsal: Callable[[], object]) -> float:
+        return measure.in_fresh_process(measure.peak_growth, step, rehearsal)
 
     def test_what_a_step_allocates_counts_even_if_it_is_freed(self) -> None:
-        def step() -> bytes:
-            temporary = b"\1" * (64 * self.mib)
-            del temporary
-            return b"\1" * (40 * self.mib)
-
-        assert measure.peak_growth(step, lambda: None) == pytest.approx(64, abs=2)
+        assert self.growth(frees_64_and_returns_40, nothing) == pytest.approx(64, abs=2)
 
     def test_what_a_step_returns_counts(self) -> None:
-        def step() -> list[bytes]:
-            return [b"\1" * (40 * self.mib), b"\2" * (40 * self.mib)]
-
-        assert measure.peak_growth(step, lambda: None) == pytest.approx(80, abs=2)
+        assert self.growth(returns_40_twice, nothing) == pytest.approx(80, abs=2)
 
     def test_what_the_rehearsal_keeps_does_not_count(self) -> None:
-        kept: list[bytes] = []
-        peak = measure.peak_growth(
-            lambda: b"\1" * (64 * self.mib), rehearsal=lambda: kept.append(b"\1" * (40 * self.mib))
-        )
-        assert peak == pytest.approx(64, abs=2)
+        assert self.growth(partial(block, 64), keeps_40) == pytest.approx(64, abs=2)
 
     def test_what_the_rehearsal_frees_does_not_count(self) -> None:
-        peak = measure.peak_growth(lambda: b"\1" * (40 * self.mib), rehearsal=lambda: b"\1" * (96 * self.mib))
-        assert peak == pytest.approx(40, abs=2)
+        assert self.growth(partial(block, 40), partial(block, 96)) == pytest.approx(40, abs=2)
 
 
 def test_a_fresh_process_is_another_each_time() -> None:
