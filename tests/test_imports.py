@@ -28,8 +28,8 @@ ORDER = (
 )
 """A folder may import itself and those before it."""
 
-FOR_ALL = ("errors", "seeding")
-"""Modules beside the folders, which import nothing of the package."""
+FOR_ALL = ("errors", "seeding", "catalogue")
+"""Modules beside the folders, which import none of them."""
 
 
 def modules() -> list[str]:

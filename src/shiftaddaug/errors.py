@@ -10,3 +10,16 @@ class UserError(ValueError):
 
 class TrainingDiverged(UserError):
     """The loss is no longer a number; the line says at which step, and which checkpoint is still good."""
+
+
+DAMAGE = (
+    TypeError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    RuntimeError,
+    AssertionError,
+    RecursionError,
+)
+"""What code raises that is given the content of a damaged file, or of one that another version wrote."""

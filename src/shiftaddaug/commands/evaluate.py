@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from shiftaddaug.catalogue import catalogue_of
 from shiftaddaug.commands.checkpoints import read_config
 from shiftaddaug.commands.checks import check_trainer
 from shiftaddaug.commands.entry import importing_torch, quieten_lightning, run_command
@@ -29,21 +30,22 @@ def evaluate(cfg: DictConfig) -> float:
     Raises:
         UserError: no such checkpoint, a damaged one, or data or a sub-network that does not fit it.
     """
+    catalogue = catalogue_of(cfg.plugins)
     path = _check(cfg)
 
     with importing_torch():
         import lightning.pytorch as pl
-        from hydra.utils import instantiate
 
         from shiftaddaug.commands.subnetworks import load_subnetwork, recalibrate_on_training_data
         from shiftaddaug.commands.trainer import build_trainer, check_limits
+        from shiftaddaug.data.stored import data_module_of
         from shiftaddaug.tasks.classification import ClassificationEvaluation
 
     quieten_lightning()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     subnetwork = load_subnetwork(path, cfg.subnet.width_multiplier, cfg.subnet.expand_multiplier)
     data_config = _data_config(cfg, subnetwork)
-    data = instantiate(data_config)
+    data: Any = data_module_of(data_config, catalogue)
     trainer = build_trainer(cfg.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     data.prepare_data()
     data.setup()
@@ -106,11 +108,11 @@ def _data_config(cfg: DictConfig, subnetwork: "Subnetwork") -> dict[str, Any]:
     """The data as trained on, with what the user changes; the class count is the network's.
 
     Raises:
-        UserError: the checkpoint names something else than a data module of this package.
+        UserError: the checkpoint says nothing of its data, or a key is not one of them.
     """
+    if not isinstance(subnetwork.data_config, dict):
+        raise UserError(f"ckpt_path={cfg.ckpt_path}: says nothing of the data it was trained on")
     stored = read_stored(subnetwork.data_config)
-    if not str(stored.get("_target_")).startswith("shiftaddaug.data."):
-        raise UserError(f"ckpt_path={cfg.ckpt_path}: its data module is {stored.get('_target_')}, none of this package")
     typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     if "data_dir" in stored and (stored["data_dir"] is None or any(o.startswith("paths.data_dir=") for o in typed)):
         stored["data_dir"] = cfg.paths.data_dir

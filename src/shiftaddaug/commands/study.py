@@ -116,7 +116,8 @@ def check_finished(cell: Cell, overrides: list[str]) -> None:
             f"folder: {results.parent} is of a row that is no more ({reason}); move {cell.folder}* away"
         ) from error
     take_in_remap_file(composed)
-    difference = first_difference(_plain(OmegaConf.load(results.parent / CONFIG)), _plain(composed))
+    trained: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
+    difference = first_difference(_stored(results.parent / CONFIG), trained)
     if difference is not None:
         key, was, is_now = difference
         raise UserError(
@@ -125,9 +126,19 @@ def check_finished(cell: Cell, overrides: list[str]) -> None:
         )
 
 
-def _plain(cfg: Any) -> dict[str, Any]:
-    container: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    return container
+def _stored(path: Path) -> dict[str, Any]:
+    """The configuration in a file, as it stands there: a run wrote it resolved, and nothing in it is resolved again.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        container = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except Exception as error:  # damaged yaml makes the parser raise almost anything
+        raise UserError(f"folder: {path} cannot be read ({' '.join(str(error).split())[:120]})") from error
+    if not isinstance(container, dict):
+        raise UserError(f"folder: {path} holds no configuration")
+    return {str(key): value for key, value in container.items()}
 
 
 def locked(folder: Path) -> IO[str]:

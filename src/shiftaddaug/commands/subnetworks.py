@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from shiftaddaug import operators
 from shiftaddaug.commands.checkpoints import read_checkpoint
 from shiftaddaug.data.base import ClassificationDataModule
-from shiftaddaug.errors import UserError
+from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.nets.build import supernet_from_config, target_cost
 from shiftaddaug.nets.cost import NetCost
 from shiftaddaug.nets.extract import Target, extract_target, load_target
@@ -33,7 +33,8 @@ class Subnetwork:
     plan: NetPlan
     operator: Operator
     cost: NetCost
-    data_config: dict[str, Any]
+    data_config: Any
+    """As it is stored: a dictionary, unless the file is damaged."""
 
 
 class _Fixed(nn.Module):
@@ -71,7 +72,7 @@ def load_subnetwork(path: Path, width_multiplier: float = 1.0, expand_multiplier
     if width_multiplier == expand_multiplier == 1:
         target = read_target(path)
         plan, cost = target.net.plan, target_cost(target.net.plan, target.operator, target.mult_layers)
-        return Subnetwork(target.net, plan, target.operator, cost, target.config["data"])
+        return Subnetwork(target.net, plan, target.operator, cost, target.config.get("data"))
     config, supernet, operator = _load_supernet(path)
     plan, mult_layers = supernet.plan, config["net"]["mult_layers"]
     widening = supernet.widening
@@ -91,14 +92,22 @@ def load_subnetwork(path: Path, width_multiplier: float = 1.0, expand_multiplier
 
 def _load_supernet(path: Path) -> tuple[dict[str, Any], Supernet, Operator]:
     checkpoint = read_checkpoint(path)
-    config, state = checkpoint["config"], checkpoint["state_dict"]
+    try:
+        return _supernet_of(checkpoint["config"], checkpoint["state_dict"])
+    except UserError:
+        raise
+    except KeyError as error:
+        raise UserError(f"ckpt_path={path}: its configuration has no {error}: written by another version") from None
+    except DAMAGE as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"ckpt_path={path}: damaged, or written by another version ({reason})") from error
+
+
+def _supernet_of(config: dict[str, Any], state: dict[str, Tensor]) -> tuple[dict[str, Any], Supernet, Operator]:
     data, operator = config["data"], operators.from_config(config["op"])
     num_classes = data["num_classes"] or state["net.classifier.bias"].numel()
     plan = plan_net(config["net"], num_classes, data["in_channels"], data["image_size"])
-    try:
-        supernet = supernet_from_config(config, plan, operator).to(state["net.stem.conv.weight"].dtype)
-    except KeyError as error:
-        raise UserError(f"ckpt_path={path}: its configuration has no {error}: written by another version") from None
+    supernet = supernet_from_config(config, plan, operator).to(state["net.stem.conv.weight"].dtype)
     supernet.load_state_dict({k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")})
     return config, supernet, operator
 

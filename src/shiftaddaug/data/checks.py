@@ -40,9 +40,9 @@ def check_data_config(cfg: Mapping[str, Any]) -> None:
 
 def read_stored(data: Mapping[str, Any]) -> dict[str, Any]:
     """The `data` group of a checkpoint, a target or a run, as it is written today: padding once was in pixels."""
-    padding = data.get("crop_padding")
-    if isinstance(padding, int) and padding >= 1:
-        return dict(data) | {"crop_padding": padding / data["image_size"]}
+    padding, side = data.get("crop_padding"), data.get("image_size")
+    if isinstance(padding, int) and padding >= 1 and isinstance(side, int) and side >= 1:
+        return dict(data) | {"crop_padding": padding / side}
     return dict(data)
 
 

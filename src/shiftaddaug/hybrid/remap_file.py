@@ -27,7 +27,18 @@ def read_remap(path: str, operator: str) -> dict[str, Any]:
         raise UserError(f"sharing.remap_file={path}: holds no remap (keys: {', '.join(sorted((*FIELDS, OPERATOR)))})")
     if fields.get(OPERATOR, operator) != operator:
         raise UserError(f"sharing.remap_file={path}: was fitted for op={fields[OPERATOR]}, this run has op={operator}")
+    for key, value in fields.items():
+        if not _is_constant(value):  # a node or an interpolation, which composing a configuration would follow
+            raise UserError(
+                f"sharing.remap_file={path}: {key!s}={str(value)[:60]}: must be a number, a list of numbers, or a word"
+            )
     return {str(key): value for key, value in fields.items() if key != OPERATOR}
+
+
+def _is_constant(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(isinstance(item, int | float) for item in value)
+    return isinstance(value, int | float) or (isinstance(value, str) and value.isidentifier())
 
 
 def take_in_remap_file(cfg: DictConfig) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from shiftaddaug import operators
-from shiftaddaug.errors import UserError
+from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.nets.build import build_plain, plain_state
 from shiftaddaug.nets.cost import select_layers
 from shiftaddaug.nets.plain import OperatorConv2d, OperatorLinear, PlainNet
@@ -85,6 +85,8 @@ def load_target(path: Path) -> Target:
         raw = json.loads((folder / ARCHITECTURE).read_text())
         if raw["format"] != FORMAT:
             raise ValueError(f"format {raw['format']}, this version reads {FORMAT}")
+        if not isinstance(raw["config"], dict):
+            raise ValueError(f"config {raw['config']!r} holds no configuration")
         plan, operator = NetPlan.from_dict(raw["plan"]), operators.build(**raw["operator"])
         state = load_file(folder / WEIGHTS)
         net = build_plain(plan, operator, raw["mult_layers"]).to(state["stem.conv.weight"].dtype)
@@ -92,7 +94,7 @@ def load_target(path: Path) -> Target:
         target = Target(net.eval(), operator, tuple(raw["mult_layers"]), raw["config"])
     except FileNotFoundError as error:
         raise UserError(f"ckpt_path={path}: no {Path(error.filename or WEIGHTS).name} there") from None
-    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+    except (*DAMAGE, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"ckpt_path={path}: not a readable target ({type(error).__name__}: {reason})") from None
     return target

@@ -1,0 +1,175 @@
+"""What a checkpoint, a target or a stored yaml names is never executed and never resolved."""
+
+import copy
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from shiftaddaug.commands.evaluate import evaluate
+from shiftaddaug.commands.study import _stored
+from shiftaddaug.errors import UserError
+from shiftaddaug.hybrid.remap_file import read_remap
+from tests.commands.running import LITTLE, composed, run_little
+
+SECRET = "what-the-environment-holds"
+EVALUATION = [line for line in LITTLE if line.startswith(("trainer.accelerator", "+trainer.limit_test"))]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stored") / "run"
+    stages = "net.stages=[{block: depthwise_separable, channels: 8}]"
+    run_little(folder, "trainer.max_epochs=1", "aug=none", stages, "optim.warmup_epochs=0")
+    return folder
+
+
+def places(node: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of every value in nested containers; of the items of a list, the first stands for all."""
+    if at:
+        yield at
+    keys = list(node) if isinstance(node, dict) else [0] if isinstance(node, list) and node else []
+    for key in keys:
+        yield from places(node[key], (*at, key))
+
+
+def with_value(node: Any, at: tuple[Any, ...], value: Any) -> Any:
+    changed = copy.deepcopy(node)
+    parent = changed
+    for key in at[:-1]:
+        parent = parent[key]
+    parent[at[-1]] = value
+    return changed
+
+
+def with_key(node: Any, at: tuple[Any, ...], key: str, value: Any) -> Any:
+    """The same with one key more in the dictionary at that place, if it is one."""
+    parent = node
+    for step in at:
+        parent = parent[step]
+    return with_value(node, (*at, key), value) if isinstance(parent, dict) else node
+
+
+def canaries(folder: Path) -> list[Any]:
+    path = str(folder / "canary")
+    call = {"_target_": "os.mkdir", "path": path}
+    return [
+        call,
+        {"_target_": "os.mkdir", "_args_": [path]},
+        {"_target_": "builtins.print", "nested": [call]},
+        call | {"_partial_": True},
+        "${oc.env:STORED_SECRET}",
+        "!!python/object/apply:os.mkdir [" + path + "]",
+    ]
+
+
+def evaluate_quietly(path: Path, folder: Path) -> str:
+    """Evaluate; what it answers, if it refuses. Anything but a UserError comes through."""
+    shutil.rmtree(folder / "out", ignore_errors=True)
+    try:
+        evaluate(composed(folder / "out", f"ckpt_path={path}", *EVALUATION, config_name="eval"))
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def test_nothing_that_a_target_names_is_executed(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STORED_SECRET", SECRET)
+    target = tmp_path / "target"
+    shutil.copytree(run / "target", target)
+    stored = json.loads((target / "architecture.json").read_text())
+    assert evaluate_quietly(target, tmp_path) == ""
+    found = list(places(stored))
+    assert len(found) > 40
+    refused = 0
+    kinds = canaries(tmp_path)
+    for i, at in enumerate(found):
+        variants = [with_value(stored, at, kinds[j % len(kinds)]) for j in (i, i + 3)]
+        variants.append(with_key(with_key(stored, at, "_target_", "os.mkdir"), at, "path", str(tmp_path / "canary")))
+        for changed in variants:
+            (target / "architecture.json").write_text(json.dumps(changed))
+            if at[0] == "config":  # the others are read before data are made
+                answer = evaluate_quietly(target, tmp_path)
+            else:
+                answer = load_quietly(target)
+            refused += bool(answer)
+            assert "\n" not in answer
+            assert SECRET not in answer + "".join(capfd.readouterr()), at
+            assert not (tmp_path / "canary").exists(), at
+    assert refused > len(found)
+
+
+def load_quietly(target: Path) -> str:
+    from shiftaddaug.nets.extract import load_target
+
+    try:
+        load_target(target)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def test_nothing_that_a_checkpoint_names_is_executed(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STORED_SECRET", SECRET)
+    checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    read = ("op", "net", "data", "aug", "sharing", "trainer")
+    found = [at for at in places(checkpoint["config"]) if at[0] in read]
+    assert len(found) > 60
+    for i, at in enumerate(found):
+        canary = canaries(tmp_path)[i % 6]
+        changed = checkpoint | {"config": with_value(checkpoint["config"], at, canary)}
+        torch.save(changed, tmp_path / "changed.ckpt")
+        answer = evaluate_quietly(tmp_path / "changed.ckpt", tmp_path)
+        assert "\n" not in answer
+        assert SECRET not in answer + "".join(capfd.readouterr()), at
+        assert not (tmp_path / "canary").exists(), at
+
+
+def test_a_target_of_a_class_that_is_not_here_says_what_it_needs(run: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    shutil.copytree(run / "target", target)
+    stored = json.loads((target / "architecture.json").read_text())
+    for name in ("my_data.data.flowers.Flowers", "numpy.load", "shiftaddaug.data.base.json"):
+        changed = with_value(stored, ("config", "data", "_target_"), name)
+        (target / "architecture.json").write_text(json.dumps(changed))
+        answer = evaluate_quietly(target, tmp_path)
+        assert answer.startswith(f"{name}: no class of shiftaddaug.data")
+        assert answer.endswith("plugins=[...]") == (not name.startswith("shiftaddaug"))
+
+
+@pytest.mark.parametrize("value", ["{_target_: os.mkdir, path: PATH}", "!!python/object/apply:os.mkdir [PATH]"])
+def test_a_remap_file_holds_constants_alone(value: str, tmp_path: Path) -> None:
+    file = tmp_path / "remap.yaml"
+    for key in ("laplace_scale", "form", "knots_x"):
+        rest = {"form": "replace", "laplace_scale": "1.0", "knots_x": "[]"} | {key: value}
+        file.write_text("".join(f"{k}: {v}\n" for k, v in rest.items()).replace("PATH", str(tmp_path / "canary")))
+        with pytest.raises(UserError, match=r"sharing\.remap_file=.*remap\.yaml"):
+            read_remap(str(file), "add")
+        assert not (tmp_path / "canary").exists()
+
+
+def test_a_remap_file_is_not_resolved(tmp_path: Path) -> None:
+    file = tmp_path / "remap.yaml"
+    file.write_text("form: replace\nlaplace_scale: ${oc.env:HOME}\n")
+    with pytest.raises(UserError, match=r"laplace_scale=\$\{oc\.env:HOME\}"):
+        read_remap(str(file), "add")
+
+
+def test_a_runs_configuration_is_read_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORED_SECRET", SECRET)
+    file = tmp_path / "config.yaml"
+    file.write_text("op: {name: '${oc.env:STORED_SECRET}', std: 1e-05}\n")
+    assert _stored(file) == {"op": {"name": "${oc.env:STORED_SECRET}", "std": 1e-5}}
+    file.write_text(f"op: !!python/object/apply:os.mkdir [{tmp_path / 'canary'}]\n")
+    with suppress(UserError):
+        _stored(file)
+    assert not (tmp_path / "canary").exists()
