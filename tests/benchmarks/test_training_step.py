@@ -15,7 +15,7 @@ from shiftaddaug.nets.build import build_supernet
 from shiftaddaug.nets.cost import net_cost
 from shiftaddaug.nets.spec import Widening
 from shiftaddaug.nets.supernet import Supernet
-from shiftaddaug.operators.mult import Mult
+from shiftaddaug.operators.mult.operator import Mult
 
 WIDENING = ((1.0, 1.6, 2.2), (1.0, 1.6))
 

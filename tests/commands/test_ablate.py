@@ -145,7 +145,7 @@ def test_a_remap_file_is_compared_by_what_it_holds(tmp_path: Path) -> None:
     one = ("rows=[distill]", "ops=[add]", "seeds=[0]", f"overrides=['{shared}']")
     study(tmp_path, *one)
     (tmp_path / "remap.yaml").write_text("form: replace\nlaplace_scale: 8.0\n")
-    with pytest.raises(UserError, match=r"was trained with sharing\.remaps\.add\.laplace_scale=7\.0, and distill has"):
+    with pytest.raises(UserError, match=r"was trained with op\.remap\.laplace_scale=7\.0, and distill has"):
         study(tmp_path, *one)
 
 

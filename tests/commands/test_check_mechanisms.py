@@ -37,7 +37,7 @@ def test_a_setting_of_what_is_off_is_warned_of(
 @pytest.mark.parametrize(
     ("overrides", "warning"),
     [
-        (("sharing=heterogeneous", "op=mult"), "because op=mult has no remap (add, shift have): sharing=heterogeneous"),
+        (("sharing=heterogeneous", "op=mult"), "because op=mult has no remap: sharing=heterogeneous"),
         (("reorder=l1", "aug=none"), "because aug=none widens nothing: reorder=l1"),
         (("sharing=kl", "op=mult"), "because op=mult leaves no layer multiplication-free: sharing=kl"),
         (("sharing=kl", "op=shift_ps", "aug=none"), "because op=shift_ps trains no weight that multiplies: sharing=kl"),
@@ -96,7 +96,7 @@ def test_an_initial_scale_that_r_sets_is_warned_of(
 ) -> None:
     typed = ["op=add", f"sharing={sharing}", "op.init_std=1"]
     check_train_config(composed(tmp_path / "run", *typed), typed)
-    wanted = "with sharing=heterogeneous sharing.remaps.add.laplace_scale says how large weights are: op.init_std=1"
+    wanted = "with sharing=heterogeneous op.remap.laplace_scale says how large weights are: op.init_std=1"
     assert [record.getMessage() for record in caplog.records] == [f"no effect, because {wanted}"] * told
 
 

@@ -6,6 +6,7 @@ import torch
 from shiftaddaug import operators
 from shiftaddaug.commands import deploy
 from shiftaddaug.commands.deploy import extract_checked, refuse_difference
+from shiftaddaug.errors import UserError
 from tests.tasks.little import make_task
 
 DATA = {"name": "digits", "data_dir": "/where/it/lay"}
@@ -19,8 +20,12 @@ def test_what_is_extracted_says_what_data_but_not_where() -> None:
 
 
 def test_layers_that_multiply_against_the_plan_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deploy, "unexpected_multiplications", lambda _: ["blocks.1.expand", "head"])
-    with pytest.raises(AssertionError, match=r"op=shift, but these deployed layers multiply: blocks\.1\.expand, head"):
+    monkeypatch.setattr(
+        deploy, "unexpected_multiplications", lambda _: {"blocks.1.expand": "it executes aten::mm", "head": "its codes"}
+    )
+    with pytest.raises(
+        UserError, match=r"op=shift: layer blocks\.1\.expand multiplies, for it executes .*, and 1 more"
+    ):
         extract_checked(make_task("shift").net, operators.build("shift"), ["stem", "classifier"], DATA)
 
 

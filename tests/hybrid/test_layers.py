@@ -13,7 +13,7 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.layers import HybridConv2d, HybridLinear
 from shiftaddaug.hybrid.widths import Widths
 from shiftaddaug.operators.base import Operator
-from shiftaddaug.operators.mult import Mult
+from shiftaddaug.operators.mult.operator import Mult
 
 TOLERANCE = 1e-9  # float64, sums of some hundred terms of size up to 1e2
 

@@ -1,7 +1,5 @@
 """Remapped weights in hybrid layers: what the operator reads, what is exported, and how updates come back."""
 
-import dataclasses
-
 import pytest
 import torch
 
@@ -10,7 +8,6 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.kl import KlPenalty, penalty_from_config
 from shiftaddaug.hybrid.layers import HybridConv2d
 from shiftaddaug.hybrid.remap import Remap
-from shiftaddaug.hybrid.remap_file import FIELDS
 from shiftaddaug.hybrid.sharing import Sharing, sharing_from_config
 from shiftaddaug.hybrid.widths import Widths
 
@@ -59,9 +56,9 @@ def test_updates_come_back_through_the_slope(op: str, gradient: str) -> None:
     received = made.weight.grad[:4, :3].clone()  # as if R were the identity
     slope = remap.slope(made.weight[:4, :3])
     made.rescale_gradients()
-    wanted = operator.rescale_gradient(received) / slope
+    wanted = operator.rescale_gradient("weight", made.weight, received) / slope
     if gradient == "chain":
-        wanted = operator.rescale_gradient(received * slope)
+        wanted = operator.rescale_gradient("weight", made.weight, received * slope)
     assert torch.allclose(made.weight.grad[:4, :3], wanted, rtol=1e-6)
     assert made.weight.grad[4:].abs().sum() == 0
 
@@ -71,7 +68,7 @@ def test_the_inverse_slope_makes_the_step_the_operator_wanted() -> None:
     made, remap = layer("add", Sharing(REMAPS["add"])), REMAPS["add"]
     made(torch.randn(8, 3, 5, 5)).sum().backward()
     assert made.weight.grad is not None
-    wanted = operators.build("add").rescale_gradient(made.weight.grad[:4, :3].clone())
+    wanted = operators.build("add").rescale_gradient("weight", made.weight, made.weight.grad[:4, :3].clone())
     made.rescale_gradients()
     stored = made.weight[:4, :3].detach().double()
     mean, std = stored.mean(), stored.std(unbiased=False)
@@ -119,7 +116,7 @@ def test_around_the_target_r_is_the_targets(op: str) -> None:
     slope = slope + 1 if remap.form == "residual" else slope
     rest = torch.ones_like(received, dtype=torch.bool)
     rest[:4, :3] = False
-    update = operator.rescale_gradient(received[rest]) / slope[rest]
+    update = operator.rescale_gradient("weight", made.weight, received[rest]) / slope[rest]
     torch.testing.assert_close(made.weight.grad[rest].double(), update.double(), rtol=1e-5, atol=1e-7)
 
 
@@ -131,38 +128,28 @@ def test_around_the_target_in_half_precision() -> None:
 
 
 class TestConfig:
-    HETEROGENEOUS = {
-        "name": "heterogeneous",
-        "gradient": "chain",
-        "remap_file": None,
-        "remaps": {"add": {"form": "replace", "laplace_scale": 5.5}},
-    }
+    HETEROGENEOUS = {"name": "heterogeneous", "gradient": "chain", "remap_file": None}
 
     def test_by_operator(self) -> None:
-        assert sharing_from_config(self.HETEROGENEOUS, "add") == Sharing(REMAPS["add"], "chain")
-        assert sharing_from_config(self.HETEROGENEOUS, "mult") == Sharing()
-        assert sharing_from_config({"name": "none"}, "add", False) == Sharing(multiplicative_augmentation=False)
+        add, mult = operators.build("add"), operators.build("mult")
+        assert sharing_from_config(self.HETEROGENEOUS, add) == Sharing(REMAPS["add"], "chain")
+        assert sharing_from_config(self.HETEROGENEOUS, mult) == Sharing()
+        assert sharing_from_config({"name": "none"}, add, False) == Sharing(multiplicative_augmentation=False)
 
-    def test_mistakes(self, tmp_path) -> None:
+    def test_constants_of_ones_own(self) -> None:
+        add = operators.build(
+            "add", remap={"form": "residual", "laplace_scale": 0.2, "knots_x": [0, 1], "knots_y": [0, 2]}
+        )
+        wanted = Remap("residual", 0.2, knots_x=(0.0, 1.0), knots_y=(0.0, 2.0))
+        assert sharing_from_config(self.HETEROGENEOUS, add).remap == wanted
+        assert sharing_from_config(self.HETEROGENEOUS, operators.build("add", remap=None)) == Sharing()
+
+    def test_mistakes(self) -> None:
+        add = operators.build("add")
         with pytest.raises(UserError, match=r"sharing.gradient=up: options: inverse, chain"):
-            sharing_from_config(self.HETEROGENEOUS | {"gradient": "up"}, "add")
-        with pytest.raises(UserError, match=r"sharing.remap_file=.*none.yaml: cannot be read"):
-            sharing_from_config(self.HETEROGENEOUS | {"remap_file": str(tmp_path / "none.yaml")}, "add")
-        (tmp_path / "other.yaml").write_text("a: 1")
-        with pytest.raises(UserError, match=r"holds no remap"):
-            sharing_from_config(self.HETEROGENEOUS | {"remap_file": str(tmp_path / "other.yaml")}, "add")
-
-    def test_a_fitted_file(self, tmp_path) -> None:
-        (tmp_path / "remap.yaml").write_text("form: residual\nlaplace_scale: 0.2\nrelative: true\n")
-        made = sharing_from_config(self.HETEROGENEOUS | {"remap_file": str(tmp_path / "remap.yaml")}, "shift")
-        assert made.remap == Remap("residual", 0.2, relative=True)
-
-    def test_a_file_fitted_for_another_operator(self, tmp_path) -> None:
-        (tmp_path / "remap.yaml").write_text("op: add\nform: replace\nlaplace_scale: 19.0\n")
-        given = self.HETEROGENEOUS | {"remap_file": str(tmp_path / "remap.yaml")}
-        assert sharing_from_config(given, "add").remap == Remap("replace", 19.0)
-        with pytest.raises(UserError, match=r"remap\.yaml: was fitted for op=add, this run has op=shift"):
-            sharing_from_config(given, "shift")
+            sharing_from_config(self.HETEROGENEOUS | {"gradient": "up"}, add)
+        with pytest.raises(UserError, match=r"sharing.remap_file=remap.yaml: was not read when the run began"):
+            sharing_from_config(self.HETEROGENEOUS | {"remap_file": "remap.yaml"}, add)
 
     def test_penalty(self) -> None:
         net = torch.nn.ModuleList([layer("add", Sharing()), layer("mult", Sharing())])
@@ -172,6 +159,3 @@ class TestConfig:
         assert penalty(net).item() == pytest.approx(wanted.item())
         assert penalty_from_config({"name": "none"}) is None
         assert penalty(torch.nn.ModuleList([layer("mult", Sharing())])).item() == 0
-
-    def test_the_file_knows_the_fields(self) -> None:
-        assert set(FIELDS) == {field.name for field in dataclasses.fields(Remap)}

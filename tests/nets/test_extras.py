@@ -22,7 +22,7 @@ from shiftaddaug.nets.plan import NetPlan, Space
 from shiftaddaug.nets.spec import SubnetSpec, Widening
 from shiftaddaug.nets.supernet import HybridBlock, Pass, Supernet
 from shiftaddaug.nets.tables import plan_net
-from shiftaddaug.operators.mult import Mult
+from shiftaddaug.operators.mult.operator import Mult
 
 ROOT = Path(__file__).resolve().parents[2]
 NETS = sorted(path.stem for path in (ROOT / "configs" / "net").glob("*.yaml"))

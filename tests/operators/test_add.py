@@ -11,7 +11,7 @@ from torch import Tensor
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.operators import build
-from shiftaddaug.operators.add import Add
+from shiftaddaug.operators.add.operator import Add
 
 TOLERANCE = 3e-6
 """Of the largest magnitude, float32 against float64."""
@@ -98,14 +98,14 @@ def test_a_patch_equal_to_its_filter_gives_zero() -> None:
 def test_rescaled_gradient(scale: float) -> None:
     g = torch.randn(7, 3, 3)
     copy = g.clone()
-    rescaled = Add(eta=0.2).rescale_gradient(g * scale)
+    rescaled = Add(eta=0.2).rescale_gradient("weight", g, g * scale)
     torch.testing.assert_close(rescaled, 0.2 * math.sqrt(63) * g / g.norm())
     assert torch.equal(g, copy)
     torch.testing.assert_close(rescaled.square().mean().sqrt().item(), 0.2)
 
 
 def test_zero_gradient_stays_zero() -> None:
-    assert torch.equal(Add().rescale_gradient(torch.zeros(3, 4)), torch.zeros(3, 4))
+    assert torch.equal(Add().rescale_gradient("weight", torch.ones(3, 4), torch.zeros(3, 4)), torch.zeros(3, 4))
 
 
 def test_fresh_weights_have_the_standard_deviation_asked_for() -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.operators import build
-from shiftaddaug.operators.shift import Shift
+from shiftaddaug.operators.shift.operator import Shift
 
 
 def quantised(x: Tensor) -> Tensor:
@@ -51,8 +51,9 @@ def test_latent_weight_gets_the_convolutions_gradient() -> None:
 def test_activations_in_fixed_point() -> None:
     operator = Shift(activation_bits=8, activation_fraction_bits=4)
     x, w = torch.randn(2, 3, 5, 5) * 6, torch.randn(4, 3, 3, 3)
-    assert torch.equal(operator.conv2d(x, w), F.conv2d(quantised(x), w))
-    assert torch.equal(operator.linear(x, w[0, 0, :, :1].expand(3, 5)), quantised(x) @ w[0, 0, :, :1].expand(3, 5).T)
+    assert torch.equal(operator.prepare_input(x, {}), quantised(x))
+    assert torch.equal(Shift().prepare_input(x, {}), x)
+    assert torch.equal(operator.conv2d(x, w), F.conv2d(x, w))
     assert not operator.linear_in_weight
     assert Shift().linear_in_weight
 

@@ -4,9 +4,9 @@ import math
 
 import torch
 
-from shiftaddaug.operators.mult import kaiming_uniform
-from shiftaddaug.operators.shift import Shift
-from shiftaddaug.operators.shift_ps import ShiftPS
+from shiftaddaug.operators.mult.operator import kaiming_uniform
+from shiftaddaug.operators.shift.operator import Shift
+from shiftaddaug.operators.shift_ps.operator import ShiftPS
 
 
 def test_effective_weight_is_ternary_sign_times_power_of_two() -> None:

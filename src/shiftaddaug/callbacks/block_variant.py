@@ -58,7 +58,7 @@ class BlockVariant(pl.Callback):
         layers = _target_layers(pl_module.net)
         free = {name: layer for name, layer in layers.items() if layer.operator.multiplication_free}
         for layer in free.values():
-            if not layer.operator.shareable:
+            if not layer.operator.turns:
                 raise UserError(
                     f"callbacks.block_variant: op={layer.operator.name} trains no weight that a layer could multiply "
                     f"by first; options: no callbacks.block_variant, or another op"

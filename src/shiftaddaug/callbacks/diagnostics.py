@@ -101,7 +101,7 @@ class Diagnostics(pl.Callback):
             log.warning(
                 "the features of %s have an effective rank of %.1f out of %d: channels say nearly the same, and the "
                 "net may stay at chance; with op=add, try a larger op.init_std (and op.eta with it) or, with "
-                "sharing=heterogeneous, a larger sharing.remaps.add.laplace_scale",
+                "sharing=heterogeneous, a larger op.remap.laplace_scale",
                 *(name, rank, max_rank),
             )
 

@@ -6,16 +6,16 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from shiftaddaug import operators
 from shiftaddaug.commands.check_values import check_number, check_option, check_positive_integer
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.timetable import Conversion, Retirement
+from shiftaddaug.operators.settings import OperatorSettings
 
 log = logging.getLogger(__name__)
 
 
-def check_mechanisms(cfg: DictConfig) -> None:
-    """Sharing and schedules; warns of those that have nothing to work on."""
+def check_mechanisms(cfg: DictConfig, operator: OperatorSettings) -> None:
+    """Check sharing and schedules; warn of those that have nothing to work on."""
     sharing, aug = cfg.sharing, cfg.aug
     widened = max(*aug.width_multipliers, *aug.expand_multipliers) > 1
     if sharing.name == "heterogeneous":
@@ -24,14 +24,12 @@ def check_mechanisms(cfg: DictConfig) -> None:
             check_number("sharing.stored_ratio", sharing.stored_ratio, above=0)
         if sharing.remap_file is not None and not Path(sharing.remap_file).expanduser().is_file():
             raise UserError(f"sharing.remap_file={sharing.remap_file}: no such file")
-        file_serves = sharing.remap_file is not None and cfg.op.name != "mult" and _is_shareable(cfg.op.name)
-        if cfg.op.name not in sharing.remaps and not file_serves:
-            known = ", ".join(sharing.remaps)
-            log.warning("no effect, because op=%s has no remap (%s have): sharing=heterogeneous", cfg.op.name, known)
+        if operator.remap is None:
+            log.warning("no effect, because op=%s has no remap: sharing=heterogeneous", cfg.op.name)
     elif sharing.name == "kl":
-        if cfg.op.name == "mult":
-            log.warning("no effect, because op=mult leaves no layer multiplication-free: sharing=kl")
-        elif not _is_shareable(cfg.op.name):
+        if not operator.arithmetic.multiplication_free:
+            log.warning("no effect, because op=%s leaves no layer multiplication-free: sharing=kl", cfg.op.name)
+        elif not operator.shareable:
             log.warning("no effect, because op=%s trains no weight that multiplies: sharing=kl", cfg.op.name)
         check_number("sharing.weight", sharing.weight, at_least=0)
         check_number("sharing.scale", sharing.scale, above=0)
@@ -45,39 +43,35 @@ def check_mechanisms(cfg: DictConfig) -> None:
             check_number(f"callbacks.reorder.{key}", cfg.callbacks.reorder[key], at_least=0, at_most=1)
         if not widened:
             log.warning("no effect, because aug=%s widens nothing: reorder=l1", aug.name)
-    if cfg.callbacks.get("block_variant") and cfg.op.name == "add" and sharing.name != "heterogeneous":
-        log.warning(
-            "block_variant with op=add and sharing=%s: layers first multiply with weights as large as op.init_std=%s, "
-            "beside which steps are tiny, and hardly learn until they turn; sharing=heterogeneous does better",
-            sharing.name,
-            cfg.op.init_std,
-        )
+    warning = operator.multiplied_warning()
+    if warning is not None and cfg.callbacks.get("block_variant") and sharing.name != "heterogeneous":
+        log.warning("block_variant with op=%s and sharing=%s: %s", cfg.op.name, sharing.name, warning)
     if aug.distill_weight and not (widened or aug.extra_blocks):
         log.warning("no effect, because aug=%s has no augmented pass: aug.distill_weight", aug.name)
 
 
-def _is_shareable(operator: str) -> bool:
-    return operator not in operators.FIELDS or operators.FIELDS[operator].shareable
-
-
-def check_initialisation(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Warn of a typed scale of the weights that another takes the place of."""
-    typed = [override for override in overrides if override.startswith("op.init_std=")]
-    if typed and cfg.sharing.name == "heterogeneous" and cfg.op.name in cfg.sharing.remaps:
-        scale = f"sharing.remaps.{cfg.op.name}.laplace_scale" if cfg.sharing.remap_file is None else "the remap file"
+def check_initialisation(cfg: DictConfig, operator: OperatorSettings, overrides: Sequence[str]) -> None:
+    """Warn of typed keys of the operator that R takes the place of."""
+    typed = [override for override in overrides if override.split("=")[0] in _replaced(operator)]
+    if typed and cfg.sharing.name == "heterogeneous" and operator.remap is not None:
+        scale = "op.remap.laplace_scale" if cfg.sharing.remap_file is None else "the remap file"
         log.warning("no effect, because with sharing=heterogeneous %s says how large weights are: %s", scale, *typed)
 
 
-def check_stored_ratio(cfg: DictConfig, overrides: Sequence[str]) -> None:
+def _replaced(operator: OperatorSettings) -> list[str]:
+    return [f"op.{key}" for key in operator.replaced_by_remap]
+
+
+def check_stored_ratio(cfg: DictConfig, operator: OperatorSettings, overrides: Sequence[str]) -> None:
     """Warn of a typed ratio that nothing obeys: `nets/stored_scale.py` says when the scale is free."""
     typed = [override for override in overrides if override.startswith("sharing.stored_ratio=")]
     if not typed or cfg.sharing.name != "heterogeneous":
         return
-    remap = cfg.sharing.remaps.get(cfg.op.name)
+    remap = operator.remap
     reason = ""
     if not cfg.callbacks.get("reorder"):
         reason = "reorder=none sorts nothing by it"
-    elif cfg.sharing.remap_file is None and (remap is None or remap.form != "replace" or remap.relative):
+    elif cfg.sharing.remap_file is None and (remap is None or not remap.scale_free):
         reason = f"the stored scale means something to op={cfg.op.name}"
     elif cfg.sharing.gradient == "chain":
         reason = "sharing.gradient=chain lets it mean something"

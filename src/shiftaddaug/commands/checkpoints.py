@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from shiftaddaug.data.checks import read_stored
+from shiftaddaug.commands.earlier import as_of_today
 from shiftaddaug.errors import UserError
 from shiftaddaug.report.results import RESULTS
 
@@ -165,8 +165,7 @@ def first_difference(theirs: dict[str, Any], ours: dict[str, Any]) -> tuple[str,
 
 def identity(config: dict[str, Any], also: Iterable[str] = ()) -> dict[str, Any]:
     """What of a configuration changes what is trained (and the parts `also`): values by dotted key."""
-    if isinstance(config.get("data"), dict):
-        config = config | {"data": read_stored(config["data"])}
+    config = as_of_today(config)
     leaves = {key: value for part in (*IDENTITY, *also) for key, value in _leaves(part, _get(config, part)).items()}
     return {key: value for key, value in leaves.items() if key not in FREE}
 

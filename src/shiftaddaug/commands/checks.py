@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from shiftaddaug import operators
+from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.commands.check_mechanisms import (
     check_augmentation,
     check_initialisation,
@@ -25,7 +26,7 @@ from shiftaddaug.nets.extras import plan_extra_blocks
 from shiftaddaug.nets.plan import NetPlan
 from shiftaddaug.nets.spec import Widening
 from shiftaddaug.nets.tables import plan_net
-from shiftaddaug.operators.fields import AddFields, PowerOfTwoFields
+from shiftaddaug.operators.settings import OperatorSettings
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +40,13 @@ COMPILE_BACKENDS = ("inductor", "cudagraphs", "aot_eager", "eager")
 """Of `torch.compile`; the last two compile nothing, and are for finding mistakes."""
 
 
-def check_train_config(cfg: DictConfig, overrides: Sequence[str] = ()) -> NetPlan:
+def check_train_config(cfg: DictConfig, overrides: Sequence[str] = (), catalogue: Catalogue = PACKAGE_ONLY) -> NetPlan:
     """The plan of the target network, if the configuration is sound.
 
     Args:
         cfg: composed from configs/train.yaml.
         overrides: what the user typed, to warn of settings without effect.
+        catalogue: of the package and the plugins in use.
 
     Raises:
         UserError: the first mistake, by key.
@@ -76,10 +78,11 @@ def check_train_config(cfg: DictConfig, overrides: Sequence[str] = ()) -> NetPla
     num_classes = cfg.data.num_classes or _held_classes(cfg)
     plan = plan_net(_plain(cfg.net), num_classes, cfg.data.in_channels, cfg.data.image_size)
     _check_batch(cfg, plan)
-    check_mechanisms(cfg)
-    check_initialisation(cfg, overrides)
-    check_stored_ratio(cfg, overrides)
-    _check_operator(cfg, plan, select_layers(plan, list(cfg.net.mult_layers)))
+    operator = operators.settings_from(_plain(cfg.op), catalogue)
+    check_mechanisms(cfg, operator)
+    check_initialisation(cfg, operator, overrides)
+    check_stored_ratio(cfg, operator, overrides)
+    _check_operator(cfg, operator, plan, select_layers(plan, list(cfg.net.mult_layers)))
     plan_extra_blocks(plan, cfg.aug.extra_blocks, None if cfg.aug.extra_after is None else list(cfg.aug.extra_after))
     return plan
 
@@ -134,26 +137,13 @@ def _check_compile(backend: str | None) -> None:
         raise UserError(f"task.compile=inductor: needs a C++ compiler, and {compiler} was not found; set CXX")
 
 
-def _check_operator(cfg: DictConfig, plan: NetPlan, mult_layers: Collection[str]) -> None:
-    """The fields of the operator, and that it is not widened where it cannot be: `hybrid.layers` refuses that too.
-
-    Warns of add layers stored in half precision.
-    """
-    fields = operators.check_config(_plain(cfg.op))
-    if isinstance(fields, AddFields) and cfg.trainer.precision in ("16-true", "bf16-true"):
-        log.warning(
-            "trainer.precision=%s with op=add: an output's mean is hundreds of times its spread, most of which half "
-            "precision rounds away (10 %% of the digits right, and 96 %% with bf16-mixed)",
-            cfg.trainer.precision,
-        )
-    if isinstance(fields, PowerOfTwoFields) and fields.activation_bits is not None:
-        for dtype, bits in (("bf16", 9), ("16", 12)):  # sign and significand
-            if str(cfg.trainer.precision).startswith(dtype) and fields.activation_bits > bits:
-                raise UserError(
-                    f"op.activation_bits={fields.activation_bits}: trainer.precision={cfg.trainer.precision} holds "
-                    f"{bits} bits, and would round inputs beyond their range; options: 2 to {bits}, or 32-true"
-                )
-    if fields is None or fields.shareable:
+def _check_operator(cfg: DictConfig, operator: OperatorSettings, plan: NetPlan, mult_layers: Collection[str]) -> None:
+    """See that the operator can be had in this precision, and that it is not widened where it cannot be:
+    `hybrid.layers` refuses that too."""
+    warning = operator.check_precision(str(cfg.trainer.precision))
+    if warning is not None:
+        log.warning(warning)
+    if operator.shareable:
         return
     aug = cfg.aug
     widening = Widening(plan, tuple(aug.width_multipliers), tuple(aug.expand_multipliers), aug.divisor)

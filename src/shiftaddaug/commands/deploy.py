@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from shiftaddaug.errors import UserError
 from shiftaddaug.nets.extract import Target, extract_target, max_difference, unexpected_multiplications
 from shiftaddaug.nets.plain import PlainNet
 from shiftaddaug.nets.plan import NetPlan
@@ -21,13 +22,15 @@ def extract_checked(
     """Cut the target out, with the configuration of its data, less where those lay.
 
     Raises:
-        AssertionError: layers multiply that may not.
+        UserError: layers multiply that may not, or cannot be shown not to.
     """
     data = data | ({"data_dir": None} if "data_dir" in data else {})
     target = extract_target(supernet, operator, mult_layers, {"data": data})
-    multiplying = unexpected_multiplications(target) if operator.multiplication_free else []
+    multiplying = unexpected_multiplications(target) if operator.multiplication_free else {}
     if multiplying:
-        raise AssertionError(f"op={operator.name}, but these deployed layers multiply: {', '.join(multiplying)}")
+        first, more = next(iter(multiplying)), len(multiplying) - 1
+        others = f", and {more} more layers" if more else ""
+        raise UserError(f"op={operator.name}: layer {first} multiplies, for {multiplying[first]}{others}")
     return target
 
 

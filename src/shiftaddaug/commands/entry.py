@@ -16,11 +16,13 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from shiftaddaug.catalogue import catalogue_of
 from shiftaddaug.commands.usage import asks_for_help, help_text
 from shiftaddaug.errors import TrainingDiverged, UserError
 
@@ -70,6 +72,7 @@ def run_command(config_name: str, function: Callable[[DictConfig], Any]) -> None
             return
         refuse_null_groups(sys.argv[1:])
         refuse_unusable_folders(sys.argv[1:])
+        sys.argv[1:] = with_plugin_configs(sys.argv[1:])
         command()
         if failed:
             fail(f"{len(failed)} of the jobs failed: {failed[0]}")
@@ -140,10 +143,28 @@ def compose_config(config_name: str, overrides: list[str]) -> DictConfig:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
+    overrides = with_plugin_configs(overrides)
     if GlobalHydra.instance().is_initialized():
         return compose(config_name, overrides)
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         return compose(config_name, overrides)
+
+
+def with_plugin_configs(overrides: list[str]) -> list[str]:
+    """The overrides, and the plugins' `configs` folders in Hydra's search path: `op=ternary` is found there.
+
+    Raises:
+        UserError: a plugin that cannot be imported.
+    """
+    given = [override for override in overrides if override.startswith("plugins=")]
+    if not given:
+        return overrides
+    plugins = OverridesParser.create().parse_override(given[-1]).value()
+    folders = [f"file://{path}" for path in catalogue_of(plugins).config_dirs()]
+    typed = [override for override in overrides if override.startswith("hydra.searchpath=")]
+    if typed or not folders:
+        return overrides
+    return [*overrides, f"hydra.searchpath=[{','.join(quoted(folder) for folder in folders)}]"]
 
 
 def quoted(value: object) -> str:

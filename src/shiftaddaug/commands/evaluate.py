@@ -43,7 +43,7 @@ def evaluate(cfg: DictConfig) -> float:
 
     quieten_lightning()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    subnetwork = load_subnetwork(path, cfg.subnet.width_multiplier, cfg.subnet.expand_multiplier)
+    subnetwork = load_subnetwork(path, cfg.subnet.width_multiplier, cfg.subnet.expand_multiplier, catalogue)
     data_config = _data_config(cfg, subnetwork)
     data: Any = data_module_of(data_config, catalogue)
     trainer = build_trainer(cfg.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)

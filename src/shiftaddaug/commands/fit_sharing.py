@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
@@ -19,22 +19,18 @@ if TYPE_CHECKING:
 
     from shiftaddaug.hybrid.remap import Remap
     from shiftaddaug.nets.extract import Target
+    from shiftaddaug.operators.base import Operator
 
 log = logging.getLogger(__name__)
 
 REMAP, FIT, DISTRIBUTIONS = "remap.yaml", "fit.csv", "distributions.png"
-DEFAULTS: dict[str, tuple[Literal["replace", "residual"], bool]] = {
-    "add": ("replace", False),
-    "shift": ("residual", True),
-}
-"""Form and relative, by operator: those whose weights may be shared with a multiplication."""
 
 
 @dataclass(frozen=True)
 class Trained:
     """What is fitted: a net's target, as it was trained."""
 
-    operator: str
+    operator: "Operator"
     mult_layers: frozenset[str]
     """Names of the layers that multiply."""
     weights: Mapping[str, "Tensor"]
@@ -57,9 +53,10 @@ def fit_sharing(cfg: DictConfig) -> float:
     from shiftaddaug.report.distributions import write_fits
 
     mult, mf = _load_pair(cfg)
-    form, relative = DEFAULTS[mf.operator]
-    form = form if cfg.form is None else cfg.form
-    relative = relative if cfg.relative is None else cfg.relative
+    known = mf.operator.remap
+    assert known is not None
+    form = known.form if cfg.form is None else cfg.form
+    relative = known.relative if cfg.relative is None else cfg.relative
     remapped_layers = {name: weight for name, weight in mf.weights.items() if name not in mf.mult_layers}
     remap = fit_remap(mult.weights, remapped_layers, form, relative, cfg.knots, cfg.trim)
     rows = layer_fits(remap, mult.weights, remapped_layers)
@@ -68,10 +65,10 @@ def fit_sharing(cfg: DictConfig) -> float:
     if (folder / REMAP).exists():
         raise UserError(f"paths.output_dir={folder}: holds a fit already, which is never overwritten")
     folder.mkdir(parents=True, exist_ok=True)
-    _write_remap(folder / REMAP, remap, mf.operator)
+    _write_remap(folder / REMAP, remap, mf.operator.name)
     write_fits(folder / FIT, rows)
-    _plot(folder / DISTRIBUTIONS, mf.operator, remap, mult.weights, remapped_layers)
-    return _report(folder, mf.operator, remap, rows)
+    _plot(folder / DISTRIBUTIONS, mf.operator.name, remap, mult.weights, remapped_layers)
+    return _report(folder, mf.operator.name, remap, rows)
 
 
 def _check(cfg: DictConfig) -> None:
@@ -91,10 +88,12 @@ def _check(cfg: DictConfig) -> None:
 
 def _load_pair(cfg: DictConfig) -> tuple[Trained, Trained]:
     mult, mf = (_load(key, Path(cfg[key]).expanduser()) for key in ("mult_ckpt", "mf_ckpt"))
-    if mult.operator != "mult":
-        raise UserError(f"mult_ckpt={cfg.mult_ckpt}: was trained with op={mult.operator}; needs op=mult")
-    if mf.operator not in DEFAULTS:
-        raise UserError(f"mf_ckpt={cfg.mf_ckpt}: was trained with op={mf.operator}; options: {', '.join(DEFAULTS)}")
+    if mult.operator.name != "mult":
+        raise UserError(f"mult_ckpt={cfg.mult_ckpt}: was trained with op={mult.operator.name}; needs op=mult")
+    if mf.operator.remap is None:
+        raise UserError(
+            f"mf_ckpt={cfg.mf_ckpt}: was trained with op={mf.operator.name}, which has no remap to be fitted"
+        )
     shapes = [{name: tuple(weight.shape) for name, weight in net.weights.items()} for net in (mult, mf)]
     for name in shapes[0] | shapes[1]:
         ours, theirs = (shape.get(name, "none") for shape in shapes)
@@ -118,17 +117,16 @@ def _load(key: str, path: Path) -> Trained:
         weights = _stored_weights(target) if deployed else _latent_weights(target, read_checkpoint(path), path)
     except UserError as error:
         raise UserError(str(error).replace("ckpt_path=", f"{key}=", 1)) from None
-    if deployed and target.operator.name == "shift":
+    if deployed and target.operator.codes(next(iter(weights.values()))) is not None:
         log.warning(
-            "%s=%s: a deployed shift net stores powers of two; better give the checkpoints/best.ckpt of its run, "
+            "%s=%s: a deployed net of op=%s stores rounded weights; better give the checkpoints/best.ckpt of its run, "
             "which holds the latent weights they were rounded from",
-            key,
-            path,
+            *(key, path, target.operator.name),
         )
     for name, weight in weights.items():
         if not weight.isfinite().all():
             raise UserError(f"{key}={path}: layer {name} has weights that are no numbers")
-    return Trained(target.operator.name, select_layers(target.net.plan, target.mult_layers), weights)
+    return Trained(target.operator, select_layers(target.net.plan, target.mult_layers), weights)
 
 
 def _stored_weights(target: "Target") -> dict[str, "Tensor"]:

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from shiftaddaug import operators
 from shiftaddaug.callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint, checkpoint_path
 from shiftaddaug.callbacks.progress import Throughput
+from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.commands import STARTED
 from shiftaddaug.commands.checkpoints import find_checkpoint, read_checkpoint, refuse_other_run
 from shiftaddaug.commands.deploy import extract_checked, refuse_difference
@@ -23,8 +24,7 @@ from shiftaddaug.commands.entry import PACKAGE, ROOT, quieten_lightning
 from shiftaddaug.commands.trainer import build_trainer, check_limits, refuse_search_in_processes
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.kl import penalty_from_config
-from shiftaddaug.kernels import add as add_kernels
-from shiftaddaug.nets.build import supernet_from_config, target_cost
+from shiftaddaug.nets.build import supernet_from_config, target_cost, target_operations
 from shiftaddaug.nets.extract import load_target, save_target
 from shiftaddaug.nets.plan import NetPlan
 from shiftaddaug.report.results import (
@@ -51,21 +51,26 @@ class Run:
         cfg: composed from configs/train.yaml, checked.
         plan: of the target network.
         started: when the user's command (or this job of it) began, seconds since the epoch.
+        catalogue: of the package and the plugins in use.
 
     Raises:
         UserError: a mistake that only shows when things are built.
     """
 
-    def __init__(self, cfg: DictConfig, plan: NetPlan, started: float = STARTED) -> None:
+    def __init__(
+        self, cfg: DictConfig, plan: NetPlan, started: float = STARTED, catalogue: Catalogue = PACKAGE_ONLY
+    ) -> None:
         quieten_lightning()
-        self.cfg, self.plan, self.started = cfg, plan, started
+        self.cfg, self.plan, self.started, self.catalogue = cfg, plan, started, catalogue
         self.folder = Path(cfg.paths.output_dir)
         self.config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
         self.mult_layers = list(cfg.net.mult_layers)
         self.results: dict[str, Any] = {}
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
-        self.operator = operators.from_config(self.config["op"])
+        self.operator = operators.from_config(self.config["op"], catalogue)
         self.task = self._task()
+        if self.operator.multiplication_free:  # tried on fresh weights, before anything is read or trained
+            extract_checked(self.task.net, self.operator, self.mult_layers, {})
         self.ckpt_path = self._resumed_checkpoint()
         self.data: pl.LightningDataModule = instantiate(cfg.data)
         self.data.prepare_data()
@@ -143,6 +148,7 @@ class Run:
             "params": cost.params,
             "macs": cost.macs,
             "multiplication_free_macs_percent": round(100 * cost.multiplication_free_share, 1),
+            "operations": target_operations(self.plan, self.operator, self.mult_layers),
             "supernet_params": sum(p.numel() for p in self.task.net.parameters()),
             "git_commit": git_commit(ROOT),
             "code": code_hash(PACKAGE),
@@ -163,8 +169,9 @@ class Run:
             100 * cost.multiplication_free_share,
             self.results["supernet_params"] / 1e6,
         )
-        if self.operator.name == "add":
-            log.info("add layers: %s", add_kernels.describe(self.trainer.strategy.root_device.type))
+        described = self.operator.describe(self.trainer.strategy.root_device.type)
+        if described is not None:
+            log.info(described)
         if self.trainer.is_global_zero:
             if (self.folder / RUN).exists():
                 raise UserError(f"paths.output_dir={self.folder}: holds a run already, which is never overwritten")
@@ -237,7 +244,7 @@ class Run:
         if self.trainer.is_global_zero:
             save_target(target, self.target_folder)
         self.trainer.strategy.barrier()
-        reloaded = load_target(self.target_folder).net.to(self.task.device)
+        reloaded = load_target(self.target_folder, self.catalogue).net.to(self.task.device)
         difference = refuse_difference(self.task.net, reloaded, self.plan)
         self.results |= {"target": str(self.target_folder), "extraction_max_difference": difference}
         self.deployed = ClassificationEvaluation(reloaded, self.plan.num_classes)

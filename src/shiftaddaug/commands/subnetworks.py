@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from shiftaddaug import operators
+from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.commands.checkpoints import read_checkpoint
+from shiftaddaug.commands.earlier import as_of_today
 from shiftaddaug.data.base import ClassificationDataModule
 from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.nets.build import supernet_from_config, target_cost
@@ -49,19 +51,21 @@ class _Fixed(nn.Module):
         return logits
 
 
-def read_target(path: Path) -> Target:
+def read_target(path: Path, catalogue: Catalogue = PACKAGE_ONLY) -> Target:
     """The target in a folder of its own, or of a supernet's .ckpt file.
 
     Raises:
         UserError: a damaged file, or one of another version.
     """
     if path.is_dir() or path.suffix != ".ckpt":
-        return load_target(path)
-    config, supernet, operator = _load_supernet(path)
+        return load_target(path, catalogue)
+    config, supernet, operator = _load_supernet(path, catalogue)
     return extract_target(supernet, operator, config["net"]["mult_layers"], {"data": config["data"]})
 
 
-def load_subnetwork(path: Path, width_multiplier: float = 1.0, expand_multiplier: float = 1.0) -> Subnetwork:
+def load_subnetwork(
+    path: Path, width_multiplier: float = 1.0, expand_multiplier: float = 1.0, catalogue: Catalogue = PACKAGE_ONLY
+) -> Subnetwork:
     """Read a target's folder, or the target (or a wider sub-network) of a supernet's .ckpt file.
 
     Of a widened sub-network, NetCost.multiplication_free_macs counts the layers of the target alone.
@@ -70,10 +74,10 @@ def load_subnetwork(path: Path, width_multiplier: float = 1.0, expand_multiplier
         UserError: a damaged file, one of another version, or a sub-network wider than its supernet.
     """
     if width_multiplier == expand_multiplier == 1:
-        target = read_target(path)
+        target = read_target(path, catalogue)
         plan, cost = target.net.plan, target_cost(target.net.plan, target.operator, target.mult_layers)
         return Subnetwork(target.net, plan, target.operator, cost, target.config.get("data"))
-    config, supernet, operator = _load_supernet(path)
+    config, supernet, operator = _load_supernet(path, catalogue)
     plan, mult_layers = supernet.plan, config["net"]["mult_layers"]
     widening = supernet.widening
     for key, value, widest in (
@@ -90,10 +94,10 @@ def load_subnetwork(path: Path, width_multiplier: float = 1.0, expand_multiplier
     return Subnetwork(_Fixed(supernet, spec).eval(), plan, operator, cost, config["data"])
 
 
-def _load_supernet(path: Path) -> tuple[dict[str, Any], Supernet, Operator]:
+def _load_supernet(path: Path, catalogue: Catalogue) -> tuple[dict[str, Any], Supernet, Operator]:
     checkpoint = read_checkpoint(path)
     try:
-        return _supernet_of(checkpoint["config"], checkpoint["state_dict"])
+        return _supernet_of(as_of_today(checkpoint["config"]), checkpoint["state_dict"], catalogue)
     except UserError:
         raise
     except KeyError as error:
@@ -103,8 +107,10 @@ def _load_supernet(path: Path) -> tuple[dict[str, Any], Supernet, Operator]:
         raise UserError(f"ckpt_path={path}: damaged, or written by another version ({reason})") from error
 
 
-def _supernet_of(config: dict[str, Any], state: dict[str, Tensor]) -> tuple[dict[str, Any], Supernet, Operator]:
-    data, operator = config["data"], operators.from_config(config["op"])
+def _supernet_of(
+    config: dict[str, Any], state: dict[str, Tensor], catalogue: Catalogue
+) -> tuple[dict[str, Any], Supernet, Operator]:
+    data, operator = config["data"], operators.from_config(config["op"], catalogue)
     num_classes = data["num_classes"] or state["net.classifier.bias"].numel()
     plan = plan_net(config["net"], num_classes, data["in_channels"], data["image_size"])
     supernet = supernet_from_config(config, plan, operator).to(state["net.stem.conv.weight"].dtype)

@@ -5,6 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from shiftaddaug.catalogue import catalogue_of
 from shiftaddaug.commands import STARTED
 from shiftaddaug.commands.entry import importing_torch, run_command
 from shiftaddaug.commands.memory import keep_freed_memory
@@ -22,14 +23,15 @@ def train(cfg: DictConfig) -> float:
     from shiftaddaug.hybrid.remap_file import take_in_remap_file
 
     overrides, started = _asked_for()
-    plan = check_train_config(cfg, overrides)
+    catalogue = catalogue_of(cfg.plugins)
+    plan = check_train_config(cfg, overrides, catalogue)
     take_in_remap_file(cfg)
     check_resumed(cfg)
 
     with importing_torch():  # torch and lightning, now that the configuration is known good
         from shiftaddaug.commands.run import Run
 
-    run = Run(cfg, plan, started)
+    run = Run(cfg, plan, started, catalogue)
     try:
         run.fit()
         run.deploy()

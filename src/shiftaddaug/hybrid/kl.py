@@ -67,7 +67,7 @@ def penalty_from_config(config: Mapping[str, Any]) -> Callable[[nn.Module], Tens
 
     def total(net: nn.Module) -> Tensor:
         layers = [module for module in net.modules() if isinstance(module, HybridWeight)]
-        free = [layer for layer in layers if layer.operator.multiplication_free and layer.operator.shareable]
+        free = [layer for layer in layers if layer.operator.turns]
         divergences = [penalty(layer.target_parameters()["weight"]) for layer in free]
         return weight * torch.stack(divergences).sum() if divergences else torch.zeros(())
 

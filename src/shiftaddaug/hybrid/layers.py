@@ -6,18 +6,20 @@ target's is its leading slice. What a layer computes follows from the input's ch
 else. Nothing else in the package slices weights.
 """
 
+import math
 from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.channels import add_to_first_channels, split_channels, with_first_channels
 from shiftaddaug.hybrid.sharing import PLAIN, Sharing
 from shiftaddaug.hybrid.widths import Widths
 from shiftaddaug.operators import cannot_be_augmented
 from shiftaddaug.operators.base import Operator
-from shiftaddaug.operators.mult import Mult, kaiming_normal, kaiming_uniform
+from shiftaddaug.operators.mult.operator import Mult, kaiming_normal, kaiming_uniform
 
 MULT = Mult()
 
@@ -61,26 +63,45 @@ class HybridWeight(nn.Module):
         if not operator.shareable and (source.max > source.target or out.max > out.target):
             raise cannot_be_augmented(operator.name)
         self.operator, self.source, self.out, self.depthwise = operator, source, out, depthwise
-        self.sharing = sharing if operator.multiplication_free and operator.shareable else PLAIN
+        self.sharing = sharing if operator.turns else PLAIN
         inputs = Widths(1, 1) if depthwise else source
         self.target_shape = (out.target, inputs.target, *kernel)
         self.full_shape = (out.max, inputs.max, *kernel)
-        self.parameter_names = tuple(operator.init_parameters(self.target_shape))
-        for name in self.parameter_names:
-            shape = self.full_shape if operator.shareable else self.target_shape
-            self.register_parameter(name, nn.Parameter(torch.empty(shape)))
+        shapes = operator.parameter_shapes(self.target_shape)
+        self.parameter_names = tuple(shapes)
+        for name, shape in shapes.items():
+            shape = self.full_shape if name == "weight" else shape
+            self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
         self.register_parameter("bias", nn.Parameter(torch.zeros(out.max)) if bias else None)
+        self._refuse_wider_operator(shapes)
+        self.buffer_names = tuple(buffers := operator.init_buffers(self.target_shape))
+        for name, buffer in buffers.items():
+            self.register_buffer(name, buffer)
+        self._draw_target()
+
+    def _refuse_wider_operator(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Refuse tensors of the target's shape where the operator would compute what surrounds the target too."""
+        others = [name for name, shape in shapes.items() if name != "weight" and math.prod(shape) > 1]
+        if others and not self.sharing.multiplicative_augmentation and self.full_shape != self.target_shape:
+            raise UserError(
+                f"aug.operator=same: op={self.operator.name} trains {', '.join(others)} for the target's shape alone, "
+                f"and wider layers would have none; options: mult"
+            )
 
     @torch.no_grad()
     def init_target(self) -> None:
         """Draw the target's slice (and the bias) as the plain layer's would be; Gaussian if it is remapped."""
-        fresh = self.operator.init_parameters(self.target_shape)
+        self._draw_target()
         if self.sharing.remap is not None:
-            fresh = {"weight": kaiming_normal(self.target_shape)}
-        for name, value in fresh.items():
-            self._target_slice(getattr(self, name)).copy_(value)
+            self._target_slice(self.weight).copy_(kaiming_normal(self.target_shape))
         if self.bias is not None:
             self.bias.zero_()
+
+    @torch.no_grad()
+    def _draw_target(self) -> None:
+        for name, value in self.operator.init_parameters(self.target_shape).items():
+            parameter = getattr(self, name)
+            (self._target_slice(parameter) if name == "weight" else parameter).copy_(value)
 
     @torch.no_grad()
     def init_augmented(self) -> None:
@@ -88,26 +109,32 @@ class HybridWeight(nn.Module):
         the operator computes it, as the operator's own."""
         if self.full_shape == self.target_shape:
             return
-        for name in self.parameter_names:
-            parameter = getattr(self, name)
-            target = self._target_slice(parameter).clone()
-            own = not self.sharing.multiplicative_augmentation and self.sharing.remap is None
-            drawn = self.operator.init_parameters(self.full_shape)[name] if own else kaiming_uniform(self.full_shape)
-            parameter.copy_(drawn)
-            self._target_slice(parameter).copy_(target)
+        target = self._target_slice(self.weight).clone()
+        own = not self.sharing.multiplicative_augmentation and self.sharing.remap is None
+        drawn = self.operator.init_parameters(self.full_shape)["weight"] if own else kaiming_uniform(self.full_shape)
+        self.weight.copy_(drawn)
+        self._target_slice(self.weight).copy_(target)
 
     def _target_slice(self, parameter: Tensor) -> Tensor:
         return parameter[: self.target_shape[0], : self.target_shape[1]]
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All that the layer hands its operator but `weight`, which is read through slices: by name."""
+        names = (*self.parameter_names, *self.buffer_names)
+        return {name: getattr(self, name) for name in names if name != "weight"}
+
     def target_parameters(self) -> dict[str, Tensor]:
-        """The operator's trained tensors for the target, by name (views)."""
-        if self.full_shape == self.target_shape:
-            return {name: getattr(self, name) for name in self.parameter_names}
-        return {name: self._target_slice(getattr(self, name)) for name in self.parameter_names}
+        """The operator's trained tensors for the target, by name (of the weight, a view)."""
+        parameters = {name: getattr(self, name) for name in self.parameter_names}
+        if "weight" in parameters and self.full_shape != self.target_shape:
+            parameters["weight"] = self._target_slice(self.weight)
+        return parameters
 
     def target_state(self, operator_weight: Tensor | None = None) -> dict[str, Tensor]:
-        """State dict of the deployed layer: the operator-ready weight (as `forward` takes it), and the bias."""
+        """State dict of the deployed layer: the operator-ready weight (as `forward` takes it), what prepares its input,
+        and the bias."""
         state = {"weight": self._operator_weight(self.target_parameters(), operator_weight)}
+        state |= {name: getattr(self, name) for name in self.operator.input_tensors}
         if self.bias is not None:
             state["bias"] = self.bias[: self.out.target]
         return {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in state.items()}
@@ -117,39 +144,58 @@ class HybridWeight(nn.Module):
         if known is not None:
             return known
         if self.sharing.remap is not None:
-            parameters = {"weight": self.sharing.read([parameters["weight"]])[0]}
-        return self.operator.effective_weight(parameters)
+            return self.effective_weight(self.sharing.read([parameters["weight"]])[0])
+        return self.operator.effective_weight({**self.tensors(), **parameters})
+
+    def effective_weight(self, weight: Tensor) -> Tensor:
+        """What the operator computes with, given the `weight` it reads, remapped or as it is stored."""
+        return self.operator.effective_weight({**self.tensors(), "weight": weight})
+
+    @torch.no_grad()
+    def between_epochs(self, epoch: int) -> None:
+        """Let the operator update its buffers before an epoch begins."""
+        if self.buffer_names:
+            tensors = {**self.tensors(), **self.target_parameters()}
+            if self.sharing.remap is not None:
+                tensors["weight"] = self.sharing.read([tensors["weight"]])[0]
+            self.operator.between_epochs(tensors, epoch)
 
     @torch.no_grad()
     def rescale_gradients(self, slope: Tensor | None = None) -> None:
-        """Let the operator turn the accumulated gradient of its slice into the update direction it publishes.
+        """Let the operator turn the accumulated gradients of its tensors into the update directions it publishes.
 
         Args:
-            slope: of R at the slice, if known; computed if need be.
+            slope: of R at the target's slice of the weight, if known; computed if need be.
         """
-        for name in self.parameter_names:
-            parameter = getattr(self, name)
-            if parameter.grad is None:
+        for name, parameter in self.target_parameters().items():
+            gradient = getattr(self, name).grad
+            if gradient is None:
                 continue
-            if not self.sharing.multiplicative_augmentation:
-                self._rescale_augmented(parameter)
-            target = self._target_slice(parameter.grad)
-            if slope is None:
-                (slope,) = self.sharing.slopes([self._target_slice(parameter)])
-            rescaled = self.sharing.update(self.operator, slope, target)
-            if rescaled is not target:
-                target.copy_(rescaled)
+            if name == "weight":
+                self._rescale_weight(gradient, slope)
+            else:
+                _replace(gradient, self.operator.rescale_gradient(name, parameter.detach(), gradient))
 
-    def _rescale_augmented(self, parameter: Tensor) -> None:
+    def _rescale_weight(self, gradient: Tensor, slope: Tensor | None) -> None:
+        if not self.sharing.multiplicative_augmentation:
+            self._rescale_augmented(gradient)
+        stored, target = self._target_slice(self.weight).detach(), self._target_slice(gradient)
+        if slope is None:
+            (slope,) = self.sharing.slopes([stored])
+        read = self.sharing.read([stored])[0] if self.operator.rescales_by_value else stored
+        _replace(target, self.sharing.update(self.operator, "weight", read, target, slope))
+
+    def _rescale_augmented(self, gradient: Tensor) -> None:
         """What took part around the target is a tensor of its own to the operator."""
-        gradient = parameter.grad
-        assert gradient is not None
         active = gradient != 0
         self._target_slice(active).zero_()
         if active.any():
-            (slope,) = self.sharing.slopes([parameter], [self._target_slice(parameter)])
+            stored, target = self.weight.detach(), self._target_slice(self.weight).detach()
+            (slope,) = self.sharing.slopes([stored], [target])
+            read = self.sharing.read_around(stored, target) if self.operator.rescales_by_value else stored
             slope = slope if slope is None else slope[active]
-            gradient[active] = self.sharing.update(self.operator, slope, gradient[active]).to(gradient.dtype)
+            updated = self.sharing.update(self.operator, "weight", read[active], gradient[active], slope)
+            gradient[active] = updated.to(gradient.dtype)
 
     def forward(
         self,
@@ -194,7 +240,7 @@ class HybridWeight(nn.Module):
         """Target and what surrounds it, computed by one operator; `blended`: multiplied, beside what R(W) computes."""
         if operator is MULT:
             return self.sharing.stored([weight], [self._target_slice(self.weight)])[0] if blended else weight
-        return operator.effective_weight({"weight": self.sharing.read_around(weight, self._target_slice(self.weight))})
+        return self.effective_weight(self.sharing.read_around(weight, self._target_slice(self.weight)))
 
     def _dense(self, operator: Operator, x: Tensor, out_channels: int, known: Tensor | None) -> Tensor:
         weight, (rows, columns) = self.weight, self.target_shape[:2]
@@ -231,6 +277,11 @@ class HybridWeight(nn.Module):
         raise NotImplementedError
 
 
+def _replace(gradient: Tensor, direction: Tensor) -> None:
+    if direction is not gradient:
+        gradient.copy_(direction)
+
+
 class HybridConv2d(HybridWeight):
     """Convolution with padding kernel // 2, dense or depthwise; x (N, C, H, W)."""
 
@@ -250,6 +301,7 @@ class HybridConv2d(HybridWeight):
 
     def _map(self, operator: Operator, x: Tensor, weight: Tensor) -> Tensor:
         groups = x.shape[1] if self.depthwise else 1
+        x = operator.prepare_input(x, self.tensors() if operator.input_tensors else {})
         return operator.conv2d(x, weight, self.stride, self.padding, 1, groups)
 
     def _broadcast(self, bias: Tensor) -> Tensor:
@@ -263,6 +315,7 @@ class HybridLinear(HybridWeight):
         super().__init__(operator, source, out, bias=True, sharing=sharing)
 
     def _map(self, operator: Operator, x: Tensor, weight: Tensor) -> Tensor:
+        x = operator.prepare_input(x, self.tensors() if operator.input_tensors else {})
         return operator.linear(x, weight)
 
     def _broadcast(self, bias: Tensor) -> Tensor:

@@ -13,76 +13,25 @@ NOTE: the paper does not say what its fully connected FC is; here it is element-
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
-from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from shiftaddaug.errors import UserError
+from shiftaddaug.operators.remap_settings import RemapSettings, slopes
 
-FORMS = ("replace", "residual")
-LIMIT = 1e12
-"""Of the constants and of FC's slopes (and its inverse of the latter's), so that float32 holds every product."""
 NOISE = 4
 """A spread below so many units of rounding of the largest weight is none."""
 
 
 @dataclass(frozen=True)
-class Remap:
+class Remap(RemapSettings):
     """R, for the weights of one operator.
 
-    Args:
-        form: replace or residual, as above.
-        laplace_scale: b.
-        laplace_mean: mu_l.
-        relative: whether b, mu_l and FC are in units of the layer's own sigma (weights that differ in scale from
-            layer to layer, as those of shift do), or absolute (weights measured against their inputs, as those of
-            add are).
-        knots_x, knots_y: of FC, both strictly increasing; linear between them and on beyond the ends. Empty: FC is
-            the identity.
-
     Raises:
-        UserError: a field outside its range.
+        UserError: a constant outside its range.
     """
-
-    form: Literal["replace", "residual"]
-    laplace_scale: float
-    laplace_mean: float = 0.0
-    relative: bool = False
-    knots_x: tuple[float, ...] = ()
-    knots_y: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.form not in FORMS:
-            raise UserError(f"sharing.form={self.form}: options: {', '.join(FORMS)}")
-        if not _is_number(self.laplace_scale) or not 1 / LIMIT <= self.laplace_scale <= LIMIT:
-            raise UserError(f"sharing.laplace_scale={self.laplace_scale}: must be a positive number")
-        if not _is_number(self.laplace_mean) or abs(self.laplace_mean) > LIMIT:
-            raise UserError(f"sharing.laplace_mean={self.laplace_mean}: must be a number")
-        if not isinstance(self.relative, bool):
-            raise UserError(f"sharing.relative={self.relative}: must be true or false")
-        for key in ("knots_x", "knots_y"):
-            object.__setattr__(self, key, _checked_knots(key, getattr(self, key)))
-        if len(self.knots_x) != len(self.knots_y):
-            raise UserError(
-                f"sharing.knots_y={list(self.knots_y)}: must hold as many numbers as sharing.knots_x, "
-                f"{len(self.knots_x)}"
-            )
-        for slope in _slopes(self.knots_x, self.knots_y):
-            if not 1 / LIMIT <= slope <= LIMIT:
-                raise UserError(f"sharing.knots_y={list(self.knots_y)}: a slope of {slope:g} is too flat or too steep")
-
-    @property
-    def scale_free(self) -> bool:
-        """Whether R(a w) = R(w) for every a > 0."""
-        return self.form == "replace" and not self.relative
-
-    def config(self) -> dict[str, Any]:
-        """The fields, as plain containers for a yaml."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     def __call__(self, w: Tensor) -> Tensor:
         """R(w), without gradient.
@@ -248,12 +197,8 @@ def _knot_tensors(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Kept, so that a forward pass copies nothing to the device."""
     with torch.inference_mode(False):
-        make = [torch.tensor(values, dtype=dtype, device=device) for values in (x, y, _slopes(x, y))]
+        make = [torch.tensor(values, dtype=dtype, device=device) for values in (x, y, slopes(x, y))]
     return make[0], make[1], make[2]
-
-
-def _slopes(x: Sequence[float], y: Sequence[float]) -> list[float]:
-    return [(y[i + 1] - y[i]) / (x[i + 1] - x[i]) for i in range(len(x) - 1)]
 
 
 def _joined(weights: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -300,21 +245,3 @@ def _standardise(
     z = scaled.sub_(spread_out(mean)).div_(spread_out(scaled_std.masked_fill(flat, 1.0)))
     flat = spread_out(flat)
     return z.masked_fill_(flat, 0.0), spread_out(std), flat
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _checked_knots(key: str, values: Any) -> tuple[float, ...]:
-    if isinstance(values, str) or not isinstance(values, Sequence):
-        raise UserError(f"sharing.{key}={values}: must be a list of numbers")
-    for value in values:
-        if not _is_number(value) or abs(value) > LIMIT:
-            raise UserError(f"sharing.{key}={value}: must be a number")
-    if len(values) == 1:
-        raise UserError(f"sharing.{key}={list(values)}: must hold two numbers at least, or none (the identity)")
-    for low, high in pairwise(values):
-        if low >= high:
-            raise UserError(f"sharing.{key}: {low} before {high}: must be strictly increasing")
-    return tuple(float(value) for value in values)

@@ -1,38 +1,45 @@
 """The constants of a remap in a file, as `src/fit_sharing.py` writes them. Imports no torch."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from shiftaddaug.errors import UserError
+from shiftaddaug.operators.remap_settings import RemapSettings
 
-FIELDS = ("form", "laplace_scale", "laplace_mean", "relative", "knots_x", "knots_y")
-"""Of `hybrid.remap.Remap`."""
+FIELDS = tuple(field.name for field in fields(RemapSettings))
 OPERATOR = "op"
 """What it was fitted for."""
 
 
 def read_remap(path: str, operator: str) -> dict[str, Any]:
-    """The fields of a remap.yaml as `src/fit_sharing.py` writes it.
+    """The constants of a remap.yaml as `src/fit_sharing.py` writes it.
 
     Raises:
         UserError: not such a file, or one fitted for another operator.
     """
     try:
-        fields = OmegaConf.to_container(OmegaConf.load(Path(path).expanduser()))
+        constants = OmegaConf.to_container(OmegaConf.load(Path(path).expanduser()))
     except Exception as error:
         raise UserError(f"sharing.remap_file={path}: cannot be read ({' '.join(str(error).split())[:100]})") from None
-    if not isinstance(fields, dict) or not set(map(str, fields)) <= {*FIELDS, OPERATOR} or "form" not in fields:
+    if (
+        not isinstance(constants, dict)
+        or not set(map(str, constants)) <= {*FIELDS, OPERATOR}
+        or "form" not in constants
+    ):
         raise UserError(f"sharing.remap_file={path}: holds no remap (keys: {', '.join(sorted((*FIELDS, OPERATOR)))})")
-    if fields.get(OPERATOR, operator) != operator:
-        raise UserError(f"sharing.remap_file={path}: was fitted for op={fields[OPERATOR]}, this run has op={operator}")
-    for key, value in fields.items():
+    if constants.get(OPERATOR, operator) != operator:
+        raise UserError(
+            f"sharing.remap_file={path}: was fitted for op={constants[OPERATOR]}, this run has op={operator}"
+        )
+    for key, value in constants.items():
         if not _is_constant(value):  # a node or an interpolation, which composing a configuration would follow
             raise UserError(
                 f"sharing.remap_file={path}: {key!s}={str(value)[:60]}: must be a number, a list of numbers, or a word"
             )
-    return {str(key): value for key, value in fields.items() if key != OPERATOR}
+    return {str(key): value for key, value in constants.items() if key != OPERATOR}
 
 
 def _is_constant(value: Any) -> bool:
@@ -50,7 +57,7 @@ def take_in_remap_file(cfg: DictConfig) -> None:
         UserError: as `read_remap`.
     """
     path = cfg.sharing.get("remap_file")
-    if path is not None:
-        with open_dict(cfg.sharing):
-            cfg.sharing.remaps[cfg.op.name] = read_remap(path, cfg.op.name)
+    if path is not None and "remap" in cfg.op:
+        with open_dict(cfg):
+            cfg.op.remap = read_remap(path, cfg.op.name)
             cfg.sharing.remap_file = None

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.remap import Remap
-from shiftaddaug.hybrid.remap_file import read_remap
 from shiftaddaug.operators.base import Operator
 
 GRADIENTS = ("inverse", "chain")
@@ -79,13 +78,23 @@ class Sharing:
         return list(self.remap.slopes(weights, measured))
 
     @torch.no_grad()
-    def update(self, operator: Operator, slope: Tensor | None, gradient: Tensor) -> Tensor:
-        """The update direction of a stored weight, given the accumulated gradient of R(weight) and R's slope."""
+    def update(
+        self, operator: Operator, name: str, parameter: Tensor, gradient: Tensor, slope: Tensor | None = None
+    ) -> Tensor:
+        """The update direction of a stored parameter, given its accumulated gradient.
+
+        Args:
+            operator: that publishes the direction.
+            name: of the parameter.
+            parameter: its value, as the operator reads it where it asks for that (`rescales_by_value`).
+            gradient: of R(weight), where there is R.
+            slope: of R.
+        """
         if slope is None:
-            return operator.rescale_gradient(gradient)
+            return operator.rescale_gradient(name, parameter, gradient)
         if self.gradient == "chain":
-            return operator.rescale_gradient(gradient * slope)
-        return operator.rescale_gradient(gradient) / slope
+            return operator.rescale_gradient(name, parameter, gradient * slope)
+        return operator.rescale_gradient(name, parameter, gradient) / slope
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -115,18 +124,18 @@ PLAIN = Sharing()
 """Weights are read as they are stored; the augmented part multiplies."""
 
 
-def sharing_from_config(config: Mapping[str, Any], operator: str, multiplicative_augmentation: bool = True) -> Sharing:
-    """What a composed yaml of configs/sharing says for an operator (by its name).
+def sharing_from_config(
+    config: Mapping[str, Any], operator: Operator, multiplicative_augmentation: bool = True
+) -> Sharing:
+    """What a composed yaml of configs/sharing says for an operator, whose own constants R has.
 
     Raises:
-        UserError: a remap that cannot be, or a remap file that cannot be read.
+        UserError: an option that is none.
     """
-    if config["name"] != "heterogeneous":
+    if config["name"] != "heterogeneous" or operator.remap is None:
         return Sharing(multiplicative_augmentation=multiplicative_augmentation)
     if config.get("remap_file") is not None:
-        remap = Remap(**read_remap(config["remap_file"], operator))
-    elif operator in config.get("remaps", {}):
-        remap = Remap(**config["remaps"][operator])
-    else:
-        return Sharing(multiplicative_augmentation=multiplicative_augmentation)
-    return Sharing(remap, config["gradient"], multiplicative_augmentation)
+        raise UserError(
+            f"sharing.remap_file={config['remap_file']}: was not read when the run began; give its constants"
+        )
+    return Sharing(Remap(**operator.remap.config()), config["gradient"], multiplicative_augmentation)

@@ -4,14 +4,14 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from shiftaddaug.hybrid.sharing import PLAIN, Sharing, sharing_from_config
-from shiftaddaug.nets.cost import NetCost, net_cost, select_layers
+from shiftaddaug.nets.cost import NetCost, count_operations, net_cost, select_layers
 from shiftaddaug.nets.extras import plan_extra_blocks
 from shiftaddaug.nets.plain import OperatorOf, PlainNet
 from shiftaddaug.nets.plan import NetPlan
 from shiftaddaug.nets.spec import Widening
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.operators.base import Operator
-from shiftaddaug.operators.mult import Mult
+from shiftaddaug.operators.mult.operator import Mult
 
 
 def operator_chooser(operator: Operator, mult_layers: Collection[str]) -> OperatorOf:
@@ -61,7 +61,7 @@ def supernet_from_config(config: Mapping[str, Any], plan: NetPlan, operator: Ope
         aug["divisor"],
         aug["extra_blocks"],
         aug["extra_after"],
-        sharing_from_config(config["sharing"], operator.name, aug["operator"] == "mult"),
+        sharing_from_config(config["sharing"], operator, aug["operator"] == "mult"),
         config["trainer"].get("sync_batchnorm", False),  # older checkpoints have no such key
     )
 
@@ -69,6 +69,12 @@ def supernet_from_config(config: Mapping[str, Any], plan: NetPlan, operator: Ope
 def target_cost(plan: NetPlan, operator: Operator, mult_layers: Collection[str]) -> NetCost:
     """Params and MACs of the deployed network, and the share of its MACs that is multiplication-free."""
     return net_cost(plan, select_layers(plan, mult_layers), operator.multiplication_free)
+
+
+def target_operations(plan: NetPlan, operator: Operator, mult_layers: Collection[str]) -> dict[str, int]:
+    """Operations of one inference of the deployed network by kind, for its MACs."""
+    chosen = operator_chooser(operator, select_layers(plan, mult_layers))
+    return count_operations(plan, lambda name: chosen(name).arithmetic)
 
 
 def build_plain(plan: NetPlan, operator: Operator, mult_layers: Collection[str]) -> PlainNet:

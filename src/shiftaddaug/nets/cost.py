@@ -1,10 +1,12 @@
 """Parameters and multiply-accumulates (or their multiplication-free counterparts) of a plan. Imports no torch."""
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.plan import ConvPlan, Layer, NetPlan
+from shiftaddaug.operators.settings import Arithmetic
 
 LAYER_GROUPS = ("stem", "blocks", "se", "head", "classifier")
 
@@ -43,6 +45,20 @@ def net_cost(plan: NetPlan, mult_layers: Collection[str] = (), multiplication_fr
         free += cost if multiplication_free and layer.name not in mult_layers else 0
         params += _weights(plan, layer) + _affine(plan, layer)
     return NetCost(params, macs, free)
+
+
+def count_operations(plan: NetPlan, arithmetic_of: Callable[[str], Arithmetic]) -> dict[str, int]:
+    """Operations of one inference by kind (`operators/settings.py`), for the MACs alone, sorted by name.
+
+    Args:
+        plan: of the network.
+        arithmetic_of: what each layer executes, by its name.
+    """
+    total: Counter[str] = Counter()
+    for layer in plan.layers():
+        macs = layer_macs(plan, layer)
+        total.update({kind: macs * count for kind, count in arithmetic_of(layer.name).operations.items()})
+    return dict(sorted(total.items()))
 
 
 def select_layers(plan: NetPlan, names: Collection[str]) -> frozenset[str]:

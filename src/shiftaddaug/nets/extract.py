@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from shiftaddaug import operators
+from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.nets.build import build_plain, plain_state
 from shiftaddaug.nets.cost import select_layers
@@ -21,8 +22,11 @@ from shiftaddaug.nets.plain import OperatorConv2d, OperatorLinear, PlainNet
 from shiftaddaug.nets.plan import NetPlan
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.operators.base import Operator
+from shiftaddaug.operators.proof import why_it_multiplies
 
 FORMAT = 1
+NOT_NORMALISED = ("se", "classifier")
+"""Groups of layers that no batch-norm follows."""
 WEIGHTS, ARCHITECTURE = "model.safetensors", "architecture.json"
 
 
@@ -71,8 +75,12 @@ def save_target(target: Target, folder: Path) -> None:
     (folder / ARCHITECTURE).write_text(json.dumps(architecture, indent=1) + "\n")
 
 
-def load_target(path: Path) -> Target:
+def load_target(path: Path, catalogue: Catalogue = PACKAGE_ONLY) -> Target:
     """Read a target from its folder, or from one of its two files; in evaluation mode, on the CPU.
+
+    Args:
+        path: of the folder, or of one of the files.
+        catalogue: of the package and the plugins in use; a target never names one.
 
     Raises:
         UserError: no target there, or a damaged one.
@@ -87,11 +95,13 @@ def load_target(path: Path) -> Target:
             raise ValueError(f"format {raw['format']}, this version reads {FORMAT}")
         if not isinstance(raw["config"], dict):
             raise ValueError(f"config {raw['config']!r} holds no configuration")
-        plan, operator = NetPlan.from_dict(raw["plan"]), operators.build(**raw["operator"])
+        plan, operator = NetPlan.from_dict(raw["plan"]), operators.from_config(raw["operator"], catalogue)
         state = load_file(folder / WEIGHTS)
         net = build_plain(plan, operator, raw["mult_layers"]).to(state["stem.conv.weight"].dtype)
         net.load_state_dict(state)
         target = Target(net.eval(), operator, tuple(raw["mult_layers"]), raw["config"])
+    except UserError as error:
+        raise UserError(f"ckpt_path={path}: {error}") from None
     except FileNotFoundError as error:
         raise UserError(f"ckpt_path={path}: no {Path(error.filename or WEIGHTS).name} there") from None
     except (*DAMAGE, SafetensorError) as error:
@@ -115,36 +125,27 @@ def max_difference(supernet: Supernet, net: PlainNet, images: Tensor) -> float:
     return float(difference)
 
 
-@torch.no_grad()
-def multiplicative_layers(net: PlainNet) -> list[str]:
-    """Names of the layers that multiply when they execute, exempt ones too, in forward order.
+def multiplicative_layers(net: PlainNet) -> dict[str, str]:
+    """Layers that multiply when they execute, exempt ones too, in forward order: by name, with the reason.
 
-    An operator that says it is multiplication-free is not taken at its word: the stored weights have to be zeros and
-    signed powers of two, so that every product is a shift; or, where they are not, they must not be factors.
+    An operator that says it is multiplication-free is not taken at its word (`operators/proof.py`).
     """
-    modules = dict(net.named_modules())
-    return [layer.name for layer in net.plan.layers() if _multiplies(modules[layer.name])]
+    modules, found = dict(net.named_modules()), {}
+    for layer in net.plan.layers():
+        reason = _why_it_multiplies(modules[layer.name], layer.group not in NOT_NORMALISED)
+        if reason is not None:
+            found[layer.name] = reason
+    return found
 
 
-def unexpected_multiplications(target: Target) -> list[str]:
+def unexpected_multiplications(target: Target) -> dict[str, str]:
     """Of `multiplicative_layers`, those that `mult_layers` does not exempt. Only op=mult may have any."""
     exempt = select_layers(target.net.plan, target.mult_layers)
-    return [name for name in multiplicative_layers(target.net) if name not in exempt]
+    return {name: reason for name, reason in multiplicative_layers(target.net).items() if name not in exempt}
 
 
-def _multiplies(layer: torch.nn.Module) -> bool:
+def _why_it_multiplies(layer: torch.nn.Module, normalised: bool) -> str | None:
     assert isinstance(layer, OperatorConv2d | OperatorLinear)
-    if not layer.operator.multiplication_free:
-        return True
-    weight = layer.weight.detach()
-    if not bool(weight.isfinite().all()):  # nothing can be shown of it
-        return True
-    mantissa, _ = torch.frexp(weight.float())
-    if bool(((mantissa.abs() == 0.5) | (weight == 0)).all()):
-        return False
-    # a product with zero is zero; a distance to zero, over a whole window of weights that are not, is not
-    channels, size = weight.shape[1], max(weight.shape[2:], default=1)
-    if isinstance(layer, OperatorLinear):
-        return not bool(layer.operator.linear(weight.new_zeros(1, channels), weight).any())
-    x = weight.new_zeros(1, channels * layer.groups, size, size)
-    return not bool(layer.operator.conv2d(x, weight, 1, 0, 1, layer.groups).any())
+    tensors = {name: tensor.detach() for name, tensor in (*layer.named_parameters(), *layer.named_buffers())}
+    groups = layer.groups if isinstance(layer, OperatorConv2d) else 1
+    return why_it_multiplies(layer.operator, tensors, groups, normalised)

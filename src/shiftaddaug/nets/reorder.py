@@ -47,10 +47,10 @@ def channel_dims(net: Supernet) -> Iterator[ChannelDim]:
     modules = net.hybrid_layers()
     for layer in _layers(net):
         module = modules[layer.name]
-        for key in module.parameter_names:
-            yield ChannelDim(f"{layer.name}.{key}", getattr(module, key), 0, layer.out)
+        if "weight" in module.parameter_names:
+            yield ChannelDim(f"{layer.name}.weight", module.weight, 0, layer.out)
             if not layer.depthwise:
-                yield ChannelDim(f"{layer.name}.{key}", getattr(module, key), 1, layer.source)
+                yield ChannelDim(f"{layer.name}.weight", module.weight, 1, layer.source)
         if module.bias is not None:
             yield ChannelDim(f"{layer.name}.bias", module.bias, 0, layer.out)
     for prefix, conv in _convs(net):
@@ -171,7 +171,8 @@ def _checked(net: Supernet) -> list[ChannelDim]:
     """The table, after a look that it names every tensor of the net, and that the dimensions are their spaces'."""
     rows, widths = list(channel_dims(net)), space_widths(net)
     tensors = [*net.named_parameters(), *net.named_buffers()]
-    forgotten = {name for name, tensor in tensors if tensor.dim() > 0} - {row.name for row in rows}
+    own = {f"{name}.{key}" for name, layer in net.hybrid_layers().items() for key in layer.tensors()}
+    forgotten = {name for name, tensor in tensors if tensor.dim() > 0} - {row.name for row in rows} - own
     assert not forgotten, f"which channels are these? {sorted(forgotten)}"
     for row in rows:
         assert row.tensor.shape[row.dim] == widths[row.space].max, f"{row.name}: {row.dim} is not {row.space}"

@@ -21,7 +21,7 @@ from shiftaddaug.nets.extras import ExtraBlock
 from shiftaddaug.nets.plain import OperatorOf
 from shiftaddaug.nets.plan import BlockPlan, ConvPlan, LinearPlan, SqueezeExcitePlan
 from shiftaddaug.nets.spec import SubnetSpec, Widening
-from shiftaddaug.operators.mult import Mult
+from shiftaddaug.operators.mult.operator import Mult
 
 EXTRA_NORM_WEIGHT = 0.1
 """Of the last batch-norm of an extra block, at first: its residual branch is small, and the block near the identity.
@@ -210,8 +210,7 @@ class Supernet(nn.Module):
         stored = [layer.target_parameters()["weight"] for layer in layers.values()]
         read = self.sharing.read(stored)
         return {
-            name: layer.operator.effective_weight({"weight": weight})
-            for (name, layer), weight in zip(layers.items(), read, strict=True)
+            name: layer.effective_weight(weight) for (name, layer), weight in zip(layers.items(), read, strict=True)
         }
 
     @torch.no_grad()

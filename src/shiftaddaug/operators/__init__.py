@@ -1,4 +1,4 @@
-"""Operators by name: `build("add", eta=0.2)`. One file of this folder for each."""
+"""Operators by name: `build("add", eta=0.2)`. One folder of this one for each; plugins may hold more."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -6,57 +6,53 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.errors import UserError
-from shiftaddaug.operators.fields import FIELDS, Fields
+from shiftaddaug.operators.settings import OperatorSettings
 
 if TYPE_CHECKING:
     from shiftaddaug.operators.base import Operator
 
-T = TypeVar("T")
+T = TypeVar("T", bound=OperatorSettings)
 
-NO_OPERATORS = ("__init__", "base", "fields", "quantize")
-"""Files of this folder that hold no operator."""
-
-
-def available() -> list[str]:
-    """The operators' names, sorted (the files of this folder; imports none of them)."""
-    return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in NO_OPERATORS)
+FOLDER = "operators"
+NO_FIELDS = ("name", "mult_layers", "defaults")
+"""Keys of a yaml of configs/op that are for the nets and for Hydra."""
 
 
-def build(name: str, **parameters: Any) -> "Operator":
+def available(catalogue: Catalogue = PACKAGE_ONLY) -> list[str]:
+    """The operators' names, sorted: the folders that hold settings. Imports none of them."""
+    return sorted(_packages(catalogue))
+
+
+def build(name: str, *, catalogue: Catalogue = PACKAGE_ONLY, **parameters: Any) -> "Operator":
     """The operator of that name with these fields.
 
     Raises:
         UserError: unknown operator or field, or a field's value the operator refuses.
     """
-    _check_name(name)
-    operator_class: type[Operator] = import_module(f"{__name__}.{name}").OPERATOR
+    operator_class: type[Operator] = import_module(f"{_package(name, catalogue)}.operator").OPERATOR
     return _filled(operator_class, name, parameters)
 
 
-NO_FIELDS = ("mult_layers", "defaults")
-"""Keys of a yaml of configs/op that are for the nets and for Hydra."""
-
-
-def from_config(config: Mapping[str, Any]) -> "Operator":
+def from_config(config: Mapping[str, Any], catalogue: Catalogue = PACKAGE_ONLY) -> "Operator":
     """The operator of a yaml of configs/op, composed or as it stands in the file.
 
     Raises:
         UserError: as `build`.
     """
-    return build(**_without_others(config))
+    return build(str(config["name"]), catalogue=catalogue, **_fields(config))
 
 
-def check_config(config: Mapping[str, Any]) -> Fields | None:
-    """The fields of a yaml of configs/op, checked without importing torch; None if only building it can tell.
+def settings_from(config: Mapping[str, Any], catalogue: Catalogue = PACKAGE_ONLY) -> OperatorSettings:
+    """The settings in a yaml of configs/op, checked without importing torch.
 
     Raises:
         UserError: as `build`.
     """
-    parameters = _without_others(config)
-    name = parameters.pop("name")
-    _check_name(name)
-    return _filled(FIELDS[name], name, parameters) if name in FIELDS else None
+    name = str(config["name"])
+    settings_class: type[OperatorSettings] = import_module(f"{_package(name, catalogue)}.settings").SETTINGS
+    return _filled(settings_class, name, _fields(config))
 
 
 def cannot_be_augmented(name: str) -> UserError:
@@ -67,19 +63,30 @@ def cannot_be_augmented(name: str) -> UserError:
     )
 
 
-def _without_others(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in NO_FIELDS}
+def _packages(catalogue: Catalogue) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for root, path in catalogue.folders(FOLDER):
+        for settings in sorted(Path(path).glob("*/settings.py")):
+            found.setdefault(settings.parent.name, f"{root}.{settings.parent.name}")
+    return found
 
 
-def _check_name(name: str) -> None:
-    if name not in available():
-        raise UserError(f"op={name}: no such operator; options: {', '.join(available())}")
+def _package(name: str, catalogue: Catalogue) -> str:
+    known = _packages(catalogue)
+    if name not in known:
+        hint = "" if catalogue.plugins else "; one of your own needs plugins=[...]"
+        raise UserError(f"op={name}: no such operator; options: {', '.join(sorted(known))}{hint}")
+    return known[name]
 
 
-def _filled(fields_class: type[T], name: str, parameters: Mapping[str, Any]) -> T:
-    known = [field.name for field in dataclasses.fields(fields_class)]  # type: ignore[arg-type]
+def _fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {str(key): value for key, value in config.items() if key not in NO_FIELDS}
+
+
+def _filled(settings_class: type[T], name: str, parameters: Mapping[str, Any]) -> T:
+    known = [field.name for field in dataclasses.fields(settings_class)]
     for key, value in parameters.items():
         if key not in known:
             options = ", ".join(known) or "none"
             raise UserError(f"op.{key}={value}: operator {name} has no such key; options: {options}")
-    return fields_class(**parameters)
+    return settings_class(**parameters)

@@ -1,73 +1,143 @@
 """The operator contract: what a convolution or a linear layer computes, given tensors.
 
 An operator is a small immutable value (its dataclass fields are the keys of its yaml in configs/op). It owns
-no tensor: layers own the trained parameters, and hand it tensors to compute with. Adding an operator takes
-one file here, named like the operator, and one yaml in configs/op; the contract tests find both.
+no tensor: layers own the trained parameters and the buffers, and hand them to the operator by name. It says by itself
+all that others ask of an operator; nobody else knows one by its name.
+
+Adding an operator takes a folder, `operators/<name>/`, with `settings.py` (`SETTINGS`, without torch) and `operator.py`
+(`OPERATOR`), and one yaml in configs/op; the contract tests find them. A plugin holds the same folders.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor
 
+from shiftaddaug.operators.codes import Codes
+from shiftaddaug.operators.settings import OperatorSettings
+
 Pair = int | tuple[int, int]
 """A value for both spatial axes, or (vertical, horizontal)."""
 
+Tensors = Mapping[str, Tensor]
+"""Trained parameters and buffers of a layer, by name."""
+
 
 @dataclass(frozen=True)
-class Operator(ABC):
+class Operator(OperatorSettings, ABC):
     """What a layer computes with.
 
-    A layer trains the tensors that `init_parameters` returned, turns them into the weight the operator really
-    reads with `effective_weight`, and computes with `conv2d` or `linear`. Deployment stores the effective
-    weight alone, so the two steps are apart. Biases are added by the layer.
+    A layer trains the tensors that `init_parameters` returned and keeps those of `init_buffers`, turns them into the
+    weight the operator really reads with `effective_weight`, and computes `conv2d` or `linear` of the prepared input.
+    Deployment stores the effective weight and what `prepare_input` reads (`input_tensors`), so the steps are apart.
+    Biases are added by the layer.
     """
 
     name: ClassVar[str]
-    multiplication_free: ClassVar[bool]
-    shareable: ClassVar[bool]
-    """Whether its one trained parameter, `weight`, may be the leading slice of a multiplicative weight."""
+    input_tensors: ClassVar[tuple[str, ...]] = ()
+    """Names of the parameters and buffers that `prepare_input` reads: they are deployed beside the weight."""
+    rescales_by_value: ClassVar[bool] = False
+    """Whether `rescale_gradient` looks at the parameter; where R is read, its value costs a pass over all weights."""
+
+    @property
+    def multiplication_free(self) -> bool:
+        """Whether nothing is multiplied, by what the operator says of its arithmetic."""
+        return self.arithmetic.multiplication_free
 
     @property
     def linear_in_weight(self) -> bool:
-        """Whether `conv2d(x, w)` is exactly a convolution of x with w, so that a hybrid layer may compute
-        its own part and the multiplicative part in one convolution."""
+        """Whether `conv2d(prepare_input(x), w)` is exactly a convolution of x with w, so that a hybrid layer may
+        compute its own part and the multiplicative part in one convolution."""
         return False
+
+    def parameter_shapes(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """Shapes of the trained tensors of a layer, by name, in the order of registration. Draws nothing.
+
+        Only `weight`, if there is one, follows the width of a supernet: the layer slices it. All others have the shape
+        that the target needs, whatever it is: () for a scalar, (out,) for one value a channel, or the weight's.
+
+        Args:
+            shape: of the target's weight; (out, in / groups, kh, kw) for a convolution, (out, in) for a linear layer.
+        """
+        return {"weight": shape}
 
     @abstractmethod
     def init_parameters(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
-        """Fresh float32 values of the trained tensors of a layer.
+        """Fresh float32 values of the trained tensors of a layer: those of `parameter_shapes(shape)`."""
+
+    def init_buffers(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
+        """What a layer keeps beside its trained tensors (assignments, masks, duals), by name. Draws nothing."""
+        return {}
+
+    def between_epochs(self, tensors: Tensors, epoch: int) -> None:
+        """Update the buffers, in place, before an epoch begins (not before the first).
+
+        Channels have been reordered by then: what belongs to single channels is made anew from the weight.
 
         Args:
-            shape: of the weight; (out, in / groups, kh, kw) for a convolution, (out, in) for a linear layer.
-
-        Returns:
-            Tensors by parameter name. A shareable operator has exactly one, `weight`, of this shape.
+            tensors: of one layer; `weight` is the target's slice, as the operator reads it.
+            epoch: that begins, counted from 0.
         """
 
     @abstractmethod
-    def effective_weight(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """The weight the operator computes with, differentiable with respect to `parameters`."""
+    def effective_weight(self, tensors: Tensors) -> Tensor:
+        """The weight the operator computes with, differentiable with respect to the parameters among `tensors`."""
+
+    def prepare_input(self, x: Tensor, tensors: Tensors) -> Tensor:
+        """What the operator does to its input first: fixed point, binarisation, a trained clip.
+
+        Args:
+            x: (N, C, ...).
+            tensors: at least those named in `input_tensors`.
+
+        Returns:
+            Tensor of x's shape and dtype.
+        """
+        return x
 
     @abstractmethod
     def conv2d(
         self, x: Tensor, weight: Tensor, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1, groups: int = 1
     ) -> Tensor:
-        """Convolution of x (N, C, H, W) with an effective weight (F, C / groups, kh, kw); depthwise if groups = C.
+        """Convolution of a prepared x (N, C, H, W) with an effective weight (F, C / groups, kh, kw); depthwise if
+        groups = C.
 
         Raises what torch's own convolution raises on tensors that do not fit (RuntimeError or ValueError).
         """
 
     @abstractmethod
     def linear(self, x: Tensor, weight: Tensor) -> Tensor:
-        """Linear map of x (..., C) by an effective weight (F, C), without bias."""
+        """Linear map of a prepared x (..., C) by an effective weight (F, C), without bias."""
 
-    def rescale_gradient(self, gradient: Tensor) -> Tensor:
-        """The update direction of a layer's parameter, given its accumulated and unscaled gradient."""
+    def codes(self, weight: Tensor) -> Codes | None:
+        """The integers that deployment stores of an effective weight; None where there are none (a float adder).
+
+        `codes(w).decode()` is w, bit for bit: that is the proof that nothing multiplies (`operators/proof.py`).
+        """
+        return None
+
+    def reference_conv2d(
+        self, x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int
+    ) -> Tensor:
+        """`conv2d` in plain torch operations, which the proof of an operator without codes executes and watches."""
+        return self.conv2d(x, weight, stride, padding, dilation, groups)
+
+    def rescale_gradient(self, name: str, parameter: Tensor, gradient: Tensor) -> Tensor:
+        """The update direction of a layer's parameter, given its accumulated and unscaled gradient.
+
+        Args:
+            name: of the parameter.
+            parameter: its value, the target's slice of a weight (through R, if `rescales_by_value`); not written to.
+            gradient: of the same shape; not written to.
+        """
         return gradient
 
+    def describe(self, device: str) -> str | None:
+        """One line on how layers are computed on a device ("cpu" or "cuda"), where that is worth saying."""
+        return None
+
     def config(self) -> dict[str, Any]:
-        """What `operators.build` needs to make this operator again: its name and its fields."""
-        return {"name": self.name, **asdict(self)}
+        """What `operators.build` needs to make this operator again for inference: its name and its fields."""
+        return {"name": self.name, **super().config()}

@@ -1,7 +1,6 @@
 """shift_ps: weights s 2^p whose sign s and exponent p are trained themselves (DeepShift-PS, arXiv 1905.13298)."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +8,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from shiftaddaug.operators.fields import ShiftPSFields
-from shiftaddaug.operators.mult import kaiming_uniform
+from shiftaddaug.operators.base import Tensors
+from shiftaddaug.operators.mult.operator import kaiming_uniform
 from shiftaddaug.operators.quantize import round_power_of_two
-from shiftaddaug.operators.shift import PowerOfTwoWeights
+from shiftaddaug.operators.shift.operator import PowerOfTwoWeights
+from shiftaddaug.operators.shift_ps.settings import ShiftPSSettings
 
 
 class _TernaryPowerOfTwo(torch.autograd.Function):
@@ -33,7 +33,7 @@ class _TernaryPowerOfTwo(torch.autograd.Function):
 
 
 @dataclass(frozen=True)
-class ShiftPS(ShiftPSFields, PowerOfTwoWeights):
+class ShiftPS(ShiftPSSettings, PowerOfTwoWeights):
     """Y = X * (s 2^p), p = round(shift) clamped to the exponents, s = round(sign clamped to [-1, 1]) in {-1, 0, 1}.
 
     Gradients, with g the weight's: d shift = g s 2^p ln 2, d sign = g. Both roundings and both clamps count as the
@@ -48,6 +48,9 @@ class ShiftPS(ShiftPSFields, PowerOfTwoWeights):
 
     name = "shift_ps"
 
+    def parameter_shapes(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        return {"shift": shape, "sign": shape}
+
     def init_parameters(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         weight = kaiming_uniform(shape)
         shift = weight.abs().log2().clamp(self.min_exponent, self.max_exponent)
@@ -55,9 +58,9 @@ class ShiftPS(ShiftPSFields, PowerOfTwoWeights):
         sign = (1 - 0.5 * torch.rand(shape)).clamp_min(0.5 + torch.finfo(torch.float32).eps)
         return {"shift": shift, "sign": torch.copysign(sign, weight)}
 
-    def effective_weight(self, parameters: Mapping[str, Tensor]) -> Tensor:
+    def effective_weight(self, tensors: Tensors) -> Tensor:
         weight: Tensor = _TernaryPowerOfTwo.apply(
-            parameters["shift"], parameters["sign"], self.min_exponent, self.max_exponent
+            tensors["shift"], tensors["sign"], self.min_exponent, self.max_exponent
         )
         return weight
 

@@ -1,19 +1,18 @@
 """add: the negated l1 distance between a patch and a filter (AdderNet, Chen et al., CVPR 2020, arXiv 1912.13200)."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from shiftaddaug.kernels.add import add_conv2d
-from shiftaddaug.operators.base import Operator, Pair
-from shiftaddaug.operators.fields import AddFields
+from shiftaddaug.kernels import add as kernels
+from shiftaddaug.operators.add.settings import AddSettings
+from shiftaddaug.operators.base import Operator, Pair, Tensors
 
 
 @dataclass(frozen=True)
-class Add(AddFields, Operator):
+class Add(AddSettings, Operator):
     """Y = -c sum |X - W|, c = 1 or a fixed power of two; gradients as in `kernels.add`.
 
     Under autocast everything is computed, and returned, in float32: a sum of many magnitudes needs the bits.
@@ -28,19 +27,18 @@ class Add(AddFields, Operator):
     """
 
     name = "add"
-    multiplication_free = True
 
     def init_parameters(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         return {"weight": torch.randn(shape) * self.init_std}
 
-    def effective_weight(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        return parameters["weight"]
+    def effective_weight(self, tensors: Tensors) -> Tensor:
+        return tensors["weight"]
 
     def conv2d(
         self, x: Tensor, weight: Tensor, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1, groups: int = 1
     ) -> Tensor:
         scale = 2.0 ** self.output_exponent(weight[0].numel())
-        return add_conv2d(x, weight, stride, padding, dilation, groups, scale)
+        return kernels.add_conv2d(x, weight, stride, padding, dilation, groups, scale)
 
     def linear(self, x: Tensor, weight: Tensor) -> Tensor:
         if weight.dim() != 2 or x.dim() == 0 or x.shape[-1] != weight.shape[1]:
@@ -50,11 +48,20 @@ class Add(AddFields, Operator):
         y = self.conv2d(x.reshape(-1, x.shape[-1], 1, 1), weight[:, :, None, None])
         return y.reshape(*x.shape[:-1], weight.shape[0])
 
+    def reference_conv2d(
+        self, x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int
+    ) -> Tensor:
+        scale = 2.0 ** self.output_exponent(weight[0].numel())
+        return kernels.naive.add_conv2d(x, weight, stride, padding, dilation, groups, scale)
+
+    def describe(self, device: str) -> str:
+        return f"add layers: {kernels.describe(device)}"
+
     def output_exponent(self, inputs: int) -> int:
         """Exponent of the output's scale for a filter of that many inputs, in / groups * kh * kw; 0 if unscaled."""
         return -round(0.5 * math.log2(inputs)) if self.output_scale else 0
 
-    def rescale_gradient(self, gradient: Tensor) -> Tensor:
+    def rescale_gradient(self, name: str, parameter: Tensor, gradient: Tensor) -> Tensor:
         """eta sqrt(k) g / ||g||_2, k the number of elements of g (AdderNet, section 3.3, equation 13).
 
         A zero gradient stays zero. Same shape and dtype as the gradient, which is left as it is.

@@ -1,7 +1,6 @@
 """mult: the ordinary convolution and linear layer."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -9,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shiftaddaug.kernels.depthwise import depthwise_conv2d
-from shiftaddaug.operators.base import Operator, Pair
-from shiftaddaug.operators.fields import Fields
+from shiftaddaug.operators.base import Operator, Pair, Tensors
+from shiftaddaug.operators.mult.settings import MultSettings
 
 
 def kaiming_uniform(shape: tuple[int, ...]) -> Tensor:
@@ -37,11 +36,10 @@ def multiply(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: P
 
 
 @dataclass(frozen=True)
-class Mult(Fields, Operator):
+class Mult(MultSettings, Operator):
     """Y = X * W."""
 
     name = "mult"
-    multiplication_free = False
 
     @property
     def linear_in_weight(self) -> bool:
@@ -50,8 +48,8 @@ class Mult(Fields, Operator):
     def init_parameters(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         return {"weight": kaiming_uniform(shape)}
 
-    def effective_weight(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        return parameters["weight"]
+    def effective_weight(self, tensors: Tensors) -> Tensor:
+        return tensors["weight"]
 
     def conv2d(
         self, x: Tensor, weight: Tensor, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1, groups: int = 1

@@ -1,0 +1,18 @@
+"""Between epochs operators update what they keep beside their trained tensors."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+
+
+class UpdateOperators(pl.Callback):
+    """Call `between_epochs` of the operator of every layer that has buffers, before every epoch but the first.
+
+    After a reorder, so that what belongs to single channels belongs to the right ones.
+    """
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if trainer.current_epoch == 0:
+            return
+        for layer in pl_module.net.hybrid_layers().values():
+            layer.between_epochs(trainer.current_epoch)

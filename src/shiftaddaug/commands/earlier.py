@@ -1,0 +1,37 @@
+"""Configurations of earlier versions, as they are written today. Imports no torch."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from shiftaddaug import operators
+from shiftaddaug.data.checks import read_stored
+from shiftaddaug.errors import UserError
+
+
+def as_of_today(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored configuration under today's keys; values are left as they are.
+
+    Padding of images once was in pixels; the constants of R once stood in `sharing.remaps`, by operator.
+    """
+    today = dict(config)
+    if isinstance(today.get("data"), dict):
+        today["data"] = read_stored(today["data"])
+    op, sharing = today.get("op"), today.get("sharing")
+    if isinstance(op, dict) and isinstance(sharing, dict):
+        remaps = sharing.get("remaps")
+        today["sharing"] = {key: value for key, value in sharing.items() if key != "remaps"}
+        if "remap" not in op:
+            known = remaps.get(op.get("name")) if isinstance(remaps, dict) else None
+            default = _default_remap(op)
+            remap = known if known is not None else default
+            today["op"] = op if remap is None else op | {"remap": remap}
+    return today
+
+
+def _default_remap(op: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Those of the operator, if it is one of this package."""
+    try:
+        remap = operators.settings_from({"name": op.get("name")}).remap
+    except UserError:
+        return None
+    return None if remap is None else remap.config()

@@ -1,0 +1,1 @@
+"""add: the negated l1 distance between a patch and a filter."""

@@ -1,0 +1,1 @@
+"""mult: the ordinary convolution and linear layer."""

@@ -1,0 +1,115 @@
+"""The constants of R, through which an operator reads shared weights, and their ranges. Imports no torch.
+
+`hybrid/remap.py` says what they mean and computes with them.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
+from typing import Any, Literal
+
+from shiftaddaug.errors import UserError
+
+FORMS = ("replace", "residual")
+LIMIT = 1e12
+"""Of the constants and of FC's slopes (and its inverse of the latter's), so that float32 holds every product."""
+
+
+@dataclass(frozen=True)
+class RemapSettings:
+    """R, for the weights of one operator.
+
+    Args:
+        form: replace or residual (`hybrid/remap.py`).
+        laplace_scale: b.
+        laplace_mean: mu_l.
+        relative: whether b, mu_l and FC are in units of the layer's own sigma (weights that differ in scale from
+            layer to layer, as those of shift do), or absolute (weights measured against their inputs, as those of
+            add are).
+        knots_x, knots_y: of FC, both strictly increasing; linear between them and on beyond the ends. Empty: FC is
+            the identity.
+
+    Raises:
+        UserError: a field outside its range.
+    """
+
+    form: Literal["replace", "residual"]
+    laplace_scale: float
+    laplace_mean: float = 0.0
+    relative: bool = False
+    knots_x: tuple[float, ...] = ()
+    knots_y: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.form not in FORMS:
+            raise UserError(f"op.remap.form={self.form}: options: {', '.join(FORMS)}")
+        if not is_number(self.laplace_scale) or not 1 / LIMIT <= self.laplace_scale <= LIMIT:
+            raise UserError(f"op.remap.laplace_scale={self.laplace_scale}: must be a positive number")
+        if not is_number(self.laplace_mean) or abs(self.laplace_mean) > LIMIT:
+            raise UserError(f"op.remap.laplace_mean={self.laplace_mean}: must be a number")
+        if not isinstance(self.relative, bool):
+            raise UserError(f"op.remap.relative={self.relative}: must be true or false")
+        for key in ("knots_x", "knots_y"):
+            object.__setattr__(self, key, _checked_knots(key, getattr(self, key)))
+        if len(self.knots_x) != len(self.knots_y):
+            raise UserError(
+                f"op.remap.knots_y={list(self.knots_y)}: must hold as many numbers as op.remap.knots_x, "
+                f"{len(self.knots_x)}"
+            )
+        for slope in slopes(self.knots_x, self.knots_y):
+            if not 1 / LIMIT <= slope <= LIMIT:
+                raise UserError(f"op.remap.knots_y={list(self.knots_y)}: a slope of {slope:g} is too flat or too steep")
+
+    @property
+    def scale_free(self) -> bool:
+        """Whether R(a w) = R(w) for every a > 0."""
+        return self.form == "replace" and not self.relative
+
+    def config(self) -> dict[str, Any]:
+        """The fields, as plain containers for a yaml."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+
+def remap_settings_from(value: Any) -> RemapSettings | None:
+    """The constants that a yaml's `remap` holds; null is no R.
+
+    Raises:
+        UserError: no constants, an unknown key, or a value outside its range.
+    """
+    if value is None or isinstance(value, RemapSettings):
+        return value
+    known = [field.name for field in fields(RemapSettings)]
+    if not isinstance(value, Mapping):
+        raise UserError(f"op.remap={value}: must hold constants: {', '.join(known)}")
+    for key in value:
+        if key not in known:
+            raise UserError(f"op.remap.{key}={value[key]}: no such key; options: {', '.join(known)}")
+    for key in ("form", "laplace_scale"):
+        if key not in value:
+            raise UserError(f"op.remap={dict(value)}: has no {key}")
+    return RemapSettings(**value)
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def slopes(x: Sequence[float], y: Sequence[float]) -> list[float]:
+    """Slopes of the pieces between the knots (x, y)."""
+    return [(y[i + 1] - y[i]) / (x[i + 1] - x[i]) for i in range(len(x) - 1)]
+
+
+def _checked_knots(key: str, values: Any) -> tuple[float, ...]:
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise UserError(f"op.remap.{key}={values}: must be a list of numbers")
+    for value in values:
+        if not is_number(value) or abs(value) > LIMIT:
+            raise UserError(f"op.remap.{key}={value}: must be a number")
+    if len(values) == 1:
+        raise UserError(f"op.remap.{key}={list(values)}: must hold two numbers at least, or none (the identity)")
+    for low, high in pairwise(values):
+        if low >= high:
+            raise UserError(f"op.remap.{key}: {low} before {high}: must be strictly increasing")
+    return tuple(float(value) for value in values)

@@ -1,0 +1,110 @@
+"""What an operator says of itself before torch is imported: its settings, their ranges, its arithmetic, its warnings.
+
+Each operator's folder holds a `settings.py` whose `SETTINGS` inherits from `OperatorSettings`.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from shiftaddaug.errors import UserError
+from shiftaddaug.operators.remap_settings import RemapSettings
+
+KINDS = ("mult", "shift", "add", "xnor", "lookup")
+"""Operations that an operator may count."""
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What a layer executes for each multiply-accumulate, or for what stands in its place."""
+
+    operations: Mapping[str, int]
+    """How many of each kind (`KINDS`), the accumulation included, which is an `add`."""
+    weight_bits: int = 32
+    """Of a stored weight."""
+    input_bits: int = 32
+    """Of an input, as the layer reads it."""
+
+    def __post_init__(self) -> None:
+        assert set(self.operations) <= set(KINDS), self.operations
+        assert all(count > 0 for count in self.operations.values()), self.operations
+
+    @property
+    def multiplication_free(self) -> bool:
+        """Whether nothing is multiplied."""
+        return "mult" not in self.operations
+
+
+@dataclass(frozen=True)
+class OperatorSettings:
+    """Keys of an operator's yaml in configs/op, besides those that are for the nets.
+
+    A field `remap`, of an operator that has one, holds the constants of R (`sharing=heterogeneous`).
+
+    Raises:
+        UserError: a field outside its range.
+    """
+
+    shareable: ClassVar[bool] = True
+    """Whether its trained parameter `weight` may be the leading slice of a multiplicative weight."""
+    remap: ClassVar[RemapSettings | None] = None
+    replaced_by_remap: ClassVar[tuple[str, ...]] = ()
+    """Fields without effect where weights are read through R."""
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """What a layer executes, by these settings."""
+        raise NotImplementedError
+
+    @property
+    def turns(self) -> bool:
+        """Whether a layer may multiply by its weight first, and turn multiplication-free later (block-variant)."""
+        return self.shareable and self.arithmetic.multiplication_free
+
+    def check_precision(self, precision: str) -> str | None:
+        """What to warn of where a run trains in that precision (`trainer.precision`), if anything.
+
+        Raises:
+            UserError: these settings cannot be had in it.
+        """
+        return None
+
+    def multiplied_warning(self) -> str | None:
+        """What to warn of where layers first multiply by weights that are stored in this operator's own scale."""
+        return None
+
+    def config(self) -> dict[str, Any]:
+        """The fields that matter to what is deployed, as plain containers: all but `remap`."""
+        return {key: value for key, value in dataclasses.asdict(self).items() if key != "remap"}
+
+
+def check_integer(key: str, value: object, least: int, most: int) -> None:
+    """Refuse what is no integer in [least, most].
+
+    Raises:
+        UserError: it is not.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise UserError(f"op.{key}={value}: must be between {least} and {most}")
+
+
+def check_positive(key: str, value: object) -> None:
+    """Refuse what is no positive finite number.
+
+    Raises:
+        UserError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise UserError(f"op.{key}={value}: must be a positive number")
+
+
+def check_boolean(key: str, value: object) -> None:
+    """Refuse what is neither true nor false.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if not isinstance(value, bool):
+        raise UserError(f"op.{key}={value}: must be true or false")

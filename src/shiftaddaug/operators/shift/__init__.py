@@ -1,0 +1,1 @@
+"""shift: weights are signed powers of two."""

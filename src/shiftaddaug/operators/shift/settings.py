@@ -1,0 +1,88 @@
+"""Settings of shift, and what those of shift_ps share with them: the code of a weight, the fixed-point input."""
+
+from dataclasses import dataclass
+
+from shiftaddaug.errors import UserError
+from shiftaddaug.operators.remap_settings import RemapSettings, remap_settings_from
+from shiftaddaug.operators.settings import Arithmetic, OperatorSettings, check_integer
+
+SMALLEST_EXPONENT, LARGEST_EXPONENT = -126, 127
+"""Of a normal float32: an exponent outside would not survive training."""
+FLOAT32_BITS = 24
+"""Sign and significand of a float32: what it holds of a fixed-point number."""
+HALF_BITS = {"bf16": 9, "16": 12}
+"""The same of half precision, by the beginning of `trainer.precision`."""
+REMAP = RemapSettings("residual", laplace_scale=0.1, relative=True)
+"""R of these weights by default (b is ours: the paper names none)."""
+
+
+@dataclass(frozen=True)
+class PowerOfTwoSettings(OperatorSettings):
+    """The code of weights that are powers of two, and the optional fixed-point input.
+
+    Raises:
+        UserError: a field outside its range.
+    """
+
+    weight_bits: int = 5
+    """Sign and shift together: 2^(weight_bits - 1) - 1 exponents, the last code of the shift meaning zero."""
+    max_exponent: int = 0
+    activation_bits: int | None = None
+    """Bits of a fixed-point input, sign included; None leaves the input as it is."""
+    activation_fraction_bits: int | None = None
+
+    def __post_init__(self) -> None:
+        check_integer("weight_bits", self.weight_bits, 2, 8)
+        check_integer("max_exponent", self.max_exponent, SMALLEST_EXPONENT + self.exponents - 1, LARGEST_EXPONENT)
+        if (self.activation_bits is None) != (self.activation_fraction_bits is None):
+            raise UserError(
+                f"op.activation_bits={self.activation_bits} and op.activation_fraction_bits="
+                f"{self.activation_fraction_bits}: set both, or neither"
+            )
+        if self.activation_bits is not None:
+            check_integer("activation_bits", self.activation_bits, 2, FLOAT32_BITS)
+            check_integer("activation_fraction_bits", self.activation_fraction_bits, 0, self.activation_bits - 1)
+
+    @property
+    def exponents(self) -> int:
+        """How many exponents a weight can have."""
+        count: int = 2 ** (self.weight_bits - 1) - 1
+        return count
+
+    @property
+    def min_exponent(self) -> int:
+        """Exponent of the smallest weight that is not zero: -14 for 5 bits, as in DeepShift's code."""
+        return self.max_exponent - self.exponents + 1
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """A shift and an accumulation."""
+        return Arithmetic({"shift": 1, "add": 1}, self.weight_bits, self.activation_bits or 32)
+
+    def check_precision(self, precision: str) -> str | None:
+        """Refuse inputs of more bits than half precision has."""
+        for dtype, bits in HALF_BITS.items():
+            if precision.startswith(dtype) and self.activation_bits is not None and self.activation_bits > bits:
+                raise UserError(
+                    f"op.activation_bits={self.activation_bits}: trainer.precision={precision} holds {bits} bits, and "
+                    f"would round inputs beyond their range; options: 2 to {bits}, or 32-true"
+                )
+        return None
+
+
+@dataclass(frozen=True)
+class ShiftSettings(PowerOfTwoSettings):
+    """Keys of configs/op/shift.yaml.
+
+    Raises:
+        UserError: a field outside its range.
+    """
+
+    remap: RemapSettings | None = REMAP  # type: ignore[misc]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "remap", remap_settings_from(self.remap))
+
+
+SETTINGS = ShiftSettings

@@ -1,0 +1,133 @@
+"""A plugin's operator is trained, deployed and evaluated, with nothing edited elsewhere."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from shiftaddaug.commands.entry import compose_config, with_plugin_configs
+from shiftaddaug.commands.evaluate import evaluate
+from shiftaddaug.commands.train import train
+from shiftaddaug.errors import UserError
+from shiftaddaug.report.results import read_json
+from tests.commands.running import LITTLE, command
+from tests.operators.toy import OPERATOR, write_plugin
+
+STAGES = "net.stages=[{block: inverted_bottleneck, channels: 8, expand: 2, depth: 2}]"
+SHORT = [*LITTLE, "trainer.max_epochs=3", "optim.warmup_epochs=0", STAGES]
+
+
+def run_with(folder: Path, plugin: Path, *overrides: str, config: str = "train") -> None:
+    paths = [f"paths.output_dir={folder}", f"paths.log_dir={folder.parent}", f"paths.data_dir={folder.parent}/data"]
+    cfg = compose_config(config, [*paths, f"plugins=['{plugin}']", *overrides])
+    (train if config == "train" else evaluate)(cfg)
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_plugin(tmp_path_factory.mktemp("plugins"))
+
+
+@pytest.fixture(scope="module")
+def run(plugin: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    run_with(folder, plugin, *SHORT, "op=ternary", "aug=full", "reorder=l1", "block_variant=layer")
+    return folder
+
+
+def test_it_trains_augmented_and_deploys(run: Path) -> None:
+    results = read_json(run / "results.json")
+    assert results["op"] == "ternary"
+    assert results["extraction_max_difference"] == 0
+    assert 50 < results["multiplication_free_macs_percent"] < 100
+    weights = load_file(run / "target" / "model.safetensors")
+    for name in ("blocks.0.expand.conv.weight", "blocks.1.depthwise.conv.weight", "head.conv.weight"):
+        assert len(weights[name].unique()) == 3
+    assert len(weights["stem.conv.weight"].unique()) > 3
+
+
+def test_its_scalar_is_trained_as_it_asks_and_its_buffer_updated(run: Path) -> None:
+    state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    first = "net.blocks.0.expand.conv"
+    assert state[f"{first}.scale"].shape == ()
+    assert 0 < state[f"{first}.threshold"] < state[f"{first}.weight"].abs().max()
+
+
+def test_its_operations_stand_in_the_results(run: Path) -> None:
+    results = read_json(run / "results.json")
+    multiplied = round(results["macs"] * (1 - results["multiplication_free_macs_percent"] / 100))
+    assert results["operations"]["mult"] == pytest.approx(multiplied, rel=0.01)
+    assert results["operations"]["add"] == results["macs"]
+    assert "shift" not in results["operations"]
+
+
+def test_the_target_is_read_with_the_plugin_alone(run: Path, plugin: Path, tmp_path: Path) -> None:
+    architecture = (run / "target" / "architecture.json").read_text()
+    assert "plugin" not in architecture
+    assert json.loads(architecture)
+    given = (f"ckpt_path={run / 'target'}", "trainer.accelerator=cpu", "+trainer.limit_test_batches=2")
+    run_with(tmp_path / "with", plugin, *given, config="eval")
+    evaluated = read_json(tmp_path / "with" / "results.json")
+    assert evaluated["test_top1_percent"] == read_json(run / "results.json")["test_top1_percent"]
+    cfg = compose_config("eval", [f"paths.output_dir={tmp_path / 'without'}", *given])
+    with pytest.raises(UserError, match=r"ckpt_path=.*op=ternary: no such operator; .*needs plugins=\[\.\.\.\]"):
+        evaluate(cfg)
+
+
+@pytest.mark.parametrize(
+    ("written", "instead", "reason"),
+    [
+        ("return F.conv2d(x, weight,", "return 0.37 * F.conv2d(x, weight,", "something else than its codes"),
+        ("return signs * scale", "return signs * scale + 0.01 * weight", "its codes do not decode to its weights"),
+        (
+            "    def conv2d",
+            "    def prepare_input(self, x, tensors):\n        return 0.3 * x\n\n    def conv2d",
+            "aten::mul",
+        ),
+        ("    def codes(self, weight):", "    def unused(self, weight):", "it executes aten::convolution"),
+    ],
+)
+def test_one_that_multiplies_after_all_is_refused_before_data_are_read(
+    written: str, instead: str, reason: str, tmp_path: Path
+) -> None:
+    """In a process of its own, as the module's name is taken here."""
+    plugin = write_plugin(tmp_path, OPERATOR.replace(written, instead))
+    assert instead in (plugin / "operators/ternary/operator.py").read_text()
+    done: subprocess.CompletedProcess[str] = command(
+        *SHORT, "op=ternary", "aug=none", f"plugins=['{plugin}']", f"paths.log_dir={tmp_path / 'logs'}",
+        "data=image_folder", f"data.data_dir={folder_of_classes(tmp_path)}", "data.in_channels=3",
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith("error: op=ternary: layer blocks.0.expand.conv multiplies, for ")
+    assert reason in line
+
+
+def folder_of_classes(folder: Path) -> Path:
+    """Classes whose images nobody can read."""
+    for split in ("train", "val"):
+        for name in ("a", "b"):
+            (folder / "images" / split / name).mkdir(parents=True)
+            (folder / "images" / split / name / "1.png").write_text("no image")
+    return folder / "images"
+
+
+@pytest.mark.parametrize(
+    ("plugins", "message"),
+    [
+        ("plugins=[no_such_package]", r"^plugins=no_such_package: cannot be imported \(ModuleNotFoundError"),
+        ("plugins=[json.decoder]", r"^plugins=json\.decoder: is a single file; must be a package"),
+        ("plugins=ternary", r"^plugins=ternary: must be a list of importable packages"),
+        ("plugins=null", r"^plugins=None: must be a list"),
+    ],
+)
+def test_what_is_no_plugin(plugins: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        with_plugin_configs([plugins])
+
+
+def test_without_plugins_the_overrides_stay_as_they_are() -> None:
+    assert with_plugin_configs(["op=add"]) == ["op=add"]
