@@ -123,7 +123,10 @@ def returns_40_twice() -> list[bytes]:
     return [block(40), block(40)]
 
 
-@pytest.mark.skipif(not measure.can_measure_memory(), reason="Linux only")
+@pytest.mark.skipif(
+    not measure.can_measure_memory(),
+    reason="needs Linux and write access to /proc/self/clear_refs",
+)
 class TestMemory:
     """In fresh processes, as the benchmarks measure: where others have freed memory, a step may need none."""
 

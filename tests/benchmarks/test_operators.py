@@ -125,7 +125,7 @@ class TestRatios:
         assert list(line.values()) == [str(SHAPES["a1"]), None, None, None, "3.00", "2.00", "2.50"]
 
 
-@pytest.mark.skipif(not can_measure_memory(), reason="Linux only")
+@pytest.mark.skipif(not can_measure_memory(), reason="needs Linux and write access to /proc/self/clear_refs")
 def test_memory_holds_output_and_input_gradient() -> None:
     shape = Shape("1x1", 4, 4, 1, 512)  # 4 MiB an image, in and out
     assert 96 <= operators.peak_mib(shape, "ours NCHW", batch=12, threads=1) < 192

@@ -6,18 +6,16 @@ import pytest
 import torch
 from hypothesis import settings
 
-from shiftaddaug.kernels.native import Library, library, why_not
+from shiftaddaug.kernels.native import Library
 from shiftaddaug.kernels.native.build import library_path
+from tests.kernels.needs import isa_parameters
 
 settings.register_profile("fuzz", max_examples=10_000, deadline=None)
 
-installed = library()
-no_core = pytest.param("none", marks=pytest.mark.skip(reason=f"no native core: {why_not()}"))
 
-
-@pytest.fixture(scope="session", params=installed.isas if installed else [no_core])
+@pytest.fixture(scope="session", params=isa_parameters())
 def core(request: pytest.FixtureRequest) -> Library:
-    """The installed core, with each instruction set of this machine."""
+    """The installed core, with each instruction set that it knows; those that this machine lacks are skipped."""
     return Library(library_path(), request.param)
 
 

@@ -38,9 +38,12 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 DEVICE = "cpu" if INTERPRETED else "cuda"
 RUNS_KERNELS = HAS_TRITON and (INTERPRETED or torch.cuda.is_available())
-runs_kernels = pytest.mark.skipif(not RUNS_KERNELS, reason="needs triton, and CUDA or TRITON_INTERPRET=1")
+runs_kernels = pytest.mark.skipif(
+    not RUNS_KERNELS, reason="needs triton, and a CUDA device or TRITON_INTERPRET=1 in the environment"
+)
 needs_cuda = pytest.mark.skipif(
-    not HAS_TRITON or INTERPRETED or not torch.cuda.is_available(), reason="needs triton and CUDA"
+    not HAS_TRITON or INTERPRETED or not torch.cuda.is_available(),
+    reason="needs triton and a CUDA device, and TRITON_INTERPRET unset",
 )
 
 HALF_WEIGHT_TOLERANCE = {dtype: 2 * tolerance for dtype, tolerance in HALF_TOLERANCE.items()}
@@ -114,8 +117,11 @@ def tensors_here(
     return g, x, w
 
 
-@pytest.mark.skipif(INTERPRETED or torch.cuda.is_available(), reason="the kernels are tested directly")
-@pytest.mark.skipif(not HAS_TRITON, reason="needs triton")
+@pytest.mark.skipif(
+    INTERPRETED or torch.cuda.is_available(),
+    reason="the kernels are tested directly; needs TRITON_INTERPRET unset and no CUDA device",
+)
+@pytest.mark.skipif(not HAS_TRITON, reason="needs triton: pip install triton")
 def test_in_the_interpreter() -> None:
     command = [sys.executable, "-m", "pytest", __file__, "-q", "-p", "no:cacheprovider"]
     process = subprocess.run(
@@ -249,7 +255,7 @@ def test_compiled_and_tuned_they_equal_the_formulas(name: str) -> None:
 def test_compiled_places_beyond_32_bits() -> None:
     case = Case((2, 5, 6, 7), (3, 5, 3, 3), padding=1)
     if torch.cuda.mem_get_info()[0] < 12 * 2**30:
-        pytest.skip("needs 12 GiB of free memory")
+        pytest.skip("needs a CUDA device with 12 GiB of free memory")
     g, x, w = tensors_here(case, "plain", torch.bfloat16)
     images = torch.empty(2**31 + x[0].numel(), dtype=x.dtype, device=x.device)
     far = images.as_strided(x.shape, (2**31, *x.stride()[1:]))

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from shiftaddaug.kernels.add import add_conv2d, naive, native
-from shiftaddaug.kernels.native import library
+from tests.kernels.needs import needs_core
 
 MEMORY_CASES = {
     "dense 3x3": ((64, 16, 16, 16), (16, 16, 3, 3), (1, 1, 1, 1)),
@@ -48,7 +48,7 @@ def peak_bytes(step: Callable[[], object], folder: Path) -> int:
 @pytest.mark.parametrize("phase", ["forward", "forward and backward"])
 @pytest.mark.parametrize(
     "implementation",
-    [naive, pytest.param(native, marks=pytest.mark.skipif(library() is None, reason="no native core"))],
+    [naive, pytest.param(native, marks=needs_core)],
     ids=["naive", "native"],
 )
 def test_peak_memory_is_within_twice_a_convolutions(

@@ -167,10 +167,9 @@ def test_random_geometries(data: st.DataObject) -> None:
     assert naive.add_conv2d(x, w, *case.arguments).max() <= 0
 
 
-@parametrize_cases
-def test_filters_and_input_channels_may_be_permuted(case: Case) -> None:
-    if case.groups > 1:
-        pytest.skip("a permutation would cross groups")
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.groups == 1])
+def test_filters_and_input_channels_may_be_permuted(name: str) -> None:
+    case = CASES[name]
     _, x, w = tensors(case, torch.float64)
     y = naive.add_conv2d(x, w, *case.arguments)
     filters, channels = torch.randperm(w.shape[0]), torch.randperm(w.shape[1])

@@ -9,6 +9,7 @@ from shiftaddaug.kernels.depthwise import depthwise_conv2d, native
 from shiftaddaug.kernels.layout import memory_format_of
 from shiftaddaug.kernels.native import Library, library
 from tests.kernels.cases import FLOAT32_TOLERANCE, LAYOUTS, WRONG_GRADIENTS, Case, assert_near, laid_out, tensors
+from tests.kernels.needs import needs_core
 
 ALL_CASES = {
     "3x3": Case((3, 5, 6, 7), (5, 1, 3, 3), padding=1, groups=5),
@@ -25,7 +26,6 @@ ALL_CASES = {
     "one channel": Case((2, 1, 6, 5), (1, 1, 3, 3), padding=1, groups=1),
 }
 parametrize_cases = pytest.mark.parametrize("case", ALL_CASES.values(), ids=ALL_CASES.keys())
-needs_core = pytest.mark.skipif(library() is None, reason="no native core: depthwise convolutions are torch's own")
 
 
 def reference(g: Tensor, x: Tensor, w: Tensor, case: Case) -> tuple[Tensor, Tensor, Tensor]:

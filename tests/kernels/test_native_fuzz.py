@@ -25,11 +25,12 @@ from shiftaddaug.kernels.add import naive
 from shiftaddaug.kernels.add import native as add_native
 from shiftaddaug.kernels.depthwise import native as depthwise_native
 from shiftaddaug.kernels.native import Library, library
-from shiftaddaug.kernels.native.build import find_compiler, library_path
+from shiftaddaug.kernels.native.build import library_path
 from tests.kernels import sanitize
 from tests.kernels.cases import LAYOUTS, Case, laid_out
+from tests.kernels.needs import needs_compiler, needs_core
 
-pytestmark = pytest.mark.skipif(library() is None, reason="no native core")
+pytestmark = needs_core
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -133,7 +134,7 @@ def test_depthwise(problem: Problem) -> None:
         assert torch.equal(one.double(), other)
 
 
-@pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
+@needs_compiler
 def test_nothing_outside_the_tensors_is_touched(tmp_path: Path) -> None:
     """fuzz.c, whose tensors end at forbidden pages, with the installed core."""
     driver = sanitize.compile_driver(tmp_path / "fuzz", library_path())

@@ -16,6 +16,7 @@ from shiftaddaug.kernels.add import describe, native
 from shiftaddaug.kernels.native import Library, build
 from shiftaddaug.kernels.native.build import ISAS, find_compiler, library_path, source_hash
 from tests.kernels.cases import Case, laid_out, tensors
+from tests.kernels.needs import needs_compiler
 
 library_module = importlib.import_module("shiftaddaug.kernels.native.library")  # its name is also a function's
 load = library_module._load.__wrapped__
@@ -23,14 +24,6 @@ load = library_module._load.__wrapped__
 
 QUICK = ("-O0",)
 CASE = Case((3, 33, 12, 12), (35, 33, 3, 3), padding=1)
-
-
-def has_compiler() -> bool:
-    compiler = find_compiler()
-    return compiler is not None and shutil.which(compiler[0]) is not None
-
-
-needs_compiler = pytest.mark.skipif(not has_compiler(), reason="no C compiler")
 
 
 @pytest.fixture

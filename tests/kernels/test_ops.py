@@ -11,7 +11,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from shiftaddaug.kernels.add import add_conv2d, add_conv2d_input_grad, add_conv2d_weight_grad, implementation
 from shiftaddaug.kernels.depthwise import depthwise_conv2d
-from shiftaddaug.kernels.native import library
 from tests.kernels.cases import (
     CASES,
     LAYOUTS,
@@ -25,10 +24,10 @@ from tests.kernels.cases import (
     parametrize_mistakes,
     tensors,
 )
+from tests.kernels.needs import needs_core
 
 ADD_CASES = ["1x1", "3x3, stride 2", "oblong", "grouped", "depthwise, stride 2", "linear"]
 DEPTHWISE_CASES = ["depthwise", "depthwise, stride 2", "depthwise, dilated, oblong"]
-needs_core = pytest.mark.skipif(library() is None, reason="no native core: depthwise convolutions are torch's own")
 
 
 def parametrized(add_cases: list[str], depthwise_cases: list[str]) -> pytest.MarkDecorator:

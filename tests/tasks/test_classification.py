@@ -1,19 +1,16 @@
 """The classification task: its losses against values worked out by hand, on a little supernet."""
 
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from tests.commands.running import run_little
 from tests.tasks.little import CLASSES, SMOOTHING, assert_loss, cross_entropy, make_batch, make_task, record, widest
 
 from shiftaddaug.hybrid.remap import Remap
 from shiftaddaug.hybrid.sharing import Sharing
 from shiftaddaug.nets.spec import SubnetSpec
-from shiftaddaug.report.results import read_metrics
 from shiftaddaug.tasks.classification import distillation
 
 
@@ -157,25 +154,6 @@ class TestMixup:
         record(task, monkeypatch)
         images, labels = make_batch(size=3)
         assert_loss(task.training_step((images, labels), 0), cross_entropy(task.net(images), labels))
-
-
-GOLDEN_TOLERANCE = [1e-4, 1e-3, 1e-2]
-GOLDEN_LOSS = [2.37102, 2.29602, 2.35266]
-GOLDEN_AUGMENTED_LOSS = [2.39059, 2.44829, 2.39078]
-
-
-def test_golden_losses(tmp_path: Path) -> None:
-    """Three steps, each an epoch of its own; after the second, width augmentation is over.
-
-    A change of these numbers changes what every run computes: explain it in the change that makes it. Instruction
-    sets round differently, and these small maps amplify it a thousandfold a step: hence the growing tolerance.
-    """
-    three = ("trainer.limit_train_batches=1", "trainer.max_epochs=3", "optim.lr=0.0005", "data.crop_padding=0.125")
-    run_little(tmp_path / "run", "op=shift", "aug=width_expand", *three)
-    metrics = read_metrics(tmp_path / "run" / "metrics.csv")
-    for golden, name in ((GOLDEN_LOSS, "train/loss"), (GOLDEN_AUGMENTED_LOSS, "train/loss_aug")):
-        for wanted, tolerance, loss in zip(golden, GOLDEN_TOLERANCE, metrics[name].values(), strict=True):
-            assert loss == pytest.approx(wanted, rel=tolerance)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
