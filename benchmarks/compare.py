@@ -20,12 +20,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from compare_cases import BASE, Case, all_cases
-from compare_differences import Difference, compare_records, resume_differences, told
+from compare_differences import compare_records, resume_differences, told
 from measure import Parser, fail, positive
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -119,26 +119,27 @@ def job(side: Side, case: Case, take_over_from: Side | None = None) -> dict[str,
 def run_all(work: Sequence[tuple[Side, list[dict[str, Any]]]], processes: int) -> None:
     """Run the jobs of all sides, each side's in so many processes; end if one of them fails."""
     running = [
-        (side, start(side, jobs[i::processes], f"{'old' if side.old else 'new'}{i}"))
+        (side, start(side, jobs[i::processes], f"{os.getpid()}-{i}"))
         for side, jobs in work
         for i in range(min(processes, len(jobs)))
     ]
     wanted = [Path(entry["record"]) for _, jobs in work for entry in jobs]
     since = time.monotonic()
     try:
-        while any(process.poll() is None for _, process in running):
+        while (ended := {process.poll() for _, process in running}) & {None} and ended <= {None, 0}:
             time.sleep(0.2)
             if time.monotonic() - since > PATIENCE:
                 since = time.monotonic()
                 print(f"{sum(path.exists() for path in wanted)} of {len(wanted)} records", flush=True)
+        failed = [side for side, process in running if process.poll()]
     finally:
         for _, process in running:
             process.kill()
-    for side, process in running:
-        if process.returncode:
-            logs = "\n".join(path.read_text()[-1500:] for path in side.folder.glob("*.log"))
-            print(logs, file=sys.stderr)
-            fail(f"a worker in {side.checkout} ended with exit status {process.returncode}")
+            process.wait()
+    for side in failed:
+        logs = "\n".join(path.read_text()[-1500:] for path in side.folder.glob(f"{os.getpid()}-*.log"))
+        print(logs, file=sys.stderr)
+        fail(f"a worker in {side.checkout} failed")
 
 
 def record_both(old: Side, new: Side, cases: Sequence[Case], processes: int) -> None:
@@ -161,10 +162,9 @@ def compare(old: Side, new: Side, cases: Sequence[Case]) -> tuple[int, int, int]
         found = [*compare_records(theirs, ours), *resume_differences(ours)]
         if case.kind == "resume":
             taken_over = json.loads(new.record(case, TAKEN_OVER).read_text())
-            expected = theirs.get("resumed", {})
             found += [
-                Difference(f"{TAKEN_OVER}: {found.place}", found.old, found.new, found.note)
-                for found in compare_records(expected, taken_over)
+                replace(difference, place=f"{TAKEN_OVER}: {difference.place}")
+                for difference in compare_records(theirs["resumed"], taken_over)
             ]
         if case.kind == "memory":
             print(f"{case.name}: {_peaks(theirs)} | {_peaks(ours)}")
@@ -209,14 +209,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.list:
         print("\n".join(case.name for case in cases))
         return 0
-    new = Side(ROOT, CACHE / "new", old=False)
-    shutil.rmtree(new.folder, ignore_errors=True)
+    new = Side(ROOT, CACHE / f"new-{os.getpid()}", old=False)
     if arguments.fresh:
         shutil.rmtree(old.folder / "records", ignore_errors=True)
     for side in (old, new):
         (side.folder / "records").mkdir(parents=True, exist_ok=True)
     record_both(old, new, cases, arguments.processes)
     differing, refused, total = compare(old, new, cases)
+    shutil.rmtree(new.folder)
     print(
         f"{len(cases)} cases, {refused} of them refused by both; {total} differences in {differing} cases; "
         f"{time.monotonic() - begun:.0f} s"

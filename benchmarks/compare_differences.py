@@ -40,8 +40,11 @@ def _short(value: Any, most: int = 160) -> str:
 
 def compare_records(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:
     """Differences of two records, in the order of the run; texts alone are notes."""
+    outcomes = old.get("outcome"), new.get("outcome")
+    if outcomes[0] != outcomes[1]:  # all else differs, too, and says no more
+        return [Difference("outcome", *(f"{side.get('outcome')} {side.get('text')}".strip() for side in (old, new)))]
     found: list[Difference] = []
-    both_failed = old.get("outcome") == new.get("outcome") == "failed"
+    both_failed = outcomes == ("failed", "failed")
     for key in [*old, *(key for key in new if key not in old)]:
         if key in NOT_COMPARED:
             continue

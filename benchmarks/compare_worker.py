@@ -100,7 +100,6 @@ def read_files(folder: Path, old: bool) -> dict[str, Any]:
     target = next(folder.glob("target/*.safetensors"), None)
     if target is not None:
         files["target"] = digests(load_file(target), old)
-        files["target_order"] = list(files["target"])
     return files
 
 
@@ -112,7 +111,10 @@ def _renamed(values: dict[str, Any], old: bool) -> dict[str, Any]:
 def run_case(case: Case, scratch: Path, kept: Path, old: bool) -> dict[str, Any]:
     """Record of a case; what a resumed one leaves to be resumed lies in `kept` afterwards."""
     if case.kind == "memory":
-        return in_fresh_process(peak_memory, case, scratch / "memory", old, preload=PRELOAD)
+        try:
+            return in_fresh_process(peak_memory, case, scratch / "memory", old, preload=PRELOAD)
+        except Exception as error:
+            return {"outcome": "failed", "text": f"{type(error).__name__}: {error}"}
     if case.kind == "built":
         return run(case, scratch / "built", old, stop=-1)
     record = run(case, scratch / "straight", old)
