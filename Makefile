@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BENCH ?= operators training_step
 JOBS ?= 2
+REV ?= HEAD
 NATIVE := src/shiftaddaug/kernels/native
 
 # torch and lightning are many thousand files: compile those that are imported once, not at every start
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint format type check bench sanitize clean
+.PHONY: help setup train test lint format type check bench compare sanitize clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -47,6 +48,9 @@ check: lint type ## everything but the tests, changing nothing
 
 bench: $(READY) ## measure operators and training steps as ratios; BENCH=operators ARGS="--shapes a1,c2" selects
 	@set -e; for name in $(BENCH); do $(BIN)/python benchmarks/$$name.py $(ARGS); done
+
+compare: $(READY) ## compare with what REV computes, bit by bit; REV=HEAD~1 ARGS="--quick" or ARGS="--only add/full"
+	$(BIN)/python benchmarks/compare.py $(REV) $(ARGS)
 
 sanitize: $(READY) ## run the native core under address, undefined-behaviour and thread sanitizers
 	$(BIN)/python tests/kernels/sanitize.py $(ARGS)

@@ -161,15 +161,15 @@ def peak_growth(step: Callable[[], object], rehearsal: Callable[[], object]) -> 
     """
     rehearsal()
     gc.collect()  # or the interpreter gives memory back during the step, and hides as much of the step's
-    before = _memory_kib("RssAnon")
+    before = memory_kib("RssAnon")
     Path("/proc/self/clear_refs").write_text("5")
     kept = step()
-    peak = _memory_kib("VmHWM") - _memory_kib("RssFile") - _memory_kib("RssShmem")
+    peak = memory_kib("VmHWM") - memory_kib("RssFile") - memory_kib("RssShmem")
     del kept
     return max(0.0, (peak - before) / 1024)
 
 
-def _memory_kib(field: str) -> int:
+def memory_kib(field: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
 
