@@ -17,12 +17,17 @@ from shiftaddaug import operators
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.build import build_plain, plain_state
 from shiftaddaug.nets.cost import select_layers
-from shiftaddaug.nets.plain import OperatorConv2d, OperatorLinear, PlainNet
-from shiftaddaug.nets.plan import NetPlan
+from shiftaddaug.nets.format1 import plan_of_format1
+from shiftaddaug.nets.net import Net
+from shiftaddaug.nets.plain import OperatorConv2d, OperatorLinear
+from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.operators.base import Operator
 
-FORMAT = 1
+FORMAT = 2
+"""Of architecture.json. Format 1, whose plans held blocks in place of nodes, is still read."""
+
+READERS = {1: plan_of_format1, FORMAT: Plan.from_dict}
 WEIGHTS, ARCHITECTURE = "model.safetensors", "architecture.json"
 
 
@@ -30,7 +35,7 @@ WEIGHTS, ARCHITECTURE = "model.safetensors", "architecture.json"
 class Target:
     """A deployable network and what it is made of."""
 
-    net: PlainNet
+    net: Net
     operator: Operator
     mult_layers: tuple[str, ...]
     """Layers that multiply even so: groups or names, as `net.mult_layers`."""
@@ -83,11 +88,11 @@ def load_target(path: Path) -> Target:
     folder = path if path.is_dir() else path.parent
     try:
         raw = json.loads((folder / ARCHITECTURE).read_text())
-        if raw["format"] != FORMAT:
-            raise ValueError(f"format {raw['format']}, this version reads {FORMAT}")
-        plan, operator = NetPlan.from_dict(raw["plan"]), operators.build(**raw["operator"])
+        if raw["format"] not in READERS:
+            raise ValueError(f"format {raw['format']}, this version reads {', '.join(map(str, READERS))}")
+        plan, operator = READERS[raw["format"]](raw["plan"]), operators.build(**raw["operator"])
         state = load_file(folder / WEIGHTS)
-        net = build_plain(plan, operator, raw["mult_layers"]).to(state["stem.conv.weight"].dtype)
+        net = build_plain(plan, operator, raw["mult_layers"]).to(state[f"{plan.layers()[0].name}.weight"].dtype)
         net.load_state_dict(state)
         target = Target(net.eval(), operator, tuple(raw["mult_layers"]), raw["config"])
     except FileNotFoundError as error:
@@ -99,7 +104,7 @@ def load_target(path: Path) -> Target:
 
 
 @torch.no_grad()
-def max_difference(supernet: Supernet, net: PlainNet, images: Tensor) -> float:
+def max_difference(supernet: Supernet, net: Net, images: Tensor) -> float:
     """Largest |difference| of the logits of the supernet's target path and of a plain network, both evaluating.
 
     A correctly extracted target differs by exactly 0.
@@ -114,7 +119,7 @@ def max_difference(supernet: Supernet, net: PlainNet, images: Tensor) -> float:
 
 
 @torch.no_grad()
-def multiplicative_layers(net: PlainNet) -> list[str]:
+def multiplicative_layers(net: Net) -> list[str]:
     """Names of the layers that multiply when they execute, exempt ones too, in forward order.
 
     An operator that says it is multiplication-free is not taken at its word: the stored weights have to be zeros and
