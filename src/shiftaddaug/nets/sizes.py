@@ -10,12 +10,14 @@ def as_size(value: int | Sequence[int]) -> Size:
     """Return (H, W) of 32 or [180, 240].
 
     Raises:
-        ValueError: neither a number nor two of them.
+        TypeError, ValueError: neither a number nor two of them.
     """
     if isinstance(value, int):
         return value, value
     height, width = value
-    return int(height), int(width)
+    if not isinstance(height, int) or not isinstance(width, int):
+        raise TypeError(f"{value}: no height and width")
+    return height, width
 
 
 def shown_size(value: int | Sequence[int]) -> str:
