@@ -28,7 +28,8 @@ from measure import (
 )
 from training_step import AUGS, NETS, OPS, Step, plan_of, read_config
 
-from shiftaddaug.nets.plan import NetPlan
+from shiftaddaug.nets.plan import Plan
+from shiftaddaug.nets.sizes import shown_size
 from shiftaddaug.report.results import print_table, shortest_path
 
 COLUMNS = {
@@ -42,7 +43,7 @@ COLUMNS = {
 }
 
 
-def measure(plan: NetPlan, net: str, op: str, aug: str, arguments: argparse.Namespace) -> dict[str, Any]:
+def measure(plan: Plan, net: str, op: str, aug: str, arguments: argparse.Namespace) -> dict[str, Any]:
     table, cycle = read_config("net", net), arguments.specs if aug != "none" else 1
     eager, compiled = (Step(plan, table, op, aug, arguments.batch, cycle) for _ in range(2))
     compiled.target_pass = torch.compile(compiled.net, backend=arguments.backend)
@@ -54,7 +55,7 @@ def measure(plan: NetPlan, net: str, op: str, aug: str, arguments: argparse.Name
     # one call of each was made: a cycle less one brings both to its beginning
     seconds = interleave({"eager": eager, "compiled": compiled}, arguments.rounds, warm_up=2 * cycle - 1)
     least = {name: mean_of_least(times, cycle) for name, times in seconds.items()}
-    row: dict[str, Any] = {"net": f"{net} {plan.image_size} px", "aug": aug, "op": op}
+    row: dict[str, Any] = {"net": f"{net} {shown_size(plan.image_size)} px", "aug": aug, "op": op}
     row |= {"ratio": least["compiled"] / least["eager"], "compile_s": first[1] - first[0]}
     return row | {f"{name}_ms": 1e3 * value for name, value in least.items()}
 

@@ -41,7 +41,8 @@ from shiftaddaug import operators
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.build import build_supernet
 from shiftaddaug.nets.cost import net_cost
-from shiftaddaug.nets.plan import NetPlan
+from shiftaddaug.nets.plan import Plan
+from shiftaddaug.nets.sizes import shown_size
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.report.results import print_table, shortest_path
@@ -73,14 +74,14 @@ COLUMNS = {
 class Step:
     """One candidate: a network, its data and its optimiser, stepped on call."""
 
-    def __init__(self, plan: NetPlan, table: dict[str, Any], op: str, aug: str, batch: int, specs: int) -> None:
+    def __init__(self, plan: Plan, table: dict[str, Any], op: str, aug: str, batch: int, specs: int) -> None:
         op_config = read_config("op", op)
         widening = (table["width_multipliers"], table["expand_multipliers"]) if aug != "none" else ((1.0,), (1.0,))
         torch.manual_seed(0)
         self.net = build_supernet(plan, operators.from_config(op_config), op_config["mult_layers"], *widening)
         self.target_pass: Callable[[torch.Tensor], torch.Tensor] = self.net
         self.optimizer = torch.optim.SGD(self.net.parameters(), lr=1e-3, momentum=0.9, nesterov=True)
-        shape = (batch, plan.in_channels, plan.image_size, plan.image_size)
+        shape = (batch, plan.in_channels, *plan.image_size)
         self.images = torch.randn(shape).contiguous(memory_format=torch.channels_last)
         self.labels = torch.randint(plan.num_classes, (batch,))
         draws = [self.net.widening.sample(random.Random(i)) for i in range(specs)]
@@ -105,7 +106,7 @@ class Step:
         return net_cost(plan).macs + statistics.mean(sampled)
 
 
-def spec_macs(plan: NetPlan, spec: SubnetSpec) -> int:
+def spec_macs(plan: Plan, spec: SubnetSpec) -> int:
     """MACs of one image through a sub-network: those of the plan whose spaces have its channels.
 
     What a hybrid layer computes in parts, by its operator and by multiplication, adds up to the whole layer.
@@ -120,12 +121,12 @@ def read_config(group: str, name: str) -> dict[str, Any]:
     return content
 
 
-def plan_of(net: str, image_size: int | None) -> NetPlan:
+def plan_of(net: str, image_size: int | None) -> Plan:
     """Raises UserError if the image is too small for the net."""
     return plan_net(read_config("net", net), CLASSES, 3, image_size or IMAGE_SIZES.get(net, 32))
 
 
-def measure_net(plan: NetPlan, net: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def measure_net(plan: Plan, net: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """A row of raw figures for each operator and augmentation."""
     table, cycle = read_config("net", net), arguments.specs
     steps = {f"{aug} {op}": Step(plan, table, op, aug, arguments.batch, cycle) for aug in AUGS for op in OPS}
@@ -137,7 +138,7 @@ def measure_net(plan: NetPlan, net: str, arguments: argparse.Namespace) -> list[
     for aug in AUGS:
         for op in OPS:
             name, mult, plain = f"{aug} {op}", f"{aug} mult", f"none {op}"
-            row: dict[str, Any] = {"net": f"{net} {plan.image_size} px", "aug": aug, "op": op}
+            row: dict[str, Any] = {"net": f"{net} {shown_size(plan.image_size)} px", "aug": aug, "op": op}
             row["ratio_to_mult"] = least[name] / least[mult]
             row["median_ratio_to_mult"] = median[name] / median[mult]
             if aug != "none":
@@ -200,7 +201,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = []
     for net, plan in plans.items():
         measured = measure_net(plan, net, arguments)
-        title = f"training step: {net}, {plan.image_size} px, batch {arguments.batch}, {arguments.threads} threads"
+        size = shown_size(plan.image_size)
+        title = f"training step: {net}, {size} px, batch {arguments.batch}, {arguments.threads} threads"
         print_table(title, formatted(measured, COLUMNS))
         rows += measured
     print(load_average())

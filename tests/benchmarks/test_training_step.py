@@ -33,7 +33,7 @@ def seen_macs(net: Supernet, spec: object) -> int:
     for layer in net.modules():
         if isinstance(layer, HybridWeight):
             layer.register_forward_hook(count)
-    side = net.plan.image_size
+    side, _ = net.plan.image_size
     with torch.no_grad():
         net(torch.randn(2, 3, side, side), spec)
     return sum(counted)
@@ -63,9 +63,9 @@ def test_macs_of_a_step() -> None:
 
 
 def test_image_sizes() -> None:
-    assert training_step.plan_of("mcunet", None).image_size == 96
-    assert training_step.plan_of("mbv2_w035", None).image_size == 32
-    assert training_step.plan_of("mcunet", 64).image_size == 64
+    assert training_step.plan_of("mcunet", None).image_size == (96, 96)
+    assert training_step.plan_of("mbv2_w035", None).image_size == (32, 32)
+    assert training_step.plan_of("mcunet", 64).image_size == (64, 64)
 
 
 def test_a_tiny_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

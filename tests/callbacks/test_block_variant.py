@@ -96,7 +96,7 @@ def test_extra_blocks_that_do_not_multiply_turn_with_the_block_they_are_built_as
     """Where what surrounds the target computes with its operator."""
     task, record = make_task(sharing=Sharing(multiplicative_augmentation=False)), Record()
     fit(task, tmp_path, record, BlockVariant(0.0, 1.0, blend=blend))
-    models = {extra.block.name: extra.model for extra in task.net.widening.extra_blocks}
+    models = {extra.name: extra.model for extra in task.net.widening.extra_blocks}
     assert sorted(models) == ["extras.0", "extras.1"]
     extras = [name for name in task.net.hybrid_layers() if name.startswith("extras.")]
     assert len(extras) == 6 and set(extras) <= record.specs[0].mult_layers

@@ -2,7 +2,6 @@
 
 import logging
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import torch
 from tests.commands.running import run_little
 
 from shiftaddaug.callbacks.diagnostics import block_ranks, effective_rank
-from shiftaddaug.nets.plan import NetPlan
 
 
 def test_effective_rank_of_known_features() -> None:
@@ -55,14 +53,6 @@ def test_a_collapse_is_warned_of_at_the_first_step(tmp_path: Path, caplog: pytes
     assert "effective rank" in caplog.text
 
 
-def sides(plan: NetPlan) -> Iterator[int]:
-    """Of the maps that the blocks yield."""
-    side = plan.image_size // plan.stem.stride
-    for block in plan.blocks:
-        side //= block.stride
-        yield side
-
-
 def test_ranks_leave_running_statistics_alone() -> None:
     import yaml
     from tests.commands.running import ROOT
@@ -76,10 +66,10 @@ def test_ranks_leave_running_statistics_alone() -> None:
     free = [name for name, layer in net.hybrid_layers().items() if layer.operator.multiplication_free]
     before = {name: value.clone() for name, value in net.named_buffers()}
     ranks = block_ranks(net, torch.randn(8, 1, 16, 16))
-    assert list(ranks) == [f"blocks.{i}" for i in range(len(plan.blocks))]
+    assert list(ranks) == [f"blocks.{i}" for i in range(12)]
     channels = plan.channels()
-    for block, (i, side) in zip(plan.blocks, enumerate(sides(plan)), strict=True):  # pixels, where they are fewer
-        assert ranks[f"blocks.{i}"][1] == min(channels[block.convs[-1].out], 8 * side**2)
+    for unit, nodes in plan.units().items():  # pixels, where they are fewer
+        assert ranks[unit][1] == min(channels[nodes[-1].space], 8 * math.prod(nodes[-1].size))
     early = block_ranks(net, torch.randn(8, 1, 16, 16), replace(net.target_spec, mult_layers=frozenset(free)))
     assert early["blocks.3"] != ranks["blocks.3"]
     assert all(torch.equal(value, before[name]) for name, value in net.named_buffers())

@@ -18,7 +18,7 @@ from shiftaddaug.callbacks.reorder import ReorderChannels
 from shiftaddaug.callbacks.sampling import SampleSubnets
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.build import build_supernet
-from shiftaddaug.nets.plan import NetPlan
+from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.reorder import importance, permutations
 from shiftaddaug.nets.spec import Widening
 from shiftaddaug.nets.tables import plan_net
@@ -177,7 +177,7 @@ class TestWhen:
         return Widening(plan_net(TABLE, CLASSES, 1, SIDE), (1.0, 2.0), (1.0, 3.0), divisor=2)
 
     @staticmethod
-    def widened(plan: NetPlan, width: float, expand: float) -> tuple[int, ...]:
+    def widened(plan: Plan, width: float, expand: float) -> tuple[int, ...]:
         factor = {"fixed": 1.0, "width": width, "hidden": width * expand}
         return tuple(int(space.channels * factor[space.kind]) for space in plan.spaces)
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from shiftaddaug.callbacks.sampling import SampleSubnets
-from shiftaddaug.nets.plan import NetPlan
+from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.spec import SubnetSpec, Widening
 from shiftaddaug.nets.tables import plan_net
 
@@ -16,23 +16,23 @@ STEPS = range(30)
 
 
 @pytest.fixture(scope="module")
-def plan() -> NetPlan:
+def plan() -> Plan:
     path = Path(__file__).resolve().parents[2] / "configs" / "net" / "mbv2_micro.yaml"
     return plan_net(yaml.safe_load(path.read_text()), 10, 1, 16)
 
 
 @pytest.fixture
-def varied(plan: NetPlan) -> Widening:
+def varied(plan: Plan) -> Widening:
     return Widening(plan, (1.0, 2.0), (1.0, 3.0))
 
 
 @pytest.fixture
-def certain(plan: NetPlan) -> Widening:
+def certain(plan: Plan) -> Widening:
     """Of which there is one draw: twice the width, three times the hidden width."""
     return Widening(plan, (2.0,), (3.0,))
 
 
-def widened(plan: NetPlan, width: int, expand: int) -> SubnetSpec:
+def widened(plan: Plan, width: int, expand: int) -> SubnetSpec:
     """Every width space times `width`, every hidden one times both (its width follows its parent's)."""
     factor = {"fixed": 1, "width": width, "hidden": width * expand}
     return SubnetSpec(tuple(space.channels * factor[space.kind] for space in plan.spaces), augmented=True)
@@ -77,14 +77,14 @@ def test_all_ranks_draw_the_same(varied: Widening) -> None:
         assert specs == {SampleSubnets(seed=0).spec(varied, step, 0.0)}
 
 
-def test_width_and_expand_stop_where_told(plan: NetPlan, certain: Widening) -> None:
+def test_width_and_expand_stop_where_told(plan: Plan, certain: Widening) -> None:
     callback = SampleSubnets(seed=0, width_until=0.5, expand_until=0.75)
     specs = [during(callback, certain, epoch, max_epochs=4) for epoch in range(4)]
     assert specs == [widened(plan, 2, 3), widened(plan, 2, 3), widened(plan, 1, 3), None]
 
 
 @pytest.mark.parametrize("until", [0.0, 0.3, 0.5, 1.0])
-def test_the_share_itself_is_past_the_end(plan: NetPlan, certain: Widening, until: float) -> None:
+def test_the_share_itself_is_past_the_end(plan: Plan, certain: Widening, until: float) -> None:
     before, both = until - 1e-9, widened(plan, 2, 3)
     width = SampleSubnets(seed=0, width_until=until)
     assert width.spec(certain, 0, until) == (widened(plan, 1, 3) if until < 1 else None)
@@ -94,16 +94,16 @@ def test_the_share_itself_is_past_the_end(plan: NetPlan, certain: Widening, unti
     assert expand.spec(certain, 0, before) == both
 
 
-def test_both_last_to_the_end_of_the_run_if_told(plan: NetPlan, certain: Widening) -> None:
+def test_both_last_to_the_end_of_the_run_if_told(plan: Plan, certain: Widening) -> None:
     callback = SampleSubnets(seed=0, width_until=1.0, expand_until=1.0)
     assert [during(callback, certain, epoch, 3) for epoch in range(3)] == [widened(plan, 2, 3)] * 3
 
 
-def test_nothing_widened_is_no_sub_network(plan: NetPlan) -> None:
+def test_nothing_widened_is_no_sub_network(plan: Plan) -> None:
     assert during(SampleSubnets(seed=0), Widening(plan), 0, 4) is None
 
 
-def test_the_end_of_the_only_augmentation_is_the_end_of_sub_networks(plan: NetPlan) -> None:
+def test_the_end_of_the_only_augmentation_is_the_end_of_sub_networks(plan: Plan) -> None:
     width = Widening(plan, width_multipliers=(2.0,))
     callback = SampleSubnets(seed=0, width_until=0.5)
     assert [during(callback, width, epoch, 4) for epoch in range(4)] == [widened(plan, 2, 1)] * 2 + [None] * 2

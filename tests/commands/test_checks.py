@@ -52,6 +52,8 @@ def answer(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
         ("optim.lr=0", "optim.lr=0: must be a number > 0"),
         ("optim.lr=-0.1", "optim.lr=-0.1: must be a number > 0"),
         ("optim.lr=fast", "optim.lr=fast: must be a number > 0"),
+        ("data.image_size=[64,8]", "data.image_size=[64, 8]: too small for net=mbv2_micro, whose strides multiply to"),
+        ("data.image_size=[64]", "data.image_size=[64]: must be a whole number of at least 1, or two of them"),
         ("data.image_size=8", "data.image_size=8: too small for net=mbv2_micro, whose strides multiply to 16"),
         ("data.num_classes=7", "data.num_classes=7: digits holds 10 classes"),
         ("task.label_smoothing=2", "task.label_smoothing=2: must be a number >= 0 and <= 1"),
@@ -102,6 +104,7 @@ def test_one_line(
         (("+trainer.max_steps=5",), "trainer.max_steps=5: schedules go by epochs; set trainer.max_epochs"),
         (("+trainer.limit_val_batches=0",), "trainer.limit_val_batches=0: must be a number > 0"),
         (("+trainer.limit_test_batches=0",), "trainer.limit_test_batches=0: must be a number > 0"),
+        (("data.batch_size=1", "data.image_size=[16,16]"), "data.batch_size=1: leaves batch-norm one value of each"),
         (("data.batch_size=1", "data.image_size=16"), "data.batch_size=1: leaves batch-norm one value of each channel"),
         (
             ("op.activation_bits=16", "op.activation_fraction_bits=8", "trainer.precision=bf16-true"),
@@ -175,6 +178,7 @@ def test_add_layers_stored_in_half_precision_are_warned_of(
 def test_batches_of_one_and_inputs_of_few_bits_pass_where_they_can_be(tmp_path: Path) -> None:
     nine = ("op.activation_bits=9", "op.activation_fraction_bits=3", "trainer.precision=bf16-mixed")
     check_train_config(composed(tmp_path / "run", "data.batch_size=1", "data.image_size=32", *nine))
+    check_train_config(composed(tmp_path / "run", "data.batch_size=1", "data.image_size=[16,17]"))
     synchronised = ("trainer=ddp", "trainer.devices=2", "trainer.sync_batchnorm=true")
     check_train_config(composed(tmp_path / "run", "data.batch_size=1", "data.image_size=16", *synchronised))
 

@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from shiftaddaug.commands.checkpoints import read_checkpoint
 from shiftaddaug.errors import TrainingDiverged, UserError
+from shiftaddaug.nets.extract import load_target
 from shiftaddaug.report.results import read_history
 from tests.commands.running import LITTLE, ROOT, composed, run_little
 
@@ -230,3 +231,17 @@ def test_shift_ps_trains_alone(tmp_path: Path) -> None:
     results = run_little(tmp_path / "run", "op=shift_ps", "aug=none", "trainer.max_epochs=1")
     assert results["supernet_params"] > results["params"]  # a sign and a shift for each weight
     assert results["extraction_max_difference"] == 0
+
+
+def test_images_may_be_rectangles(tmp_path: Path) -> None:
+    """Trained, checked, saved, loaded and evaluated at 16 x 24 pixels."""
+    from shiftaddaug.commands.evaluate import evaluate
+
+    run = tmp_path / "run"
+    results = run_little(run, "op=shift", "trainer.max_epochs=1", "data.image_size=[16,24]")
+    assert results["extraction_max_difference"] == 0
+    assert load_target(run / "target").net.plan.image_size == (16, 24)
+    little = [argument for argument in LITTLE if "test_batches" in argument or "accelerator" in argument]
+    for path in ("checkpoints/best.ckpt", "target"):
+        top1 = evaluate(composed(tmp_path / path, *little, f"ckpt_path={run / path}", config_name="eval"))
+        assert round(100 * top1, 2) == results["test_top1_percent"]

@@ -49,4 +49,4 @@ def test_rows_differ_as_they_claim(one: str, other: str, op: str) -> None:
 @pytest.mark.parametrize("op", ["shift", "add"])
 def test_every_row_is_sound(row: str, op: str) -> None:
     plan = check_train_config(composed_once(f"experiment=ablation/{row}", f"op={op}"))
-    assert (plan.name, plan.image_size, plan.num_classes) == ("mbv2_w02", 16, 100)
+    assert (plan.name, plan.image_size, plan.num_classes) == ("mbv2_w02", (16, 16), 100)

@@ -166,7 +166,7 @@ def test_every_net_passes_the_checks_with_every_operator_and_augmentation(net: s
                 continue
             cfg.aug = OmegaConf.load(CONFIGS / "aug" / f"{aug}.yaml")
             plan = check_train_config(cfg)
-            assert (plan.name, plan.num_classes, plan.in_channels, plan.image_size) == (net, 10, 1, 32)
+            assert (plan.name, plan.num_classes, plan.in_channels, plan.image_size) == (net, 10, 1, (32, 32))
             checked += 1
     shareable = sum(operators.build(op).shareable for op in OPS)
     assert checked == len(AUGS) * shareable + 2 * (len(OPS) - shareable)

@@ -91,6 +91,14 @@ def test_resizing_in_chunks_is_resizing_one_by_one(monkeypatch: pytest.MonkeyPat
         assert one_by_one.dtype == torch.uint8
 
 
+def test_a_rectangle_of_whole_ratios_is_the_mean_of_rectangles() -> None:
+    image = torch.tensor([[0, 4, 10, 20], [2, 4, 30, 40]], dtype=torch.uint8).view(1, 1, 2, 4)
+    assert augment.resize_images(image, (2, 2)).equal(torch.tensor([[2, 15], [3, 35]], dtype=torch.uint8)[None, None])
+    assert augment.resize_images(image, (1, 2)).equal(torch.tensor([[2, 25]], dtype=torch.uint8)[None, None])
+    assert augment.resize_images(image, (2, 4)) is image
+    assert augment.resize_images(image, (3, 5)).shape == (1, 1, 3, 5)
+
+
 @pytest.mark.parametrize("size", [2, 3, 5, 8, 11])
 def test_resizing_keeps_a_flat_image_flat(size: int) -> None:
     flat = torch.full((2, 1, 8, 8), 201, dtype=torch.uint8)

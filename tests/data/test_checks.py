@@ -22,6 +22,13 @@ FOLDER = {"_target_": "shiftaddaug.data.image_folder.ImageFolderDataModule", "na
         ({"batch_size": True}, r"data\.batch_size=True"),
         ({"batch_size": None}, r"data\.batch_size=null"),
         ({"image_size": "32"}, r"data\.image_size=32: must be a whole number"),
+        (
+            {"image_size": [180]},
+            r"data\.image_size=\[180\]: must be a whole number .*, or two of them, \[h",
+        ),
+        ({"image_size": [180, 0]}, r"data\.image_size=\[180, 0\]"),
+        ({"image_size": [180, True]}, r"data\.image_size=\[180, True\]"),
+        ({"image_size": None}, r"data\.image_size=null"),
         ({"num_classes": -1}, r"data\.num_classes=-1: .*, or null"),
         ({"crop_padding": -0.1}, r"data\.crop_padding=-0\.1: must be a share of the image's side"),
         ({"crop_padding": 4}, r"data\.crop_padding=4: .* such as 0\.125 \(4 of 32 px\)"),
@@ -53,6 +60,8 @@ def test_errors_name_the_key_and_the_value(cfg: dict[str, Any], message: str) ->
     "cfg",
     [
         {},
+        {"image_size": 32},
+        {"image_size": [180, 240]},
         {"num_classes": None, "batch_size": 1, "val_fraction": 0.5, "crop_padding": 0},
         {"_target_": "elsewhere.OtherDataModule", "name": "other", "num_classes": 7, "data_dir": "/nonexistent"},
         {**CIFAR, "data_dir": "/nonexistent", "download": True},

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from shiftaddaug.data.class_folders import count_classes
-from shiftaddaug.data.image_folder import FolderImages, ImageFolderDataModule
+from shiftaddaug.data.image_folder import FolderImages, ImageFolderDataModule, _Cover
 from shiftaddaug.errors import UserError
 
 MakeFolders = Callable[..., Path]
@@ -158,3 +158,26 @@ def _noise(path: Path) -> None:
 
 def _equal(first: list[Any], second: list[Any]) -> bool:
     return all(a.equal(b) for one, two in zip(first, second, strict=True) for a, b in zip(one, two, strict=True))
+
+
+@pytest.mark.parametrize("size", [(8, 12), (12, 8), 8])
+def test_images_may_be_rectangles(make_folders: MakeFolders, size: int | tuple[int, int]) -> None:
+    data = ready(make_folders({"train": 6, "val": 3}), image_size=size)
+    wanted = (size, size) if isinstance(size, int) else size
+    for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+        images, _ = next(iter(loader))
+        assert images.shape[-2:] == wanted
+
+
+@pytest.mark.parametrize("stored", [(30, 30), (20, 50), (64, 33)])
+def test_an_evaluated_image_is_its_centre_at_full_height_or_width(stored: tuple[int, int]) -> None:
+    """Nothing but the margin is cut off where the proportions agree, and no border is ever black."""
+    from PIL import Image
+
+    image = Image.new("L", stored, 200)
+    for size in ((14, 21), (21, 14), (14, 14)):
+        covering = _Cover(size)(image)
+        least = [round(side * 8 / 7) for side in size]
+        assert covering.height >= least[0] - 1 and covering.width >= least[1] - 1
+        assert min(covering.height - least[0], covering.width - least[1]) <= 1
+        assert covering.height >= size[0] and covering.width >= size[1]

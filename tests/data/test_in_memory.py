@@ -76,7 +76,7 @@ def test_attributes_come_before_setup() -> None:
         "classification",
         CLASSES,
         1,
-        8,
+        (8, 8),
         16,
     )
 
@@ -282,3 +282,19 @@ def test_under_lightning_one_batch_can_be_overfitted(tmp_path: Any) -> None:
     module, _ = fit(Toy(), tmp_path, max_epochs=2, overfit_batches=1, enable_checkpointing=False)
     assert len(module.train_labels) == 2
     assert module.train_labels[0] == module.train_labels[1]
+
+
+@pytest.mark.parametrize(
+    ("size", "stored"), [((4, 8), (4, 8)), ((8, 16), (8, 8)), ((4, 16), (4, 8)), ((12, 16), (8, 8)), (4, (4, 4))]
+)
+def test_height_and_width_are_fitted_apart(size: int | tuple[int, int], stored: tuple[int, int]) -> None:
+    """What is larger is made smaller once, and what is smaller is enlarged with its batch."""
+    data = ready(image_size=size, crop_padding=0)
+    images, _ = data.train_set.select(torch.arange(2))
+    assert images.shape[-2:] == stored
+    fed = data.transform(images, train=False)
+    assert fed.shape[-2:] == data.image_size == ((size, size) if isinstance(size, int) else size)
+    unit = augment.to_unit(images)
+    if stored != data.image_size:
+        unit = torch.nn.functional.interpolate(unit, size=data.image_size, mode="bilinear")
+    torch.testing.assert_close(fed, (unit - 0.5) / 0.25)

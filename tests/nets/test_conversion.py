@@ -14,7 +14,7 @@ from shiftaddaug.hybrid.remap import Remap
 from shiftaddaug.hybrid.sharing import Sharing
 from shiftaddaug.nets.build import build_supernet
 from shiftaddaug.nets.extract import Target, extract_target, multiplicative_layers, unexpected_multiplications
-from shiftaddaug.nets.plan import NetPlan
+from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import plan_net
@@ -27,7 +27,7 @@ NETS, OPS = (sorted(path.stem for path in (ROOT / "configs" / group).glob("*.yam
 SIDE = 16
 
 
-def plan_of(net: str) -> NetPlan:
+def plan_of(net: str) -> Plan:
     return plan_net(yaml.safe_load((ROOT / "configs" / "net" / f"{net}.yaml").read_text()), 7, 3, SIDE)
 
 

@@ -16,12 +16,15 @@ from shiftaddaug.hybrid.layers import HybridWeight
 from shiftaddaug.hybrid.sharing import Sharing
 from shiftaddaug.nets.build import build_plain, build_supernet, plain_state, target_cost
 from shiftaddaug.nets.extract import extract_target, max_difference
-from shiftaddaug.nets.extras import plan_extra_blocks
-from shiftaddaug.nets.plain import Block
-from shiftaddaug.nets.plan import NetPlan, Space
+from shiftaddaug.nets.extras import deepened, is_extra, plan_extra_blocks
+from shiftaddaug.nets.net import Net
+from shiftaddaug.nets.nodes import Space
+from shiftaddaug.nets.plain import plain_factory
+from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.spec import SubnetSpec, Widening
-from shiftaddaug.nets.supernet import HybridBlock, Pass, Supernet
+from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import plan_net
+from shiftaddaug.nets.units import ends, last_norm
 from shiftaddaug.operators.mult.operator import Mult
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +33,7 @@ SIDE = 16
 WIDER: dict[str, Any] = {"width_multipliers": (1.0, 1.6), "expand_multipliers": (1.0, 1.6)}
 
 
-def plan_of(net: str) -> NetPlan:
+def plan_of(net: str) -> Plan:
     return plan_net(yaml.safe_load((ROOT / "configs" / "net" / f"{net}.yaml").read_text()), 7, 3, SIDE)
 
 
@@ -59,19 +62,19 @@ def full(supernet: Supernet) -> SubnetSpec:
     return replace(supernet.target_spec, depth=supernet.widening.full_depth())
 
 
-def plain_block(module: HybridBlock, supernet: Supernet, factor: float = 1.0) -> Block:
-    """The extra block as a plain one, its residual branch scaled in the last batch-norm; evaluating."""
-    channels = {space.name: space.channels for space in supernet.widening.spaces}
-    block = Block(module.plan, channels, lambda name: Mult())
+def deep_plain_net(supernet: Supernet, factors: dict[str, float]) -> Net:
+    """Target and extra blocks as one plain network, residual branches scaled in their last batch-norm; evaluating."""
+    graph, shift = supernet.widening.deepened(), operators.build("shift")
+    net = Net(graph, plain_factory(graph, lambda name: Mult() if name == "stem.conv" or is_extra(name) else shift))
     state: dict[str, Tensor] = {}
-    for name, part in module.named_modules():
+    for name, part in supernet.named_modules():
         if hasattr(part, "target_state"):
             state |= {f"{name}.{key}": value for key, value in part.target_state().items()}
-    last = f"{module.plan.convs[-1].name}.norm"
-    state[f"{last}.weight"] *= factor
-    state[f"{last}.bias"] *= factor
-    block.load_state_dict(state)
-    return block.eval()
+    for name, factor in factors.items():
+        for key in ("weight", "bias"):
+            state[f"{last_norm(graph, name)}.{key}"] *= factor
+    net.load_state_dict(state)
+    return net.eval()
 
 
 class TestPlan:
@@ -87,27 +90,39 @@ class TestPlan:
     def test_one_at_the_end_of_every_residual_stage(self, net: str, wanted: list[int]) -> None:
         extras = plan_extra_blocks(plan_of(net), 1)
         assert [extra.after for extra in extras] == [f"blocks.{i}" for i in wanted]
-        assert [extra.block.name for extra in extras] == [f"extras.{i}" for i in range(len(wanted))]
+        assert [extra.name for extra in extras] == [f"extras.{i}" for i in range(len(wanted))]
 
     @pytest.mark.parametrize("net", NETS)
     def test_an_extra_block_is_the_last_of_its_stage_with_spaces_of_its_own(self, net: str) -> None:
-        plan = plan_of(net)
-        blocks, spaces = {block.name: block for block in plan.blocks}, {space.name: space for space in plan.spaces}
-        for extra in plan_extra_blocks(plan, 2):
-            model, name = blocks[extra.after], extra.block.name
-            assert (extra.block.shortcut, extra.block.downsample, extra.block.stride) == ("identity", None, 1)
-            assert extra.block.convs[0].source == extra.block.convs[-1].out == model.convs[-1].out
-            anonymous = [replace(conv, source="", out="") for conv in model.convs]
-            assert [replace(conv, source="", out="") for conv in extra.block.convs] == anonymous
-            gates = [None if b.squeeze_excite is None else b.squeeze_excite.after for b in (extra.block, model)]
-            assert gates[0] == gates[1]
+        plan, extras = plan_of(net), plan_extra_blocks(plan_of(net), 2)
+        graph, spaces = deepened(plan, extras), {space.name: space for space in plan.spaces}
+        for extra in extras:
+            assert extra.model == extra.after
+            model, block = plan.units()[extra.after], graph.units()[extra.name]
+            stream = model[-1].space
+            for ours, theirs in zip(block, model, strict=True):
+                assert replace(ours, name="", inputs=(), space="", unit="") == replace(
+                    theirs, name="", inputs=(), space="", unit=""
+                )
+                assert (ours.name, ours.unit) == (theirs.name.replace(extra.model, extra.name), extra.name)
             assert not {space.name for space in extra.spaces} & spaces.keys()
             for space in extra.spaces:
-                assert space.name.startswith(f"{name}.")
-                twin = spaces[space.name.replace(name, model.name)]
+                assert space.name.startswith(f"{extra.name}.")
+                twin = spaces[space.name.replace(extra.name, extra.model)]
                 assert replace(space, name=twin.name) == twin
-            own = {space.name for space in extra.spaces} | {model.convs[-1].out}
-            assert {end for conv in extra.block.convs for end in (conv.source, conv.out)} <= own
+            assert {node.space for node in block} == {space.name for space in extra.spaces} | {stream}
+        assert graph.spaces == plan.spaces + tuple(space for extra in extras for space in extra.spaces)
+        ours = [node for node in graph.nodes if not is_extra(node.name)]
+        assert [node.name for node in ours] == [node.name for node in plan.nodes]
+
+    def test_several_at_one_place_follow_each_other(self) -> None:
+        plan = plan_of("mbv2_micro")
+        graph = deepened(plan, plan_extra_blocks(plan, 2, ["blocks.11"]))
+        chain = [ends(graph, unit) for unit in ("blocks.11", "extras.0", "extras.1")]
+        assert [end.entry for end in chain[1:] if end] == [end.exit for end in chain[:-1] if end]
+        assert graph.by_name["head.conv"].inputs == ("extras.1.add",)
+        assert graph.levels[-1].node == "extras.1.add"
+        assert graph.registered == (*plan.registered, *(name for name in graph.registered if is_extra(name)))
 
     def test_count_is_per_place_and_in_forward_order(self) -> None:
         extras = plan_extra_blocks(plan_of("resnet20"), 2)
@@ -212,24 +227,12 @@ class TestForward:
     @pytest.mark.parametrize("net", NETS)
     def test_a_deeper_target_is_its_blocks_one_after_the_other(self, net: str) -> None:
         supernet = make(net, extra_blocks=2).eval()
-        factors = {extra.block.name: (1.0, 0.3, 0.0)[i % 3] for i, extra in enumerate(supernet.widening.extra_blocks)}
+        factors = {extra.name: (1.0, 0.3, 0.0)[i % 3] for i, extra in enumerate(supernet.widening.extra_blocks)}
         spec = replace(supernet.target_spec, depth=tuple(factors.items()))
-        y = supernet.stem(images(), Pass(spec))
-        for block, plan in zip(supernet.blocks, supernet.plan.blocks, strict=True):
-            y = block(y, Pass(spec))
-            for extra, module in zip(supernet.widening.extra_blocks, supernet.extras, strict=True):
-                if extra.after == plan.name:
-                    assert isinstance(module, HybridBlock)
-                    y = plain_block(module, supernet, factors[extra.block.name])(y)
-        torch.testing.assert_close(supernet.pyramid(images(), spec)[-1], y)
-        for conv in supernet.plan.head:
-            y = getattr(supernet, conv.name)(y, Pass(spec))
-        wanted = build_plain(supernet.plan, operators.build("shift"), ["stem"]).eval()
-        wanted.load_state_dict(plain_state(supernet))
-        for name in ("stem", *(conv.name for conv in supernet.plan.head)):
-            setattr(wanted, name, torch.nn.Identity())
-        wanted.blocks = torch.nn.ModuleList()
-        torch.testing.assert_close(supernet(images(), spec), wanted(y), rtol=1e-4, atol=1e-4)
+        wanted = deep_plain_net(supernet, factors)
+        for stride, y in supernet.levels(images(), supernet.run(spec)).items():
+            torch.testing.assert_close(y, wanted.levels(images())[stride], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(supernet(images(), spec), wanted(images()), rtol=1e-4, atol=1e-4)
         assert not torch.allclose(supernet(images(), spec), supernet(images()), rtol=1e-3)
 
     @pytest.mark.parametrize("net", NETS)
@@ -251,9 +254,11 @@ class TestForward:
         torch.manual_seed(0)
         supernet = build_supernet(plan_of(net), operators.build("shift"), ["stem"], extra_blocks=1)
         spec = full(supernet)
-        x = torch.rand(4, *_stream(supernet), 4, 4, generator=torch.Generator().manual_seed(2))
-        y = supernet.extras[0](x, Pass(spec))
-        assert 0 < (y - x).std() <= 0.11  # the last batch-norm's output: 0.1 x unit variance
+        found = ends(supernet.graph, "extras.0")
+        assert found is not None
+        values = supernet.values(images(batch=8), [found.entry, found.join], supernet.run(spec))
+        step = values[found.join] - values[found.entry]
+        assert 0 < step.std() <= 0.11  # the last batch-norm's output: 0.1 x unit variance
         supernet(images(batch=8), spec).square().sum().backward()
         for name, parameter in supernet.extras.named_parameters():
             assert parameter.grad is not None, name
@@ -277,7 +282,3 @@ class TestForward:
         for op in ("shift", "add", "shift_ps"):
             extras = make("mbv3_w035", op).extras.modules()
             assert {layer.operator.name for layer in extras if isinstance(layer, HybridWeight)} == {"mult"}
-
-
-def _stream(supernet: Supernet) -> tuple[int]:
-    return (supernet.plan.channels()[supernet.widening.extra_blocks[0].block.convs[-1].out],)

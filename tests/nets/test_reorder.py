@@ -19,6 +19,7 @@ from shiftaddaug.nets.reorder import apply, channel_dims, crossed, importance, p
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import plan_net
+from shiftaddaug.nets.units import ends
 
 ROOT = Path(__file__).resolve().parents[2]
 NETS = sorted(path.stem for path in (ROOT / "configs" / "net").glob("*.yaml"))
@@ -49,7 +50,7 @@ def make(
     table = half_width(net) if isinstance(net, str) else net
     torch.manual_seed(0)
     plan = plan_net(table, 7, 3, SIDE)
-    extra_blocks = int(any(block.shortcut == "identity" for block in plan.blocks))
+    extra_blocks = int(any(ends(plan, unit) is not None for unit in plan.units()))
     multipliers = (1.0, width), (1.0, expand)
     supernet = build_supernet(
         plan, operators.build(op), ["stem"], *multipliers, table["divisor"], extra_blocks, sharing=sharing

@@ -6,30 +6,30 @@ from pathlib import Path
 import pytest
 import yaml
 
-from shiftaddaug.nets.plan import NetPlan
+from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.spec import Widening
 from shiftaddaug.nets.tables import plan_net
 
 
 @pytest.fixture
-def plan(configs: Path) -> NetPlan:
+def plan(configs: Path) -> Plan:
     return plan_net(yaml.safe_load((configs / "net" / "mcunet.yaml").read_text()), 10, 3, 32)
 
 
-def test_target_is_the_plan(plan: NetPlan) -> None:
+def test_target_is_the_plan(plan: Plan) -> None:
     widening = Widening(plan, (1.0, 2.2), (1.0, 2.8))
     assert widening.target().channels == tuple(space.channels for space in plan.spaces)
     assert not widening.target().augmented
 
 
-def test_widths_are_target_times_multipliers(plan: NetPlan) -> None:
+def test_widths_are_target_times_multipliers(plan: Plan) -> None:
     widening = Widening(plan, (1.0, 2.0), (1.0, 3.0))
     for space, widest in zip(plan.spaces, widening.max_channels(), strict=True):
         factor = {"fixed": 1, "width": 2, "hidden": 6}[space.kind]
         assert widest == factor * space.channels
 
 
-def test_a_sample_stays_between_target_and_widest(plan: NetPlan) -> None:
+def test_a_sample_stays_between_target_and_widest(plan: Plan) -> None:
     widening = Widening(plan, (1.0, 1.6, 2.2), (1.0, 1.6, 2.2, 2.8))
     widest = widening.max_channels()
     generator = random.Random(0)
@@ -42,7 +42,7 @@ def test_a_sample_stays_between_target_and_widest(plan: NetPlan) -> None:
     assert len(seen) == 50
 
 
-def test_hidden_width_follows_the_width_of_its_input(plan: NetPlan) -> None:
+def test_hidden_width_follows_the_width_of_its_input(plan: Plan) -> None:
     widening = Widening(plan, (1.0, 2.0), (1.0,))
     index = plan.index()
     spec = widening.sample(random.Random(1))
@@ -53,14 +53,14 @@ def test_hidden_width_follows_the_width_of_its_input(plan: NetPlan) -> None:
 
 
 @pytest.mark.parametrize(("width", "expand"), [(True, False), (False, True)])
-def test_a_kind_that_has_stopped_is_left_out(plan: NetPlan, width: bool, expand: bool) -> None:
+def test_a_kind_that_has_stopped_is_left_out(plan: Plan, width: bool, expand: bool) -> None:
     widening = Widening(plan, (2.0,), (3.0,))
     spec = widening.sample(random.Random(0), width=width, expand=expand)
     factors = {"fixed": 1, "width": 2 if width else 1, "hidden": (2 if width else 1) * (3 if expand else 1)}
     assert spec.channels == tuple(space.channels * factors[space.kind] for space in plan.spaces)
 
 
-def test_every_multiplier_is_drawn_equally_often(plan: NetPlan) -> None:
+def test_every_multiplier_is_drawn_equally_often(plan: Plan) -> None:
     widening = Widening(plan, (1.0, 2.0), (1.0,))
     generator, stem = random.Random(0), plan.index()["stem"]
     draws = [widening.sample(generator).channels[stem] for _ in range(1000)]

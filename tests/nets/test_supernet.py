@@ -15,8 +15,8 @@ from shiftaddaug.hybrid.remap import Remap
 from shiftaddaug.hybrid.sharing import Sharing
 from shiftaddaug.nets.build import build_plain, build_supernet, plain_state, target_cost
 from shiftaddaug.nets.extract import extract_target, load_target, max_difference, save_target
-from shiftaddaug.nets.plain import PlainNet
-from shiftaddaug.nets.plan import NetPlan
+from shiftaddaug.nets.net import Net
+from shiftaddaug.nets.plain import plain_factory
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import plan_net
@@ -138,7 +138,7 @@ def test_a_widened_multiplicative_net_at_its_widest_is_the_wide_net() -> None:
     supernet = build_supernet(plan, operators.build("mult"), [], (1.0, 2.0), (1.0, 3.0))
     widest = supernet.widening.max_channels()
     spaces = tuple(type(s)(s.name, c, s.kind, s.parent) for s, c in zip(plan.spaces, widest, strict=True))
-    wide = build_plain(NetPlan(**(vars(plan) | {"spaces": spaces})), operators.build("mult"), [])
+    wide = build_plain(replace(plan, spaces=spaces), operators.build("mult"), [])
     state = {name: value for name, value in supernet.state_dict().items() if "running" not in name}
     wide.load_state_dict(state, strict=False)
     spec = type(supernet.target_spec)(widest, augmented=True)
@@ -155,7 +155,7 @@ def test_spec_can_make_layers_multiply() -> None:
     supernet, _, _ = make("mbv2_micro", "shift")
     everything = frozenset(layer.name for layer in supernet.plan.layers())
     spec = type(supernet.target_spec)(supernet.target_spec.channels, mult_layers=everything)
-    plain = PlainNet(supernet.plan, lambda name: operators.build("mult"))
+    plain = Net(supernet.plan, plain_factory(supernet.plan, lambda name: operators.build("mult")))
     plain.load_state_dict(supernet.state_dict())
     supernet.eval()
     assert torch.equal(supernet(images(), spec), plain.eval()(images()))
@@ -163,14 +163,15 @@ def test_spec_can_make_layers_multiply() -> None:
 
 
 @pytest.mark.parametrize("net", NETS)
-def test_pyramid_halves(net: str) -> None:
+def test_levels_halve(net: str) -> None:
     supernet, operator, mult_layers = make(net, "mult")
     target = extract_target(supernet, operator, mult_layers).net
     supernet.eval()
-    maps = supernet.pyramid(images())
-    assert [m.shape[-1] for m in maps] == [SIDE // 2**i for i in range(len(maps))]
-    assert maps[-1].shape[-1] == SIDE // supernet.plan.total_stride
-    assert all(torch.equal(a, b) for a, b in zip(maps, target.pyramid(images()), strict=True))
+    maps, theirs = supernet.levels(images()), target.levels(images())
+    assert {stride: m.shape[-1] for stride, m in maps.items()} == {2**i: SIDE // 2**i for i in range(len(maps))}
+    assert list(maps)[-1] == supernet.plan.total_stride
+    assert maps.keys() == theirs.keys()
+    assert all(torch.equal(value, theirs[stride]) for stride, value in maps.items())
 
 
 class TestSavedTarget:

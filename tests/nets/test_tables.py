@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.cost import net_cost, select_layers
-from shiftaddaug.nets.plan import NetPlan
-from shiftaddaug.nets.tables import make_divisible, plan_net
+from shiftaddaug.nets.entry import make_divisible
+from shiftaddaug.nets.plan import Plan
+from shiftaddaug.nets.tables import plan_net
+from shiftaddaug.nets.units import ends
 
 NETS = ["mbv2_micro", "mbv2_tiny", "mbv2_w02", "mbv2_w035", "mbv3_w035", "mcunet", "proxyless_w035", "resnet20"]
 
@@ -65,7 +67,7 @@ def test_resnet20_for_cifar(configs: Path) -> None:
 @pytest.mark.parametrize("name", NETS)
 def test_json_round_trip(configs: Path, name: str) -> None:
     plan = plan_net(table(configs, name), 10, 3, 32)
-    assert NetPlan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
+    assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -73,26 +75,36 @@ def test_producers_and_consumers_share_spaces(configs: Path, name: str) -> None:
     plan = plan_net(table(configs, name), 10, 3, 32)
     known = set(plan.channels())
     for layer in plan.layers():
-        assert {layer.plan.source, layer.plan.out} <= known
-    for block in plan.blocks:
-        if block.shortcut == "identity":
-            assert block.stride == 1
-            assert block.convs[0].source == block.convs[-1].out
+        assert {*plan.sources(layer), layer.space} <= known
+    for unit, nodes in plan.units().items():
+        found = ends(plan, unit)
+        if found is not None:
+            assert all(node.stride == 1 for node in nodes)
+            assert plan.by_name[found.entry].space == plan.by_name[found.exit].space
 
 
 def test_stem_stride_follows_the_image(configs: Path) -> None:
     mcunet = table(configs, "mcunet")
-    assert plan_net(mcunet, 10, 3, 32).stem.stride == 1
-    assert plan_net(mcunet, 10, 3, 176).stem.stride == 2
-    assert plan_net(mcunet | {"stem_stride": 2}, 10, 3, 32).stem.stride == 2
+    sides = {32: 1, 48: 1, 49: 2, 176: 2}
+    assert {side: stem_stride(plan_net(mcunet, 10, 3, side)) for side in sides} == sides
+    assert stem_stride(plan_net(mcunet | {"stem_stride": 2}, 10, 3, 32)) == 2
+
+
+def test_the_larger_side_chooses_the_stems_stride(configs: Path) -> None:
+    sizes = {(32, 48): 1, (32, 49): 2, (49, 32): 2, (180, 240): 2}
+    assert {size: stem_stride(plan_net(table(configs, "mcunet"), 10, 3, size)) for size in sizes} == sizes
+
+
+def stem_stride(plan: Plan) -> int:
+    return plan.by_name["stem.conv"].stride
 
 
 def test_no_residual_in_a_stages_first_block(configs: Path) -> None:
     plan = plan_net(table(configs, "mbv2_w035"), 10, 3, 32)
-    shortcuts = [block.shortcut for block in plan.blocks]
+    residual = [ends(plan, unit) is not None for unit in plan.units()]
     firsts = [0, 1, 3, 6, 10, 13, 16]  # of the stages
-    assert [shortcuts[i] for i in firsts] == ["none"] * 7
-    assert [s for i, s in enumerate(shortcuts) if i not in firsts] == ["identity"] * 10
+    assert [i for i, adds in enumerate(residual) if not adds] == firsts
+    assert len(residual) == 7 + 10
 
 
 @pytest.mark.parametrize(
@@ -100,7 +112,7 @@ def test_no_residual_in_a_stages_first_block(configs: Path) -> None:
     [
         ({"stem_stride": 0}, r"net\.stem_stride=0: must be"),
         ({"width_mult": 0}, r"net\.width_mult=0\.0: must be positive"),
-        ({"stages": [{"block": "bottle"}]}, r"block=bottle: no such block; options: inverted_bottleneck, "),
+        ({"stages": [{"block": "bottle"}]}, r"block=bottle: no such block; options: basic, "),
         ({"stages": [{"block": "basic", "channels": 8, "kernels": 4}]}, r"kernels=4: must be odd"),
         ({"stages": [{"block": "basic", "channels": 8, "act": "gelu"}]}, r"act=gelu: no such activation; options"),
         (
@@ -117,6 +129,12 @@ def test_bad_tables(configs: Path, change: dict[str, Any], message: str) -> None
 def test_image_smaller_than_the_strides(configs: Path) -> None:
     with pytest.raises(UserError, match=r"data\.image_size=8: too small for net=mcunet, whose strides multiply to 16"):
         plan_net(table(configs, "mcunet"), 10, 3, 8)
+
+
+def test_the_smaller_side_has_to_hold_the_strides(configs: Path) -> None:
+    with pytest.raises(UserError, match=r"data\.image_size=\[40, 8\]: too small for net=mcunet, whose .* at least 16"):
+        plan_net(table(configs, "mcunet"), 10, 3, [40, 8])
+    assert plan_net(table(configs, "mcunet"), 10, 3, [16, 40]).image_size == (16, 40)
 
 
 def test_select_layers(configs: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.nets.plan import NetPlan
+from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.nets.timetable import Conversion, Retirement, slots_over
 
@@ -24,12 +24,12 @@ FIRST, SECOND, SHORTCUT = "blocks.1.conv1.conv", "blocks.1.conv2.conv", "blocks.
 ALL = [STEM, DEPTHWISE, PROJECT, FIRST, SECOND, SHORTCUT, "classifier"]
 
 
-def plan_of(net: str) -> NetPlan:
+def plan_of(net: str) -> Plan:
     return plan_net(yaml.safe_load((ROOT / "configs" / "net" / f"{net}.yaml").read_text()), 7, 3, 16)
 
 
 @pytest.fixture(scope="module")
-def little() -> NetPlan:
+def little() -> Plan:
     return plan_net(LITTLE, 5, 3, 16)
 
 
@@ -71,11 +71,11 @@ class TestConversion:
             ("deep_to_shallow", "block", [["classifier"], [FIRST, SECOND, SHORTCUT], [DEPTHWISE, PROJECT]]),
         ],
     )
-    def test_the_order_of_turning(self, little: NetPlan, order: str, granularity: str, wanted: list[list[str]]) -> None:
+    def test_the_order_of_turning(self, little: Plan, order: str, granularity: str, wanted: list[list[str]]) -> None:
         units = Conversion(order=order, granularity=granularity).units(little, ["stem"])
         assert [list(unit) for unit in units] == wanted
 
-    def test_hard_switches_by_value(self, little: NetPlan) -> None:
+    def test_hard_switches_by_value(self, little: Plan) -> None:
         conversion = Conversion(start=0.2, end=0.8)  # slots of 0.1, six layers
         remaining = [
             [name for name in ALL if name in conversion.schedule(little, ["stem"], i / 20)[0]] for i in range(21)
@@ -84,7 +84,7 @@ class TestConversion:
         assert remaining == [ALL[1 + count :] for count in turned]
         assert all(conversion.schedule(little, ["stem"], i / 20)[1] == () for i in range(21))
 
-    def test_blends_by_value(self, little: NetPlan) -> None:
+    def test_blends_by_value(self, little: Plan) -> None:
         conversion = Conversion(start=0.0, end=0.5, granularity="block", blend=True)  # three units, the stem exempt
         blocks = [(DEPTHWISE, PROJECT), (FIRST, SECOND, SHORTCUT), ("classifier",)]
         for i, unit in enumerate(blocks):
@@ -116,7 +116,7 @@ class TestConversion:
         assert conversion.schedule(plan, ["stem"], 0.9) == (frozenset(), ())
         assert set(last.values()) == {1.0}
 
-    def test_layers_may_be_exempted_by_name(self, little: NetPlan) -> None:
+    def test_layers_may_be_exempted_by_name(self, little: Plan) -> None:
         by_name = [layer.name for layer in little.layers() if layer.group == "blocks"]
         conversion = Conversion(0.0, 1.0)
         assert conversion.schedule(little, by_name, 0.0) == conversion.schedule(little, ["blocks"], 0.0)

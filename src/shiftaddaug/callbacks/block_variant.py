@@ -115,7 +115,7 @@ class BlockVariant(pl.Callback):
 def _followers(net: Supernet) -> dict[str, str]:
     """Layers of extra blocks that turn, as they are multiplication-free at all, by the layer that they turn with: the
     one of the block that theirs is built as."""
-    models = {extra.block.name: extra.model for extra in net.widening.extra_blocks}
+    models = {extra.name: extra.model for extra in net.widening.extra_blocks}
     return {
         name: model + name.removeprefix(block)
         for name, layer in net.hybrid_layers().items()

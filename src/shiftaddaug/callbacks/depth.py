@@ -43,7 +43,7 @@ class RetireDepth(pl.Callback):
 
     def _set(self, pl_module: Any, share: float) -> None:
         net: Supernet = pl_module.net
-        extras = [extra.block.name for extra in net.widening.extra_blocks]
+        extras = [extra.name for extra in net.widening.extra_blocks]
         if extras:
             target = pl_module.target_spec or net.target_spec
             pl_module.target_spec = replace(target, depth=self.retirement.schedule(extras, share))

@@ -51,22 +51,10 @@ def block_ranks(net: Supernet, images: Tensor, target: SubnetSpec | None = None)
         images: (N, C, H, W).
         target: as it is at this moment; the final one by default.
     """
-    ranks: dict[str, tuple[float, int]] = {}
-
-    def measure(name: str) -> Any:
-        def hook(module: torch.nn.Module, inputs: Any, output: Tensor) -> None:
-            features = output.movedim(1, -1).flatten(0, -2)
-            ranks[name] = effective_rank(features), min(features.shape)
-
-        return hook
-
-    handles = [block.register_forward_hook(measure(f"blocks.{i}")) for i, block in enumerate(net.blocks)]
-    try:
-        net(images, replace(target or net.target_spec, augmented=True))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return ranks
+    last = {unit: nodes[-1].name for unit, nodes in net.plan.units().items()}
+    values = net.values(images, last.values(), net.run(replace(target or net.target_spec, augmented=True)))
+    features = {unit: values[node].movedim(1, -1).flatten(0, -2) for unit, node in last.items()}
+    return {unit: (effective_rank(pixels), min(pixels.shape)) for unit, pixels in features.items()}
 
 
 class Diagnostics(pl.Callback):

@@ -7,7 +7,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import WeightAveraging
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.nets.reorder import apply, crossed, permutations
+from shiftaddaug.nets.reorder import apply, crossed, permutations, refuse_tensors_that_stay
 from shiftaddaug.nets.spec import Widening
 from shiftaddaug.nets.supernet import Supernet
 
@@ -51,6 +51,14 @@ class ReorderChannels(pl.Callback):
         expand = max(widening.expand_multipliers) if progress < self.expand_until else 1.0
         names = [space.name for space in widening.spaces]
         return widening.channels(dict.fromkeys(names, width), dict.fromkeys(names, expand))
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Look whether all that is to move can be moved.
+
+        Raises:
+            UserError: an operator has tensors of which nobody knows how.
+        """
+        refuse_tensors_that_stay(pl_module.net)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         net: Supernet = pl_module.net

@@ -1,7 +1,6 @@
 """Check a training configuration before anything expensive, torch included, is touched."""
 
 import logging
-import math
 import os
 import shutil
 from collections.abc import Collection, Sequence
@@ -23,7 +22,8 @@ from shiftaddaug.data.checks import HELD, check_data_config
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.cost import select_layers
 from shiftaddaug.nets.extras import plan_extra_blocks
-from shiftaddaug.nets.plan import NetPlan
+from shiftaddaug.nets.plan import Plan
+from shiftaddaug.nets.sizes import shown_size
 from shiftaddaug.nets.spec import Widening
 from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.operators.settings import OperatorSettings
@@ -40,7 +40,7 @@ COMPILE_BACKENDS = ("inductor", "cudagraphs", "aot_eager", "eager")
 """Of `torch.compile`; the last two compile nothing, and are for finding mistakes."""
 
 
-def check_train_config(cfg: DictConfig, overrides: Sequence[str] = (), catalogue: Catalogue = PACKAGE_ONLY) -> NetPlan:
+def check_train_config(cfg: DictConfig, overrides: Sequence[str] = (), catalogue: Catalogue = PACKAGE_ONLY) -> Plan:
     """The plan of the target network, if the configuration is sound.
 
     Args:
@@ -107,13 +107,13 @@ def check_trainer(trainer: DictConfig) -> None:
             check_number(f"trainer.{key}", trainer[key], above=0)
 
 
-def _check_batch(cfg: DictConfig, plan: NetPlan) -> None:
+def _check_batch(cfg: DictConfig, plan: Plan) -> None:
     """A batch-norm needs two values of each channel."""
     alone = cfg.data.batch_size == 1 and not (cfg.trainer.sync_batchnorm and cfg.trainer.devices != 1)
-    if alone and math.ceil(plan.image_size / plan.total_stride) == 1:
+    if alone and max(plan.image_size) <= plan.total_stride:
         raise UserError(
             f"data.batch_size=1: leaves batch-norm one value of each channel, for net={plan.name} makes one pixel of "
-            f"data.image_size={plan.image_size}; options: a larger batch, or larger images"
+            f"data.image_size={shown_size(plan.image_size)}; options: a larger batch, or larger images"
         )
 
 
@@ -137,7 +137,7 @@ def _check_compile(backend: str | None) -> None:
         raise UserError(f"task.compile=inductor: needs a C++ compiler, and {compiler} was not found; set CXX")
 
 
-def _check_operator(cfg: DictConfig, operator: OperatorSettings, plan: NetPlan, mult_layers: Collection[str]) -> None:
+def _check_operator(cfg: DictConfig, operator: OperatorSettings, plan: Plan, mult_layers: Collection[str]) -> None:
     """See that the operator can be had in this precision, and that it is not widened where it cannot be:
     `hybrid.layers` refuses that too."""
     warning = operator.check_precision(str(cfg.trainer.precision))
@@ -150,7 +150,7 @@ def _check_operator(cfg: DictConfig, operator: OperatorSettings, plan: NetPlan, 
     most = zip(plan.spaces, widening.max_channels(), strict=True)
     wider = {space.name for space, channels in most if channels > space.channels}
     for layer in plan.layers():
-        if layer.name not in mult_layers and wider & {layer.plan.source, layer.plan.out}:
+        if layer.name not in mult_layers and wider & {*plan.sources(layer), layer.space}:
             raise operators.cannot_be_augmented(cfg.op.name)
 
 

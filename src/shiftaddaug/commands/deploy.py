@@ -7,8 +7,8 @@ import torch
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.extract import Target, extract_target, max_difference, unexpected_multiplications
-from shiftaddaug.nets.plain import PlainNet
-from shiftaddaug.nets.plan import NetPlan
+from shiftaddaug.nets.net import Net
+from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.operators.base import Operator
 
@@ -34,13 +34,13 @@ def extract_checked(
     return target
 
 
-def refuse_difference(supernet: Supernet, deployed: PlainNet, plan: NetPlan) -> float:
+def refuse_difference(supernet: Supernet, deployed: Net, plan: Plan) -> float:
     """The largest difference between outputs of both, which is 0.
 
     Raises:
         AssertionError: it is not.
     """
-    images = torch.randn(EXACTNESS_IMAGES, plan.in_channels, plan.image_size, plan.image_size)
+    images = torch.randn(EXACTNESS_IMAGES, plan.in_channels, *plan.image_size)
     difference = max_difference(supernet, deployed, images.to(next(supernet.parameters())))  # its device and dtype
     if difference != 0:
         raise AssertionError(f"the extracted target differs from the supernet's target path by {difference}")

@@ -26,7 +26,8 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.kl import penalty_from_config
 from shiftaddaug.nets.build import supernet_from_config, target_cost, target_operations
 from shiftaddaug.nets.extract import load_target, save_target
-from shiftaddaug.nets.plan import NetPlan
+from shiftaddaug.nets.plan import Plan
+from shiftaddaug.nets.sizes import shown_size
 from shiftaddaug.report.results import (
     METRICS,
     RESULTS,
@@ -58,7 +59,7 @@ class Run:
     """
 
     def __init__(
-        self, cfg: DictConfig, plan: NetPlan, started: float = STARTED, catalogue: Catalogue = PACKAGE_ONLY
+        self, cfg: DictConfig, plan: Plan, started: float = STARTED, catalogue: Catalogue = PACKAGE_ONLY
     ) -> None:
         quieten_lightning()
         self.cfg, self.plan, self.started, self.catalogue = cfg, plan, started, catalogue
@@ -158,14 +159,14 @@ class Run:
             "resumed_from": None if self.ckpt_path is None else str(self.ckpt_path.absolute()),
         }
         log.info(
-            "net=%s op=%s aug=%s: target %.4g M params, %.4g M MACs at %d px, %.1f %% of them multiplication-free; "
+            "net=%s op=%s aug=%s: target %.4g M params, %.4g M MACs at %s px, %.1f %% of them multiplication-free; "
             "supernet %.4g M params",
             self.plan.name,
             self.operator.name,
             self.cfg.aug.name,
             cost.params / 1e6,
             cost.macs / 1e6,
-            self.plan.image_size,
+            shown_size(self.plan.image_size),
             100 * cost.multiplication_free_share,
             self.results["supernet_params"] / 1e6,
         )

@@ -19,7 +19,7 @@ from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.nets.build import supernet_from_config, target_cost
 from shiftaddaug.nets.cost import NetCost
 from shiftaddaug.nets.extract import Target, extract_target, load_target
-from shiftaddaug.nets.plan import NetPlan
+from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.recalibrate import recalibrate
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
@@ -32,7 +32,7 @@ class Subnetwork:
     """A network, the plan that says its widths, its operator, its cost and the data it was trained with."""
 
     net: nn.Module
-    plan: NetPlan
+    plan: Plan
     operator: Operator
     cost: NetCost
     data_config: Any

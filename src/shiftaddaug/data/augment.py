@@ -9,32 +9,36 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from shiftaddaug.nets.sizes import Size, as_size
+
 _RESIZE_CHUNK = 4096  # images turned to float at a time: bounds the memory that resizing a data set takes
 
 
-def resize_images(images: Tensor, size: int) -> Tensor:
-    """Resize square images once, rounding to whole grey levels (halves to even).
+def resize_images(images: Tensor, size: int | Size) -> Tensor:
+    """Resize images once, rounding to whole grey levels (halves to even).
 
-    By a whole ratio a smaller image is the mean of each square of pixels (2x2 means for half the size);
+    By whole ratios a smaller image is the mean of each rectangle of pixels (2x2 means for half the size);
     otherwise bilinear, antialiased when smaller.
 
     Args:
-        images: uint8 (N, C, H, H).
-        size: wanted height and width, in pixels.
+        images: uint8 (N, C, H, W).
+        size: wanted height and width, in pixels; one number for both.
 
     Returns:
-        uint8 (N, C, size, size); `images` itself if it has that size.
+        uint8 (N, C, *size); `images` itself if it has that size.
     """
-    if images.shape[-1] == size:
+    wanted = as_size(size)
+    if images.shape[-2:] == wanted:
         return images
-    return torch.cat([_resize_float(chunk.float(), size).round().byte() for chunk in images.split(_RESIZE_CHUNK)])
+    return torch.cat([_resize_float(chunk.float(), wanted).round().byte() for chunk in images.split(_RESIZE_CHUNK)])
 
 
-def _resize_float(images: Tensor, size: int) -> Tensor:
-    stored = images.shape[-1]
-    if stored % size == 0:
-        return F.avg_pool2d(images, stored // size)
-    return F.interpolate(images, size=(size, size), mode="bilinear", antialias=stored > size)
+def _resize_float(images: Tensor, size: Size) -> Tensor:
+    (height, width), stored = size, images.shape[-2:]
+    if stored[0] % height == 0 and stored[1] % width == 0:
+        return F.avg_pool2d(images, (stored[0] // height, stored[1] // width))
+    smaller = stored[0] > height or stored[1] > width
+    return F.interpolate(images, size=size, mode="bilinear", antialias=smaller)
 
 
 def random_crop_flip(images: Tensor, padding: int, flip: bool) -> Tensor:

@@ -1,7 +1,7 @@
 """What every image classification data set has in common: its attributes, its loaders, its normalisation."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 from shiftaddaug.data import augment
 from shiftaddaug.data.checks import check_values
 from shiftaddaug.data.sampling import ShardSampler, equal_batches
+from shiftaddaug.nets.sizes import as_size
 from shiftaddaug.seeding import derive_seed
 
 Batch = tuple[Tensor, Tensor]
@@ -27,7 +28,7 @@ class ClassificationDataModule(LightningDataModule, ABC):
     Args:
         name: of the data set, as people read it in messages.
         num_classes, in_channels: what the network is built for.
-        image_size: height and width fed to the network, in pixels.
+        image_size: what is fed to the network, in pixels: the side of a square, or (height, width).
         batch_size: images per process and step.
         val_fraction: of the training images, held out for validation; in (0, 1).
         split_seed: fixes that split whatever the run's seed.
@@ -47,7 +48,7 @@ class ClassificationDataModule(LightningDataModule, ABC):
         name: str,
         num_classes: int,
         in_channels: int,
-        image_size: int,
+        image_size: int | Sequence[int],
         batch_size: int,
         val_fraction: float,
         split_seed: int,
@@ -60,7 +61,8 @@ class ClassificationDataModule(LightningDataModule, ABC):
         self.name = name
         self.num_classes = num_classes
         self.in_channels = in_channels
-        self.image_size = image_size
+        check_values({"image_size": image_size})
+        self.image_size = as_size(image_size)
         self.batch_size = batch_size
         self.val_fraction = val_fraction
         self.split_seed = split_seed
@@ -83,7 +85,7 @@ class ClassificationDataModule(LightningDataModule, ABC):
             train: whether to augment; draws from torch's global generator.
 
         Returns:
-            float32 (N, C, image_size, image_size), normalised.
+            float32 (N, C, *image_size), normalised.
         """
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:

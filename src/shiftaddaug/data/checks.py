@@ -131,6 +131,14 @@ def _share_of_side(key: str, value: Any) -> None:
         )
 
 
+def _image_size(key: str, value: Any) -> None:
+    sides = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value, value]
+    if len(sides) != 2 or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in sides):
+        raise UserError(
+            f"data.{key}={_shown(value)}: must be a whole number of at least 1, or two of them, [height, width]"
+        )
+
+
 def _flag(key: str, value: Any) -> None:
     if not isinstance(value, bool):
         raise UserError(f"data.{key}={_shown(value)}: must be true or false")
@@ -143,7 +151,7 @@ def _shown(value: Any) -> str:
 _CHECKS: dict[str, Check] = {
     "num_classes": _at_least(2, nullable=True),
     "in_channels": _at_least(1),
-    "image_size": _at_least(1),
+    "image_size": _image_size,
     "batch_size": _at_least(1),
     "crop_padding": _share_of_side,
     "num_workers": _at_least(0),

@@ -46,7 +46,7 @@ class CifarDataModule(InMemoryDataModule):
         verify: bool = True,
         num_classes: int | None = None,
         in_channels: int = 3,
-        image_size: int = 32,
+        image_size: int | Sequence[int] = 32,
         batch_size: int = 128,
         val_fraction: float = 0.1,
         split_seed: int = 0,

@@ -1,6 +1,6 @@
 """The 1797 handwritten digits that come with scikit-learn: nothing to download."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -29,7 +29,7 @@ class DigitsDataModule(InMemoryDataModule):
         name: str = "digits",
         num_classes: int | None = None,
         in_channels: int = 1,
-        image_size: int = 32,
+        image_size: int | Sequence[int] = 32,
         batch_size: int = 64,
         val_fraction: float = 0.1,
         test_fraction: float = 0.2,

@@ -13,11 +13,13 @@ from shiftaddaug.data.checks import check_held, check_values
 from shiftaddaug.data.class_folders import class_names, count_classes, has_test_split, list_images, require_image_folder
 from shiftaddaug.data.sampling import DrawSampler, stratified_split
 from shiftaddaug.errors import UserError
+from shiftaddaug.nets.sizes import Size
 
 Transform = Callable[[Any], Tensor]
 
 _PIL_MODES = {1: "L", 3: "RGB"}
-_EVAL_MARGIN = 8 / 7  # the shorter side before the central crop, in image_size; 256 for 224, as is usual
+_EVAL_MARGIN = 8 / 7  # what an image covers before the central crop, in image_size; 256 for 224, as is usual
+_ASPECTS = (3 / 4, 4 / 3)  # width over height of the random part of a file, where image_size is a square
 
 
 class FolderImages(Dataset[tuple[Tensor, int]]):
@@ -63,6 +65,20 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         return self.transform(image), label
 
 
+class _Cover:
+    """Scale a PIL image until it covers 8/7 of a size, its proportions kept."""
+
+    def __init__(self, size: Size) -> None:
+        self.height, self.width = (round(side * _EVAL_MARGIN) for side in size)
+
+    def __call__(self, image: Any) -> Any:
+        from torchvision.transforms.v2.functional import resize
+
+        width, height = image.size
+        shorter_side = round(max(self.height / height, self.width / width) * min(width, height))
+        return resize(image, [shorter_side])
+
+
 class FolderLoader(DataLoader[Any]):
     """A DataLoader out of whose worker processes a UserError comes as the one line it was."""
 
@@ -82,7 +98,7 @@ class ImageFolderDataModule(ClassificationDataModule):
     public, and choosing the best epoch on val/ would leave nothing to report on.
 
     Training images are a random part of the file (8 to 100 % of its area) scaled to `image_size`; the others are
-    scaled to a shorter side of 8/7 `image_size` and cropped at the centre.
+    scaled until they cover 8/7 `image_size` (of a square: until their shorter side does) and cropped at the centre.
 
     Args:
         data_dir: the folder that has train/ and val/; must be given.
@@ -101,7 +117,7 @@ class ImageFolderDataModule(ClassificationDataModule):
         name: str = "image_folder",
         num_classes: int | None = None,
         in_channels: int = 3,
-        image_size: int = 32,
+        image_size: int | Sequence[int] = 32,
         batch_size: int = 128,
         val_fraction: float = 0.1,
         split_seed: int = 0,
@@ -164,13 +180,14 @@ class ImageFolderDataModule(ClassificationDataModule):
         from torchvision.transforms import v2
 
         flip = [v2.RandomHorizontalFlip()] if self.horizontal_flip else []
-        return v2.Compose([v2.RandomResizedCrop(self.image_size), *flip, v2.PILToTensor()])
+        height, width = self.image_size
+        aspects = tuple(aspect * (width / height) for aspect in _ASPECTS)
+        return v2.Compose([v2.RandomResizedCrop(self.image_size, ratio=aspects), *flip, v2.PILToTensor()])
 
     def _eval_transform(self) -> Transform:
         from torchvision.transforms import v2
 
-        shorter_side = round(self.image_size * _EVAL_MARGIN)
-        return v2.Compose([v2.Resize(shorter_side), v2.CenterCrop(self.image_size), v2.PILToTensor()])
+        return v2.Compose([_Cover(self.image_size), v2.CenterCrop(self.image_size), v2.PILToTensor()])
 
     def _train_sampler(self, dataset: Dataset[Any], **options: Any) -> DistributedSampler[Any]:
         return DrawSampler(dataset, shuffle=True, **options)

@@ -18,7 +18,7 @@ from shiftaddaug.errors import UserError
 
 
 class LabelledImages(Dataset[Batch]):
-    """Square images, uint8 (N, C, H, H), and their labels, int64 (N,).
+    """Images, uint8 (N, C, H, W), and their labels, int64 (N,).
 
     A loader asks for a whole batch of indices at once.
 
@@ -27,7 +27,7 @@ class LabelledImages(Dataset[Batch]):
     """
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
-        assert images.dtype == torch.uint8 and images.dim() == 4 and images.shape[2] == images.shape[3]
+        assert images.dtype == torch.uint8 and images.dim() == 4
         assert labels.dtype == torch.int64 and labels.dim() == 1
         if len(images) != len(labels):
             raise UserError(f"data: {len(images)} images but {len(labels)} labels; the files do not belong together")
@@ -61,11 +61,12 @@ class InMemoryDataModule(ClassificationDataModule):
     """Base of data sets that fit in memory; a subclass says in `load` where the images come from.
 
     Images larger than `image_size` are made smaller once, at setup; smaller ones are stored as they are, and each
-    batch is enlarged (bilinearly) where it is computed with, after cropping and flipping at the stored size.
+    batch is enlarged (bilinearly) where it is computed with, after cropping and flipping at the stored size. That goes
+    for height and width apart: images are fitted to a rectangle, whatever it does to their proportions.
 
     Args:
         crop_padding: black margin around the image out of which a training crop is taken, as a share of the image's
-            side, so that images of every size are shifted alike; 0 = no crop.
+            shorter side, so that images of every size are shifted alike; 0 = no crop.
         others: see ClassificationDataModule.
     """
 
@@ -74,7 +75,7 @@ class InMemoryDataModule(ClassificationDataModule):
         name: str,
         num_classes: int,
         in_channels: int,
-        image_size: int,
+        image_size: int | Sequence[int],
         batch_size: int,
         val_fraction: float,
         split_seed: int,
@@ -128,19 +129,19 @@ class InMemoryDataModule(ClassificationDataModule):
         self.test_set = self._sized(loaded.test)
 
     def transform(self, images: Tensor, train: bool) -> Tensor:
-        stored_size = images.shape[-1]
         if train:
-            padding = round(self.crop_padding * stored_size)
+            padding = round(self.crop_padding * min(images.shape[-2:]))
             images = augment.random_crop_flip(images, padding, self.horizontal_flip)
-        if stored_size != self.image_size:
-            unit = F.interpolate(augment.to_unit(images), size=(self.image_size, self.image_size), mode="bilinear")
+        if images.shape[-2:] != self.image_size:
+            unit = F.interpolate(augment.to_unit(images), size=self.image_size, mode="bilinear")
             return augment.normalise(unit, self.mean, self.std)
         return self._normalise(images)
 
     def _sized(self, part: LabelledImages) -> LabelledImages:
-        if part.images.shape[-1] <= self.image_size:
+        height, width = (min(sides) for sides in zip(part.images.shape[-2:], self.image_size, strict=True))
+        if part.images.shape[-2:] == (height, width):
             return part
-        return LabelledImages(augment.resize_images(part.images, self.image_size), part.labels)
+        return LabelledImages(augment.resize_images(part.images, (height, width)), part.labels)
 
     def _loader(
         self, dataset: Dataset[Any], sampler: Sampler[Any], batch_size: int, drop_last: bool

@@ -7,7 +7,8 @@ else. Nothing else in the package slices weights.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.channels import add_to_first_channels, split_channels, with_first_channels
 from shiftaddaug.hybrid.sharing import PLAIN, Sharing
+from shiftaddaug.hybrid.sources import join, positions, total
 from shiftaddaug.hybrid.widths import Widths
 from shiftaddaug.operators import cannot_be_augmented
 from shiftaddaug.operators.base import Operator
@@ -32,11 +34,14 @@ class HybridWeight(nn.Module):
         dense      Y_t = op(X_t) + mult(X_a),  Y_a = mult(X)
         depthwise  Y_t = op(X_t),              Y_a = mult(X_a)
 
-    op reads its slice of the weight as `sharing` says.
+    op reads its slice of the weight as `sharing` says. A layer of several sources computes as one of their
+    concatenation: its columns lie as `hybrid/sources.py` says, and the operator is applied once, to the joined targets,
+    for scales and R depend on the whole fan-in.
 
     Args:
         operator: of the target part.
-        source, out: widths of input and output; equal if depthwise.
+        source: width of the input, or of each of several that the layer reads as one concatenation.
+        out: width of the output; the input's if depthwise.
         kernel: (kh, kw), empty for a linear layer.
         depthwise: one filter per channel.
         bias: add one value per output channel; the target's belong to its operator.
@@ -52,7 +57,7 @@ class HybridWeight(nn.Module):
     def __init__(
         self,
         operator: Operator,
-        source: Widths,
+        source: Widths | Sequence[Widths],
         out: Widths,
         kernel: tuple[int, ...] = (),
         depthwise: bool = False,
@@ -60,6 +65,9 @@ class HybridWeight(nn.Module):
         sharing: Sharing = PLAIN,
     ) -> None:
         super().__init__()
+        self.sources = (source,) if isinstance(source, Widths) else tuple(source)
+        source = total(self.sources)
+        assert not depthwise or len(self.sources) == 1
         if not operator.shareable and (source.max > source.target or out.max > out.target):
             raise cannot_be_augmented(operator.name)
         self.operator, self.source, self.out, self.depthwise = operator, source, out, depthwise
@@ -199,7 +207,7 @@ class HybridWeight(nn.Module):
 
     def forward(
         self,
-        x: Tensor,
+        x: Tensor | Sequence[Tensor],
         out_channels: int | None = None,
         multiplicative: bool = False,
         operator_weight: Tensor | None = None,
@@ -207,7 +215,7 @@ class HybridWeight(nn.Module):
         """Compute with the input's channels, and as many output channels as told.
 
         Args:
-            x: (N, source.target <= C <= source.max, ...).
+            x: (N, source.target <= C <= source.max, ...); one tensor for each of several sources.
             out_channels: between out.target and out.max; the target's by default. A depthwise layer returns C.
             multiplicative: compute the target part by multiplication too, with the same weight.
             operator_weight: what the target part computes (or multiplies) with, where that was read for all layers
@@ -215,6 +223,7 @@ class HybridWeight(nn.Module):
                 multiply with says that the layer is blended and remapped.
         """
         operator = MULT if multiplicative else self.operator
+        x, weight, order = self._joined(x, operator)
         out_channels = out_channels or self.out.target
         narrow = x.shape[1] == self.source.target and (self.depthwise or out_channels == self.out.target)
         if narrow:
@@ -224,11 +233,11 @@ class HybridWeight(nn.Module):
             inputs = 1 if self.depthwise else x.shape[1]
             outputs = x.shape[1] if self.depthwise else out_channels
             blended = operator is MULT and operator_weight is not None
-            y = self._map(operator, x, self._read_around(operator, self.weight[:outputs, :inputs], blended))
+            y = self._map(operator, x, self._read_around(operator, weight[:outputs, :inputs], blended))
         elif self.depthwise:
             y = self._depthwise(operator, x, operator_weight)
         else:
-            y = self._dense(operator, x, out_channels, operator_weight)
+            y = self._dense(operator, x, weight, out_channels, operator_weight, order)
         return y if self.bias is None else y + self._broadcast(self.bias[: y.shape[1]])
 
     def _read(self, operator: Operator, parameters: Mapping[str, Tensor], known: Tensor | None = None) -> Tensor:
@@ -242,8 +251,29 @@ class HybridWeight(nn.Module):
             return self.sharing.stored([weight], [self._target_slice(self.weight)])[0] if blended else weight
         return self.effective_weight(self.sharing.read_around(weight, self._target_slice(self.weight)))
 
-    def _dense(self, operator: Operator, x: Tensor, out_channels: int, known: Tensor | None) -> Tensor:
-        weight, (rows, columns) = self.weight, self.target_shape[:2]
+    def _joined(self, x: Tensor | Sequence[Tensor], operator: Operator) -> tuple[Tensor, Any, Tensor | None]:
+        """The input, the weight whose columns read it, and their order, where the input's is another."""
+        weight = getattr(self, "weight", None)  # not every operator's parameter is called so
+        if isinstance(x, Tensor):
+            return x, weight, None
+        # what is linear in the weight sums in the order of the concatenation, as the plain layer does
+        natural = operator.linear_in_weight and self.sharing.multiplicative_augmentation
+        return join(x, self.sources, weight, natural)
+
+    def positions(self, source: int) -> Tensor:
+        """The columns of the weight that read a source's channels, in the channels' order; int64 (its max,)."""
+        return positions(self.sources, source)
+
+    def _dense(
+        self,
+        operator: Operator,
+        x: Tensor,
+        weight: Tensor,
+        out_channels: int,
+        known: Tensor | None,
+        order: Tensor | None,
+    ) -> Tensor:
+        rows, columns = self.target_shape[:2]
         channels = x.shape[1]
         target = self._read(operator, {"weight": weight[:rows, :columns]}, known)
         if operator.linear_in_weight:
@@ -251,7 +281,7 @@ class HybridWeight(nn.Module):
                 target = torch.cat([target, weight[:rows, columns:channels]], 1)
             if out_channels > rows:
                 target = torch.cat([target, weight[rows:out_channels, :channels]], 0)
-            return self._map(MULT, x, target)
+            return self._map(MULT, x, target if order is None else target.index_select(1, order))
         if channels == columns:
             beside = self._map(MULT, x, weight[rows:out_channels, :channels])
             return torch.cat([self._map(operator, x, target), beside], 1)
@@ -283,26 +313,27 @@ def _replace(gradient: Tensor, direction: Tensor) -> None:
 
 
 class HybridConv2d(HybridWeight):
-    """Convolution with padding kernel // 2, dense or depthwise; x (N, C, H, W)."""
+    """Convolution, dense or depthwise, whose padding keeps the size (before the stride); x (N, C, H, W)."""
 
     def __init__(
         self,
         operator: Operator,
-        source: Widths,
+        source: Widths | Sequence[Widths],
         out: Widths,
         kernel: int = 1,
         stride: int = 1,
         depthwise: bool = False,
         bias: bool = False,
         sharing: Sharing = PLAIN,
+        dilation: int = 1,
     ) -> None:
         super().__init__(operator, source, out, (kernel, kernel), depthwise, bias, sharing)
-        self.stride, self.padding = stride, kernel // 2
+        self.stride, self.padding, self.dilation = stride, dilation * (kernel // 2), dilation
 
     def _map(self, operator: Operator, x: Tensor, weight: Tensor) -> Tensor:
         groups = x.shape[1] if self.depthwise else 1
         x = operator.prepare_input(x, self.tensors() if operator.input_tensors else {})
-        return operator.conv2d(x, weight, self.stride, self.padding, 1, groups)
+        return operator.conv2d(x, weight, self.stride, self.padding, self.dilation, groups)
 
     def _broadcast(self, bias: Tensor) -> Tensor:
         return bias.view(1, -1, 1, 1)
@@ -311,7 +342,9 @@ class HybridConv2d(HybridWeight):
 class HybridLinear(HybridWeight):
     """Linear layer with bias; x (N, C)."""
 
-    def __init__(self, operator: Operator, source: Widths, out: Widths, sharing: Sharing = PLAIN) -> None:
+    def __init__(
+        self, operator: Operator, source: Widths | Sequence[Widths], out: Widths, sharing: Sharing = PLAIN
+    ) -> None:
         super().__init__(operator, source, out, bias=True, sharing=sharing)
 
     def _map(self, operator: Operator, x: Tensor, weight: Tensor) -> Tensor:

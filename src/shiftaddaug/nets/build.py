@@ -6,8 +6,9 @@ from typing import Any
 from shiftaddaug.hybrid.sharing import PLAIN, Sharing, sharing_from_config
 from shiftaddaug.nets.cost import NetCost, count_operations, net_cost, select_layers
 from shiftaddaug.nets.extras import plan_extra_blocks
-from shiftaddaug.nets.plain import OperatorOf, PlainNet
-from shiftaddaug.nets.plan import NetPlan
+from shiftaddaug.nets.net import Net
+from shiftaddaug.nets.plain import OperatorOf, plain_factory
+from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.spec import Widening
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.operators.base import Operator
@@ -21,7 +22,7 @@ def operator_chooser(operator: Operator, mult_layers: Collection[str]) -> Operat
 
 
 def build_supernet(
-    plan: NetPlan,
+    plan: Plan,
     operator: Operator,
     mult_layers: Collection[str] = (),
     width_multipliers: Sequence[float] = (1.0,),
@@ -44,7 +45,7 @@ def build_supernet(
     return Supernet(widening, operator_of, sharing, synchronised_norm)
 
 
-def supernet_from_config(config: Mapping[str, Any], plan: NetPlan, operator: Operator) -> Supernet:
+def supernet_from_config(config: Mapping[str, Any], plan: Plan, operator: Operator) -> Supernet:
     """The supernet of a run, by its composed configuration: what `net.mult_layers`, `aug`, `sharing` and
     `trainer.sync_batchnorm` say.
 
@@ -66,27 +67,28 @@ def supernet_from_config(config: Mapping[str, Any], plan: NetPlan, operator: Ope
     )
 
 
-def target_cost(plan: NetPlan, operator: Operator, mult_layers: Collection[str]) -> NetCost:
+def target_cost(plan: Plan, operator: Operator, mult_layers: Collection[str]) -> NetCost:
     """Params and MACs of the deployed network, and the share of its MACs that is multiplication-free."""
     return net_cost(plan, select_layers(plan, mult_layers), operator.multiplication_free)
 
 
-def target_operations(plan: NetPlan, operator: Operator, mult_layers: Collection[str]) -> dict[str, int]:
+def target_operations(plan: Plan, operator: Operator, mult_layers: Collection[str]) -> dict[str, int]:
     """Operations of one inference of the deployed network by kind, for its MACs."""
     chosen = operator_chooser(operator, select_layers(plan, mult_layers))
     return count_operations(plan, lambda name: chosen(name).arithmetic)
 
 
-def build_plain(plan: NetPlan, operator: Operator, mult_layers: Collection[str]) -> PlainNet:
+def build_plain(plan: Plan, operator: Operator, mult_layers: Collection[str]) -> Net:
     """The deployable network, its weights not yet set."""
-    return PlainNet(plan, operator_chooser(operator, select_layers(plan, mult_layers)))
+    return Net(plan, plain_factory(plan, operator_chooser(operator, select_layers(plan, mult_layers))))
 
 
 def plain_state(supernet: Supernet) -> Mapping[str, Any]:
-    """State dict of the target as a `PlainNet`: slices of the supernet's weights, made operator-ready."""
+    """State dict of the target as `build_plain` builds it: slices of the supernet's weights, made operator-ready."""
     state, operator_weights = {}, supernet.operator_weights()
-    for name, module in supernet.named_modules():
-        if hasattr(module, "target_state") and not name.startswith("extras."):
-            known = {"operator_weight": operator_weights[name]} if name in operator_weights else {}
-            state.update({f"{name}.{key}": value for key, value in module.target_state(**known).items()})
+    for node in supernet.plan.nodes:
+        module: Any = supernet.module(node.name)
+        if hasattr(module, "target_state"):
+            known = {"operator_weight": operator_weights[node.name]} if node.name in operator_weights else {}
+            state.update({f"{node.name}.{key}": value for key, value in module.target_state(**known).items()})
     return state

@@ -3,9 +3,11 @@
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from math import prod
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.nets.plan import ConvPlan, Layer, NetPlan
+from shiftaddaug.nets.nodes import Node
+from shiftaddaug.nets.plan import Plan
 from shiftaddaug.operators.settings import Arithmetic
 
 LAYER_GROUPS = ("stem", "blocks", "se", "head", "classifier")
@@ -25,12 +27,12 @@ class NetCost:
         return self.multiplication_free_macs / self.macs
 
 
-def layer_macs(plan: NetPlan, layer: Layer) -> int:
+def layer_macs(plan: Plan, layer: Node) -> int:
     """Accumulations of a layer: outputs x inputs per output. As in NetAug, bias, norm and activation do not count."""
-    return _weights(plan, layer) * layer.output_size**2
+    return _weights(plan, layer) * prod(layer.size)
 
 
-def net_cost(plan: NetPlan, mult_layers: Collection[str] = (), multiplication_free: bool = True) -> NetCost:
+def net_cost(plan: Plan, mult_layers: Collection[str] = (), multiplication_free: bool = True) -> NetCost:
     """Cost of the target.
 
     Args:
@@ -38,16 +40,13 @@ def net_cost(plan: NetPlan, mult_layers: Collection[str] = (), multiplication_fr
         mult_layers: names of the layers that multiply even so (see `select_layers`).
         multiplication_free: whether the operator of all other layers is.
     """
-    macs = free = params = 0
-    for layer in plan.layers():
-        cost = layer_macs(plan, layer)
-        macs += cost
-        free += cost if multiplication_free and layer.name not in mult_layers else 0
-        params += _weights(plan, layer) + _affine(plan, layer)
-    return NetCost(params, macs, free)
+    macs = {layer.name: layer_macs(plan, layer) for layer in plan.layers()}
+    free = sum(cost for name, cost in macs.items() if multiplication_free and name not in mult_layers)
+    params = sum(_weights(plan, layer) for layer in plan.layers()) + _affine(plan)
+    return NetCost(params, sum(macs.values()), free)
 
 
-def count_operations(plan: NetPlan, arithmetic_of: Callable[[str], Arithmetic]) -> dict[str, int]:
+def count_operations(plan: Plan, arithmetic_of: Callable[[str], Arithmetic]) -> dict[str, int]:
     """Operations of one inference by kind (`operators/settings.py`), for the MACs alone, sorted by name.
 
     Args:
@@ -61,13 +60,13 @@ def count_operations(plan: NetPlan, arithmetic_of: Callable[[str], Arithmetic]) 
     return dict(sorted(total.items()))
 
 
-def select_layers(plan: NetPlan, names: Collection[str]) -> frozenset[str]:
+def select_layers(plan: Plan, names: Collection[str]) -> frozenset[str]:
     """The layers that `net.mult_layers` means: groups (stem, blocks, se, head, classifier), or layer names.
 
     Raises:
         UserError: a name that is neither.
     """
-    layers = list(plan.layers())
+    layers = plan.layers()
     selected = set()
     for name in names:
         found = {layer.name for layer in layers if name in (layer.group, layer.name, layer.name.removesuffix(".conv"))}
@@ -80,15 +79,13 @@ def select_layers(plan: NetPlan, names: Collection[str]) -> frozenset[str]:
     return frozenset(selected)
 
 
-def _weights(plan: NetPlan, layer: Layer) -> int:
-    channels, conv = plan.channels(), layer.plan
-    if not isinstance(conv, ConvPlan):
-        return channels[conv.source] * channels[conv.out]
-    inputs = 1 if conv.depthwise else channels[conv.source]
-    return channels[conv.out] * inputs * conv.kernel**2
+def _weights(plan: Plan, layer: Node) -> int:
+    channels = plan.channels()
+    inputs = 1 if layer.depthwise else sum(channels[space] for space in plan.sources(layer))
+    return channels[layer.space] * inputs * layer.kernel**2
 
 
-def _affine(plan: NetPlan, layer: Layer) -> int:
-    """Parameters besides the weight: a batch-norm's two vectors, or a bias."""
-    out = plan.channels()[layer.plan.out]
-    return out if layer.group in ("se", "classifier") else 2 * out
+def _affine(plan: Plan) -> int:
+    """Parameters besides the weights: two vectors of each batch-norm, and the biases."""
+    channels = plan.channels()
+    return sum(channels[node.space] * (2 if node.kind == "norm" else node.bias) for node in plan.nodes if node.space)

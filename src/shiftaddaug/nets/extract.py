@@ -18,15 +18,18 @@ from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.nets.build import build_plain, plain_state
 from shiftaddaug.nets.cost import select_layers
-from shiftaddaug.nets.plain import OperatorConv2d, OperatorLinear, PlainNet
-from shiftaddaug.nets.plan import NetPlan
+from shiftaddaug.nets.format1 import plan_of_format1
+from shiftaddaug.nets.net import Net
+from shiftaddaug.nets.plain import OperatorConv2d, OperatorLinear
+from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.operators.base import Operator
 from shiftaddaug.operators.proof import why_it_multiplies
 
-FORMAT = 1
-NOT_NORMALISED = ("se", "classifier")
-"""Groups of layers that no batch-norm follows."""
+FORMAT = 2
+"""Of architecture.json. Format 1, whose plans held blocks in place of nodes, is still read."""
+
+READERS = {1: plan_of_format1, FORMAT: Plan.from_dict}
 WEIGHTS, ARCHITECTURE = "model.safetensors", "architecture.json"
 
 
@@ -34,7 +37,7 @@ WEIGHTS, ARCHITECTURE = "model.safetensors", "architecture.json"
 class Target:
     """A deployable network and what it is made of."""
 
-    net: PlainNet
+    net: Net
     operator: Operator
     mult_layers: tuple[str, ...]
     """Layers that multiply even so: groups or names, as `net.mult_layers`."""
@@ -91,13 +94,13 @@ def load_target(path: Path, catalogue: Catalogue = PACKAGE_ONLY) -> Target:
     folder = path if path.is_dir() else path.parent
     try:
         raw = json.loads((folder / ARCHITECTURE).read_text())
-        if raw["format"] != FORMAT:
-            raise ValueError(f"format {raw['format']}, this version reads {FORMAT}")
+        if raw["format"] not in READERS:
+            raise ValueError(f"format {raw['format']}, this version reads {', '.join(map(str, READERS))}")
         if not isinstance(raw["config"], dict):
             raise ValueError(f"config {raw['config']!r} holds no configuration")
-        plan, operator = NetPlan.from_dict(raw["plan"]), operators.from_config(raw["operator"], catalogue)
+        plan, operator = READERS[raw["format"]](raw["plan"]), operators.from_config(raw["operator"], catalogue)
         state = load_file(folder / WEIGHTS)
-        net = build_plain(plan, operator, raw["mult_layers"]).to(state["stem.conv.weight"].dtype)
+        net = build_plain(plan, operator, raw["mult_layers"]).to(state[f"{plan.layers()[0].name}.weight"].dtype)
         net.load_state_dict(state)
         target = Target(net.eval(), operator, tuple(raw["mult_layers"]), raw["config"])
     except UserError as error:
@@ -111,7 +114,7 @@ def load_target(path: Path, catalogue: Catalogue = PACKAGE_ONLY) -> Target:
 
 
 @torch.no_grad()
-def max_difference(supernet: Supernet, net: PlainNet, images: Tensor) -> float:
+def max_difference(supernet: Supernet, net: Net, images: Tensor) -> float:
     """Largest |difference| of the logits of the supernet's target path and of a plain network, both evaluating.
 
     A correctly extracted target differs by exactly 0.
@@ -125,14 +128,14 @@ def max_difference(supernet: Supernet, net: PlainNet, images: Tensor) -> float:
     return float(difference)
 
 
-def multiplicative_layers(net: PlainNet) -> dict[str, str]:
+def multiplicative_layers(net: Net) -> dict[str, str]:
     """Layers that multiply when they execute, exempt ones too, in forward order: by name, with the reason.
 
     An operator that says it is multiplication-free is not taken at its word (`operators/proof.py`).
     """
     modules, found = dict(net.named_modules()), {}
     for layer in net.plan.layers():
-        reason = _why_it_multiplies(modules[layer.name], layer.group not in NOT_NORMALISED)
+        reason = _why_it_multiplies(modules[layer.name], net.plan.is_normalised(layer))
         if reason is not None:
             found[layer.name] = reason
     return found

@@ -1,17 +1,17 @@
-"""The deployable network: plain layers of the target's size, with operator-ready weights.
+"""Layers of the deployable network: plain ones of the target's size, with operator-ready weights.
 
-It knows nothing of the supernet. Its modules carry the plan's names, so that its state dict says what is what:
+They know nothing of the supernet. Modules carry the plan's names, so that a state dict says what is what:
 `blocks.3.depthwise.conv.weight`, `blocks.3.depthwise.norm.running_mean`, `classifier.bias`.
 """
 
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from shiftaddaug.nets.activations import activate
-from shiftaddaug.nets.plan import BlockPlan, ConvPlan, LinearPlan, NetPlan, SqueezeExcitePlan
+from shiftaddaug.nets.net import Factory
+from shiftaddaug.nets.nodes import Node
+from shiftaddaug.nets.plan import Plan
 from shiftaddaug.operators.base import Operator
 
 OperatorOf = Callable[[str], Operator]
@@ -19,132 +19,89 @@ OperatorOf = Callable[[str], Operator]
 
 
 class OperatorConv2d(nn.Module):
-    """An operator's convolution with a fixed, effective weight; padding kernel // 2; x (N, C, H, W)."""
+    """An operator's convolution with a fixed, effective weight; padding keeps the size; of (N, C, H, W).
+
+    Several inputs are read as their concatenation.
+
+    Args:
+        operator: computes.
+        source, out: channels of all inputs together, and of the output.
+        node: kernel, stride, dilation, whether it is depthwise and has a bias.
+    """
 
     bias: Tensor | None
 
-    def __init__(self, operator: Operator, source: int, out: int, plan: ConvPlan, bias: bool = False) -> None:
+    def __init__(self, operator: Operator, source: int, out: int, node: Node) -> None:
         super().__init__()
-        self.operator, self.stride, self.padding = operator, plan.stride, plan.kernel // 2
-        self.groups = source if plan.depthwise else 1
-        self.weight = nn.Parameter(torch.empty(out, source // self.groups, plan.kernel, plan.kernel))
-        self.register_parameter("bias", nn.Parameter(torch.empty(out)) if bias else None)
+        self.operator, self.stride, self.dilation = operator, node.stride, node.dilation
+        self.padding = node.dilation * (node.kernel // 2)
+        self.groups = source if node.depthwise else 1
+        self.weight = nn.Parameter(torch.empty(out, source // self.groups, node.kernel, node.kernel))
+        self.register_parameter("bias", nn.Parameter(torch.empty(out)) if node.bias else None)
+        register_input_tensors(self, operator, tuple(self.weight.shape))
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.operator.conv2d(x, self.weight, self.stride, self.padding, 1, self.groups)
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Return (N, out, H', W') of inputs (N, C_i, H, W)."""
+        x = self.operator.prepare_input(joined(inputs), input_tensors(self, self.operator))
+        y = self.operator.conv2d(x, self.weight, self.stride, self.padding, self.dilation, self.groups)
         return y if self.bias is None else y + self.bias.view(1, -1, 1, 1)
 
 
 class OperatorLinear(nn.Module):
-    """An operator's linear map with a fixed, effective weight, and bias; x (N, C)."""
+    """An operator's linear map with a fixed, effective weight, and bias; of (N, C)."""
 
     def __init__(self, operator: Operator, source: int, out: int) -> None:
         super().__init__()
         self.operator = operator
         self.weight = nn.Parameter(torch.empty(out, source))
         self.bias = nn.Parameter(torch.empty(out))
+        register_input_tensors(self, operator, (out, source))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Return (N, out) of inputs (N, C_i)."""
+        x = self.operator.prepare_input(joined(inputs), input_tensors(self, self.operator))
         return self.operator.linear(x, self.weight) + self.bias
 
 
-class ConvNormAct(nn.Module):
-    """Convolution, batch-norm, activation."""
-
-    def __init__(self, name: str, plan: ConvPlan, channels: dict[str, int], operator_of: OperatorOf) -> None:
-        super().__init__()
-        self.conv = OperatorConv2d(operator_of(f"{name}.conv"), channels[plan.source], channels[plan.out], plan)
-        self.norm = nn.BatchNorm2d(channels[plan.out])
-        self.act = plan.act
-
-    def forward(self, x: Tensor) -> Tensor:
-        return activate(self.act, self.norm(self.conv(x)))
+def register_input_tensors(layer: nn.Module, operator: Operator, shape: tuple[int, ...]) -> None:
+    """Give a layer buffers for what its operator prepares inputs with, of the shapes that a weight of `shape` has."""
+    shapes = operator.parameter_shapes(shape) | {
+        name: tuple(buffer.shape) for name, buffer in operator.init_buffers(shape).items()
+    }
+    for name in operator.input_tensors:
+        layer.register_buffer(name, torch.empty(shapes[name]))
 
 
-class SqueezeExcite(nn.Module):
-    """Gate channels by their own global average, through two 1x1 layers and a hard sigmoid."""
-
-    def __init__(self, name: str, plan: SqueezeExcitePlan, channels: dict[str, int], operator_of: OperatorOf) -> None:
-        super().__init__()
-        wide, narrow = channels[plan.channels], channels[plan.mid]
-        point = ConvPlan("", "", "")
-        self.reduce = OperatorConv2d(operator_of(f"{name}.reduce"), wide, narrow, point, bias=True)
-        self.expand = OperatorConv2d(operator_of(f"{name}.expand"), narrow, wide, point, bias=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * F.hardsigmoid(self.expand(F.relu(self.reduce(x.mean((2, 3), keepdim=True)))))
+def input_tensors(layer: nn.Module, operator: Operator) -> dict[str, Tensor]:
+    """Return those buffers by name."""
+    return {name: getattr(layer, name) for name in operator.input_tensors}
 
 
-class Block(nn.Module):
-    """A `BlockPlan`: convolutions, gate, shortcut, activation."""
-
-    def __init__(self, plan: BlockPlan, channels: dict[str, int], operator_of: OperatorOf) -> None:
-        super().__init__()
-        self.plan = plan
-        for conv in plan.convs:
-            self.add_module(conv.name, ConvNormAct(f"{plan.name}.{conv.name}", conv, channels, operator_of))
-        if plan.squeeze_excite is not None:
-            name = f"{plan.name}.{plan.squeeze_excite.name}"
-            self.add_module(plan.squeeze_excite.name, SqueezeExcite(name, plan.squeeze_excite, channels, operator_of))
-        if plan.downsample is not None:
-            name = f"{plan.name}.{plan.downsample.name}"
-            self.add_module(plan.downsample.name, ConvNormAct(name, plan.downsample, channels, operator_of))
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = x
-        for i, conv in enumerate(self.plan.convs):
-            y = getattr(self, conv.name)(y)
-            if self.plan.squeeze_excite is not None and self.plan.squeeze_excite.after == i:
-                y = getattr(self, self.plan.squeeze_excite.name)(y)
-        if self.plan.shortcut == "identity":
-            y = x + y
-        elif self.plan.downsample is not None:
-            y = getattr(self, self.plan.downsample.name)(x) + y
-        return activate(self.plan.act, y)
+def joined(inputs: tuple[Tensor, ...]) -> Tensor:
+    """Return the concatenation of tensors (N, C_i, ...); one alone stays itself."""
+    return inputs[0] if len(inputs) == 1 else torch.cat(inputs, 1)
 
 
-class PlainNet(nn.Module):
-    """Image classifier built from a plan.
+def plain_factory(plan: Plan, operator_of: OperatorOf) -> Factory:
+    """Return what makes the modules of the deployable network.
 
     Args:
         plan: of the network.
         operator_of: the operator of each layer, by the layer's name (`plan.layers()`).
     """
+    channels = plan.channels()
 
-    def __init__(self, plan: NetPlan, operator_of: OperatorOf) -> None:
-        super().__init__()
-        self.plan = plan
-        channels = plan.channels()
-        self.stem = ConvNormAct("stem", plan.stem, channels, operator_of)
-        self.blocks = nn.ModuleList(Block(block, channels, operator_of) for block in plan.blocks)
-        for conv in plan.head:
-            self.add_module(conv.name, ConvNormAct(conv.name, conv, channels, operator_of))
-        for linear in plan.classifier:
-            self.add_module(linear.name, self._linear(linear, channels, operator_of))
+    def make(node: Node) -> nn.Module | None:
+        if node.kind == "norm":
+            return nn.BatchNorm2d(channels[node.space])
+        if node.kind not in ("conv", "linear"):
+            return None
+        source, out = sum(channels[space] for space in plan.sources(node)), channels[node.space]
+        operator = operator_of(node.name)
+        return (
+            OperatorLinear(operator, source, out)
+            if node.kind == "linear"
+            else OperatorConv2d(operator, source, out, node)
+        )
 
-    @staticmethod
-    def _linear(linear: LinearPlan, channels: dict[str, int], operator_of: OperatorOf) -> OperatorLinear:
-        return OperatorLinear(operator_of(linear.name), channels[linear.source], channels[linear.out])
-
-    def pyramid(self, x: Tensor) -> list[Tensor]:
-        """The last feature map at each total stride, finest first: what a segmentation head reads."""
-        maps = [self.stem(x)]
-        for block in self.blocks:
-            y = block(maps[-1])
-            if y.shape[-1] == maps[-1].shape[-1]:
-                maps[-1] = y
-            else:
-                maps.append(y)
-        return maps
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, num_classes) of images x (N, in_channels, H, W)."""
-        y = self.stem(x)
-        for block in self.blocks:
-            y = block(y)
-        for conv in self.plan.head:
-            y = getattr(self, conv.name)(y)
-        y = y.mean((2, 3))
-        for linear in self.plan.classifier:
-            y = activate(linear.act, getattr(self, linear.name)(y))
-        return y
+    return make

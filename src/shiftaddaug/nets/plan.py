@@ -1,96 +1,44 @@
-"""A network as data: every layer, and the channel spaces that connect them. Imports no torch.
+"""A network as data: a graph of nodes over channel spaces. Imports no torch.
 
-A *space* is a set of channels that several layers share: the output of the stem, a residual stream (one space
-for all blocks that add to it), the hidden channels of one block. Widths are properties of spaces, never of
-layers, so producers and consumers cannot disagree. `nets/tables.py` decodes a net's yaml into a `NetPlan`;
-`nets/plain.py` builds the deployable network from it and `nets/supernet.py` the augmented one.
+A *space* is a set of channels that several nodes share: the output of the stem, a residual stream (one space for all
+blocks that add to it), the hidden channels of one block. Widths are properties of spaces, never of layers, so
+producers and consumers cannot disagree. A *node* is one operation; its value and its module carry its name.
+`nets/writer.py` writes plans, `nets/tables.py` decodes a net's yaml through it, and `nets/net.py` computes them.
 """
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Collection, Mapping
+from dataclasses import MISSING, dataclass, fields
+from functools import cached_property
+from typing import Any
+
+from shiftaddaug.nets.node_checks import check_node, check_positive, check_size, check_space
+from shiftaddaug.nets.nodes import WEIGHTED, WITH_MODULES, Level, Node, Space, stride_after, with_modules
+from shiftaddaug.nets.sizes import Size
+
+Step = tuple[Node, tuple[str, ...]]
+"""A node, and the values that nobody reads after it."""
 
 
 @dataclass(frozen=True)
-class Space:
-    """Channels shared by the layers that produce and consume them."""
+class Plan:
+    """A whole network. Layers are named as they are in the state dict of the built network."""
 
     name: str
-    channels: int
-    """In the target."""
-    kind: Literal["fixed", "width", "hidden"]
-    """What widens it: nothing, width augmentation, or expand augmentation (and its parent's width)."""
-    parent: str = ""
-    """Hidden spaces: the width space whose multiplier they follow."""
-
-
-@dataclass(frozen=True)
-class ConvPlan:
-    """Convolution, batch-norm and activation. Depthwise if `depthwise`; padding is kernel // 2."""
-
-    name: str
-    source: str
-    out: str
-    kernel: int = 1
-    stride: int = 1
-    depthwise: bool = False
-    act: str = "none"
-
-
-@dataclass(frozen=True)
-class SqueezeExcitePlan:
-    """Squeeze-excite on the space `channels`, through the space `mid` (arXiv 1709.01507, hard sigmoid gate)."""
-
-    name: str
-    channels: str
-    mid: str
-    after: int
-    """Index of the block's convolution whose output it gates."""
-
-
-@dataclass(frozen=True)
-class BlockPlan:
-    """Convolutions in sequence; then the shortcut is added, then the activation applied."""
-
-    name: str
-    convs: tuple[ConvPlan, ...]
-    shortcut: Literal["none", "identity", "conv"] = "none"
-    downsample: ConvPlan | None = None
-    """The shortcut's convolution, if it has one."""
-    squeeze_excite: SqueezeExcitePlan | None = None
-    act: str = "none"
-
-    @property
-    def stride(self) -> int:
-        stride = 1
-        for conv in self.convs:
-            stride *= conv.stride
-        return stride
-
-
-@dataclass(frozen=True)
-class LinearPlan:
-    """Linear layer with bias, and activation, on pooled features."""
-
-    name: str
-    source: str
-    out: str
-    act: str = "none"
-
-
-@dataclass(frozen=True)
-class NetPlan:
-    """A whole image classifier. Layers are named as they are in the state dict of the built network."""
-
-    name: str
-    image_size: int
+    image_size: Size
     spaces: tuple[Space, ...]
-    stem: ConvPlan
-    blocks: tuple[BlockPlan, ...]
-    head: tuple[ConvPlan, ...]
-    """Convolutions between the last block and pooling."""
-    classifier: tuple[LinearPlan, ...]
-    """Linear layers after pooling; the last one yields the logits."""
+    nodes: tuple[Node, ...]
+    """In the order in which they are computed. Another order rounds gradients otherwise."""
+    outputs: tuple[tuple[str, str], ...]
+    """Name and node of each result; the first is the headline one."""
+    levels: tuple[Level, ...] = ()
+    """Feature maps that a decoder may read, finest first."""
+    registered: tuple[str, ...] = ()
+    """Nodes with modules, in the order of parameters, of optimiser state and of random draws."""
+
+    @cached_property
+    def by_name(self) -> dict[str, Node]:
+        """The nodes by name. Nobody may change the dict."""
+        return {node.name: node for node in self.nodes}
 
     def channels(self) -> dict[str, int]:
         """Target channels by space name."""
@@ -102,88 +50,148 @@ class NetPlan:
 
     @property
     def num_classes(self) -> int:
-        return self.channels()[self.classifier[-1].out]
+        """Channels of the headline output."""
+        return self.channels()[self.by_name[self.outputs[0][1]].space]
 
     @property
     def in_channels(self) -> int:
-        return self.channels()[self.stem.source]
+        """Channels of the image."""
+        return self.channels()[self.nodes[0].space]
 
     @property
     def total_stride(self) -> int:
-        stride = self.stem.stride
-        for block in self.blocks:
-            stride *= block.stride
-        return stride
+        """Stride of the coarsest feature map."""
+        return max(self.strides().values())
 
-    def layers(self) -> Iterator["Layer"]:
-        """Every layer with weights, in forward order, with the side of the square map it reads."""
-        size = self.image_size
-        yield Layer("stem.conv", "stem", self.stem, size)
-        size = -(-size // self.stem.stride)
-        for block in self.blocks:
-            yield from _block_layers(block, size)
-            size = -(-size // block.stride)
-        for conv in self.head:
-            yield Layer(f"{conv.name}.conv", "head", conv, size)
-        for linear in self.classifier:
-            yield Layer(linear.name, "classifier", linear, 1)
+    def strides(self) -> dict[str, int]:
+        """Stride of every value by node name; 0 for pooled values."""
+        strides: dict[str, int] = {}
+        for node in self.nodes:
+            strides[node.name] = stride_after(node, [strides[name] for name in node.inputs])
+        return strides
+
+    def layers(self) -> tuple[Node, ...]:
+        """Every layer with weights, in the order of execution."""
+        return tuple(node for node in self.nodes if node.kind in WEIGHTED)
+
+    def sources(self, node: Node) -> tuple[str, ...]:
+        """Spaces of what a node reads, one for each input."""
+        return tuple(self.by_name[name].space for name in node.inputs)
+
+    def is_normalised(self, node: Node) -> bool:
+        """Whether batch-norms are all that reads a node's value: they absorb a scale of its channels."""
+        readers = [other for other in self.nodes if node.name in other.inputs]
+        return bool(readers) and all(other.kind == "norm" for other in readers)
+
+    def units(self) -> dict[str, tuple[Node, ...]]:
+        """Nodes of each block by its name, in the order of execution."""
+        units: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            if node.unit:
+                units.setdefault(node.unit, []).append(node)
+        return {name: tuple(nodes) for name, nodes in units.items()}
+
+    def last_uses(self, names: Collection[str] | None = None) -> tuple[Step, ...]:
+        """The nodes that have to be computed, each with the values that nobody reads after it.
+
+        Args:
+            names: of the nodes whose values are wanted, and kept; by default the outputs.
+        """
+        wanted = {node for _, node in self.outputs} if names is None else set(names)
+        needed, last = set(wanted), dict[str, str]()
+        for node in reversed(self.nodes):
+            if node.name in needed:
+                needed.update(node.inputs)
+                for name in (*node.inputs, node.name):
+                    last.setdefault(name, node.name)
+        over: dict[str, list[str]] = {}
+        for name, reader in last.items():
+            if name not in wanted:
+                over.setdefault(reader, []).append(name)
+        return tuple((node, tuple(over.get(node.name, ()))) for node in self.nodes if node.name in needed)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain containers, for json; `NetPlan.from_dict` reads them."""
-        return asdict(self)
+        """Plain containers for json, without fields that have their default; `Plan.from_dict` reads them."""
+        raw: dict[str, Any] = {
+            "name": self.name,
+            "image_size": list(self.image_size),
+            "spaces": [_stated(space) for space in self.spaces],
+            "nodes": [_stated(node) for node in self.nodes],
+            "outputs": dict(self.outputs),
+            "levels": [_stated(level) for level in self.levels],
+        }
+        if self.registered != with_modules(self.nodes):
+            raw["registered"] = list(self.registered)
+        return raw
 
     @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> "NetPlan":
-        """Raises KeyError or TypeError on containers that no `to_dict` wrote."""
-        return cls(
+    def from_dict(cls, raw: Mapping[str, Any]) -> "Plan":
+        """Read what `to_dict` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: containers that no `to_dict` wrote.
+        """
+        nodes = tuple(Node(**_tuples(node)) for node in raw["nodes"])
+        plan = cls(
             name=raw["name"],
-            image_size=raw["image_size"],
+            image_size=tuple(raw["image_size"]),  # type: ignore[arg-type]
             spaces=tuple(Space(**space) for space in raw["spaces"]),
-            stem=ConvPlan(**raw["stem"]),
-            blocks=tuple(_block_from_dict(block) for block in raw["blocks"]),
-            head=tuple(ConvPlan(**conv) for conv in raw["head"]),
-            classifier=tuple(LinearPlan(**linear) for linear in raw["classifier"]),
+            nodes=nodes,
+            outputs=tuple(raw["outputs"].items()) if isinstance(raw["outputs"], Mapping) else (),
+            levels=tuple(Level(**level) for level in raw["levels"]),
+            registered=tuple(raw.get("registered", with_modules(nodes))),
         )
+        _check(plan)
+        return plan
 
 
-@dataclass(frozen=True)
-class Layer:
-    """A layer with weights, as the cost model and the choice of operators see it."""
-
-    name: str
-    """In the state dict, without `.weight`."""
-    group: str
-    """stem, blocks, se, head or classifier: what `net.mult_layers` may name."""
-    plan: ConvPlan | LinearPlan
-    input_size: int
-    """Side of the square input map."""
-
-    @property
-    def output_size(self) -> int:
-        return -(-self.input_size // self.plan.stride) if isinstance(self.plan, ConvPlan) else 1
+def _stated(value: Any) -> dict[str, Any]:
+    """Fields of a dataclass that differ from their default, as plain containers."""
+    pairs = ((field, getattr(value, field.name)) for field in fields(value))
+    stated = {field.name: item for field, item in pairs if field.default is MISSING or item != field.default}
+    return {key: list(item) if isinstance(item, tuple) else item for key, item in stated.items()}
 
 
-def _block_layers(block: BlockPlan, size: int) -> Iterator[Layer]:
-    entry = size
-    for i, conv in enumerate(block.convs):
-        yield Layer(f"{block.name}.{conv.name}.conv", "blocks", conv, size)
-        size = -(-size // conv.stride)
-        excite = block.squeeze_excite
-        if excite is not None and excite.after == i:
-            name = f"{block.name}.{excite.name}"
-            yield Layer(f"{name}.reduce", "se", ConvPlan("reduce", excite.channels, excite.mid), 1)
-            yield Layer(f"{name}.expand", "se", ConvPlan("expand", excite.mid, excite.channels), 1)
-    if block.downsample is not None:
-        yield Layer(f"{block.name}.{block.downsample.name}.conv", "blocks", block.downsample, entry)
+def _tuples(raw: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in dict(raw).items()}
 
 
-def _block_from_dict(raw: dict[str, Any]) -> BlockPlan:
-    excite, downsample = raw["squeeze_excite"], raw["downsample"]
-    return BlockPlan(
-        name=raw["name"],
-        convs=tuple(ConvPlan(**conv) for conv in raw["convs"]),
-        shortcut=raw["shortcut"],
-        downsample=None if downsample is None else ConvPlan(**downsample),
-        squeeze_excite=None if excite is None else SqueezeExcitePlan(**excite),
-        act=raw["act"],
-    )
+def _check(plan: Plan) -> None:
+    """Refuse a plan that no writer wrote.
+
+    Raises:
+        TypeError, ValueError: the first reason.
+    """
+    if not isinstance(plan.name, str):
+        raise TypeError(f"name={plan.name}: must be a string")
+    check_size("image_size", plan.image_size)
+    spaces: dict[str, Space] = {}
+    for space in plan.spaces:
+        check_space(space, spaces)
+        spaces[space.name] = space
+    nodes: dict[str, Node] = {}
+    for node in plan.nodes:
+        if (node.kind == "image") != (not nodes):
+            raise ValueError(f"{node.name}: the first node, and no other, is the image")
+        check_node(node, nodes, spaces)
+        nodes[node.name] = node
+    if not nodes or plan.nodes[0].size != plan.image_size:
+        raise ValueError(f"no image of size {plan.image_size}")
+    _check_results(plan, nodes)
+
+
+def _check_results(plan: Plan, nodes: Mapping[str, Node]) -> None:
+    """Refuse outputs, levels and an order of registration that do not fit the nodes."""
+    if not plan.layers():
+        raise ValueError("no layer with a weight")
+    if not plan.outputs:
+        raise ValueError("no output")
+    for name, node in plan.outputs:
+        if not isinstance(name, str) or node not in nodes:
+            raise ValueError(f"output {name}: no such node: {node}")
+    for level in plan.levels:
+        check_positive("stride of a level", level.stride)
+        if level.node not in nodes or nodes[level.node].space != level.space:
+            raise ValueError(f"level {level.stride}: no node {level.node} of the space {level.space}")
+    if sorted(plan.registered) != sorted(node.name for node in plan.nodes if node.kind in WITH_MODULES):
+        raise ValueError("registered: does not name every node with a module once")

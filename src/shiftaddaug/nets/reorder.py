@@ -8,27 +8,18 @@ elsewhere a channel that crosses the target's border changes its operator.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from shiftaddaug.errors import UserError
+from shiftaddaug.hybrid.layers import HybridWeight
 from shiftaddaug.hybrid.widths import Widths
-from shiftaddaug.nets.plan import ConvPlan
-from shiftaddaug.nets.supernet import HybridBlock, Supernet
+from shiftaddaug.nets.nodes import GATE, WEIGHTED, Node
+from shiftaddaug.nets.supernet import Supernet
 
 NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """A layer with weights, and the spaces it connects."""
-
-    name: str
-    source: str
-    out: str
-    depthwise: bool = False
-    gate: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,31 +31,62 @@ class ChannelDim:
     tensor: Tensor
     dim: int
     space: str
+    positions: Tensor | None = None
+    """Where the dimension holds the space's channels, int64; all of it, in their order, by default."""
+
+    of_target: bool = False
+    """Whether it counts the target's channels alone: then one that enters takes what one that leaves had."""
+
+    def permuted(self, tensor: Tensor, order: Tensor) -> Tensor:
+        """A tensor like this one, its new channel i being the old channel order[i]."""
+        if self.of_target:
+            order = within(order, tensor.shape[self.dim])
+        order = order.to(tensor.device)
+        if self.positions is None:
+            return tensor.index_select(self.dim, order)
+        positions = self.positions.to(tensor.device)
+        return tensor.index_copy(self.dim, positions, tensor.index_select(self.dim, positions[order]))
+
+
+def within(order: Tensor, channels: int) -> Tensor:
+    """A permutation as the first `channels` see it: those that leave give their places to those that enter, in turn."""
+    inside = order[:channels].clone()
+    stayed = set(inside[inside < channels].tolist())
+    leaving = [channel for channel in range(channels) if channel not in stayed]
+    inside[inside >= channels] = torch.tensor(leaving, dtype=inside.dtype)
+    return inside
 
 
 def channel_dims(net: Supernet) -> Iterator[ChannelDim]:
     """Every dimension that counts channels, of every parameter and buffer, of fixed spaces too."""
-    modules = net.hybrid_layers()
-    for layer in _layers(net):
-        module = modules[layer.name]
-        if "weight" in module.parameter_names:
-            yield ChannelDim(f"{layer.name}.weight", module.weight, 0, layer.out)
-            if not layer.depthwise:
-                yield ChannelDim(f"{layer.name}.weight", module.weight, 1, layer.source)
-        if module.bias is not None:
-            yield ChannelDim(f"{layer.name}.bias", module.bias, 0, layer.out)
-    for prefix, conv in _convs(net):
-        norm = net.get_submodule(f"{prefix}.norm")
-        for key in NORM_TENSORS:
-            yield ChannelDim(f"{prefix}.norm.{key}", getattr(norm, key), 0, conv.out)
+    for node in net.graph.nodes:
+        module: Any = net.module(node.name)
+        if node.kind in WEIGHTED:
+            if "weight" in module.parameter_names:
+                yield from _weight_dims(net, node, module, f"{node.name}.weight", module.weight)
+            if module.bias is not None:
+                yield ChannelDim(f"{node.name}.bias", module.bias, 0, node.space)
+            for key in module.operator.channel_tensors:
+                yield ChannelDim(f"{node.name}.{key}", getattr(module, key), 0, node.space, of_target=True)
+        elif node.kind == "norm":
+            for key in NORM_TENSORS:
+                yield ChannelDim(f"{node.name}.{key}", getattr(module, key), 0, node.space)
+
+
+def _weight_dims(net: Supernet, node: Node, layer: HybridWeight, name: str, tensor: Tensor) -> Iterator[ChannelDim]:
+    yield ChannelDim(name, tensor, 0, node.space)
+    for i, space in enumerate(() if node.depthwise else net.graph.sources(node)):
+        yield ChannelDim(name, tensor, 1, space, layer.positions(i) if len(node.inputs) > 1 else None)
 
 
 def space_widths(net: Supernet) -> dict[str, Widths]:
-    """Widths of every space, by its name."""
+    """Widths of every space that a layer reads or writes, by its name."""
     modules, widths = net.hybrid_layers(), dict[str, Widths]()
-    for layer in _layers(net):
-        for space, width in ((layer.source, modules[layer.name].source), (layer.out, modules[layer.name].out)):
-            assert widths.setdefault(space, width) == width, f"{layer.name}: {space} is {width}, not {widths[space]}"
+    for node in net.graph.layers():
+        module = modules[node.name]
+        pairs = zip((*net.graph.sources(node), node.space), (*module.sources, module.out), strict=True)
+        for space, width in pairs:
+            assert widths.setdefault(space, width) == width, f"{node.name}: {space} is {width}, not {widths[space]}"
     return widths
 
 
@@ -77,10 +99,21 @@ def importance(net: Supernet, space: str) -> Tensor:
     channels and extra blocks that are no longer drawn, which stay as they were then.
     """
     layers = net.hybrid_layers()
-    readers = [layer for layer in _layers(net) if layer.source == space and not (layer.depthwise or layer.gate)]
+    nodes = (net.graph.by_name[name] for name in layers)
+    readers = [
+        node for node in nodes if space in net.graph.sources(node) and not (node.depthwise or node.group == GATE)
+    ]
     assert readers, space
-    weights = [layers[layer.name].weight.detach().transpose(0, 1).flatten(1) for layer in readers]
-    return torch.stack([weight.double().abs().sum(1) for weight in weights]).sum(0)
+    # blocks first, as they always were: another order of the sum may round otherwise, and sort otherwise
+    readers.sort(key=lambda node: not node.unit)
+    sums = []
+    for node in readers:
+        layer = layers[node.name]
+        columns = layer.weight.detach().transpose(0, 1).flatten(1).double().abs().sum(1)
+        for i, source in enumerate(net.graph.sources(node)):
+            if source == space:
+                sums.append(columns if len(node.inputs) == 1 else columns[layer.positions(i).to(columns.device)])
+    return torch.stack(sums).sum(0)
 
 
 def permutations(net: Supernet, channels: Sequence[int] | None = None) -> dict[str, Tensor]:
@@ -137,45 +170,38 @@ def apply(
     for copy in copies:
         moves += [(row.tensor, row) for row in _checked(copy) if row.space in orders]
     for tensor, row in moves:
-        tensor.copy_(tensor.index_select(row.dim, orders[row.space].to(tensor.device)))
+        tensor.copy_(row.permuted(tensor, orders[row.space]))
 
 
-def _layers(net: Supernet) -> Iterator[_Layer]:
-    """Every layer with weights, from the plans that the net is built of."""
-    for prefix, conv in _convs(net):
-        yield _Layer(f"{prefix}.conv", conv.source, conv.out, conv.depthwise)
-    for name, block in _blocks(net):
-        excite = block.plan.squeeze_excite
-        if excite is not None:
-            yield _Layer(f"{name}.{excite.name}.reduce", excite.channels, excite.mid, gate=True)
-            yield _Layer(f"{name}.{excite.name}.expand", excite.mid, excite.channels, gate=True)
-    for linear in net.plan.classifier:
-        yield _Layer(linear.name, linear.source, linear.out)
+def refuse_tensors_that_stay(net: Supernet) -> None:
+    """Refuse operators of widened layers with tensors of which nobody knows how to reorder them.
 
-
-def _convs(net: Supernet) -> Iterator[tuple[str, ConvPlan]]:
-    """Every convolution that a batch-norm follows, by the name of the module that holds the two."""
-    yield "stem", net.plan.stem
-    for name, block in _blocks(net):
-        for conv in (*block.plan.convs, *([block.plan.downsample] if block.plan.downsample else [])):
-            yield f"{name}.{conv.name}", conv
-    for conv in net.plan.head:
-        yield conv.name, conv
-
-
-def _blocks(net: Supernet) -> Iterator[tuple[str, HybridBlock]]:
-    return ((name, module) for name, module in net.named_modules() if isinstance(module, HybridBlock))
+    Raises:
+        UserError: naming the first.
+    """
+    for name, layer in net.hybrid_layers().items():
+        operator, widened = layer.operator, layer.full_shape != layer.target_shape
+        known = {*operator.channel_tensors, *operator.lasting_tensors}
+        for key, tensor in layer.tensors().items():
+            if widened and tensor.numel() > 1 and key not in known:
+                raise UserError(
+                    f"reorder: op={operator.name} keeps {key} {tuple(tensor.shape)} in layer {name}, and says neither "
+                    f"that it counts channels nor that it may stay; options: reorder=none, or channel_tensors or "
+                    f"lasting_tensors of the operator"
+                )
 
 
 def _checked(net: Supernet) -> list[ChannelDim]:
     """The table, after a look that it names every tensor of the net, and that the dimensions are their spaces'."""
     rows, widths = list(channel_dims(net)), space_widths(net)
     tensors = [*net.named_parameters(), *net.named_buffers()]
-    own = {f"{name}.{key}" for name, layer in net.hybrid_layers().items() for key in layer.tensors()}
+    own = {f"{name}.{key}" for name, layer in net.hybrid_layers().items() for key in layer.tensors()}  # see `refuse`
     forgotten = {name for name, tensor in tensors if tensor.dim() > 0} - {row.name for row in rows} - own
     assert not forgotten, f"which channels are these? {sorted(forgotten)}"
     for row in rows:
-        assert row.tensor.shape[row.dim] == widths[row.space].max, f"{row.name}: {row.dim} is not {row.space}"
+        size = row.tensor.shape[row.dim] if row.positions is None else len(row.positions)
+        wanted = widths[row.space].target if row.of_target else widths[row.space].max
+        assert size == wanted, f"{row.name}: {row.dim} is not {row.space}"
     return rows
 
 

@@ -8,9 +8,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from shiftaddaug.nets.extras import ExtraBlock
-from shiftaddaug.nets.plan import NetPlan, Space
-from shiftaddaug.nets.tables import make_divisible
+from shiftaddaug.nets.entry import make_divisible
+from shiftaddaug.nets.extras import ExtraBlock, deepened
+from shiftaddaug.nets.nodes import Space
+from shiftaddaug.nets.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class SubnetSpec:
 class Widening:
     """Width and expand augmentation of a plan (NetAug, arXiv 2110.08890, section 3.2), and depth augmentation."""
 
-    plan: NetPlan
+    plan: Plan
     width_multipliers: tuple[float, ...] = (1.0,)
     expand_multipliers: tuple[float, ...] = (1.0,)
     divisor: int = 8
@@ -69,9 +70,13 @@ class Widening:
         """Position in `spaces` by space name."""
         return {space.name: i for i, space in enumerate(self.spaces)}
 
+    def deepened(self) -> Plan:
+        """The plan with the extra blocks in it, and so with all of `spaces`."""
+        return deepened(self.plan, self.extra_blocks)
+
     def full_depth(self) -> tuple[tuple[str, float], ...]:
         """Every extra block, wholly active: `SubnetSpec.depth` of the deepest sub-network."""
-        return tuple((extra.block.name, 1.0) for extra in self.extra_blocks)
+        return tuple((extra.name, 1.0) for extra in self.extra_blocks)
 
     def channels(self, width: dict[str, float], expand: dict[str, float]) -> tuple[int, ...]:
         """Active channels, given a multiplier for each width space and one for each hidden space."""

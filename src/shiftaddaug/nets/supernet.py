@@ -1,7 +1,7 @@
 """The augmented network: hybrid layers, connected as the plan says, evaluated as a `SubnetSpec` says.
 
 `net(x)` is the final target, `net(x, spec)` any other sub-network. No module holds an active width. Module names
-equal those of `nets/plain.py`, so that a target's state dict is the supernet's, sliced (`nets/extract.py`); what
+equal those of the deployed network, so that a target's state dict is the supernet's, sliced (`nets/extract.py`); what
 the target does not have, the extra blocks of depth augmentation, lies apart under `extras`.
 """
 
@@ -9,18 +9,20 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shiftaddaug.hybrid.layers import HybridConv2d, HybridLinear, HybridWeight
 from shiftaddaug.hybrid.norm import HybridBatchNorm2d
 from shiftaddaug.hybrid.sharing import PLAIN, Sharing
 from shiftaddaug.hybrid.widths import Widths
-from shiftaddaug.nets.activations import activate
-from shiftaddaug.nets.extras import ExtraBlock
+from shiftaddaug.nets.extras import ExtraBlock, is_extra
+from shiftaddaug.nets.net import Factory, Net, Run, layer_inputs
+from shiftaddaug.nets.nodes import WEIGHTED, Node
 from shiftaddaug.nets.plain import OperatorOf
-from shiftaddaug.nets.plan import BlockPlan, ConvPlan, LinearPlan, SqueezeExcitePlan
+from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.spec import SubnetSpec, Widening
+from shiftaddaug.nets.units import ends, last_norm
+from shiftaddaug.operators.base import Operator
 from shiftaddaug.operators.mult.operator import Mult
 
 EXTRA_NORM_WEIGHT = 0.1
@@ -31,101 +33,76 @@ block's other weights in the first step.
 """
 
 
-class _Spaces:
-    """Widths and positions of the spaces, and what all layers agree on, for building them."""
-
-    def __init__(self, widening: Widening, sharing: Sharing, synchronised_norm: bool) -> None:
-        self.sharing, self.synchronised_norm = sharing, synchronised_norm
-        pairs = zip(widening.spaces, widening.max_channels(), strict=True)
-        self.widths = {space.name: Widths(space.channels, widest) for space, widest in pairs}
-        self.index = widening.index()
-
-
 @dataclass(frozen=True)
-class Pass:
+class Pass(Run):
     """What a forward pass is a function of, besides its input and the weights as they are stored."""
 
     spec: SubnetSpec
+    index: Mapping[str, int]
+    """Position of each space in `spec.channels`."""
     operator_weights: Mapping[str, Tensor] = field(default_factory=dict)
     """What operators compute with, by layer; the other layers read their own weight."""
     multiplied_weights: Mapping[str, Tensor] = field(default_factory=dict)
     """What blended layers multiply with, likewise."""
+    skipped: frozenset[str] = frozenset()
+    """Extra blocks that are not active."""
+    factors: Mapping[str, float] = field(default_factory=dict)
+    """Factors on the second input, the residual branch, of some `add` nodes."""
 
-    def __call__(self, layer: HybridWeight, name: str, x: Tensor, out_channels: int | None) -> Tensor:
+    def __call__(self, node: Node, module: nn.Module | None, inputs: list[Tensor]) -> Tensor:
+        """Return a node's value: layers compute as the spec says, batch-norms with the statistics it says."""
+        if isinstance(module, HybridWeight):
+            return self._layer(node, module, layer_inputs(node, inputs))
+        if isinstance(module, HybridBatchNorm2d):
+            normalised: Tensor = module(inputs[0], self.spec.augmented)
+            return normalised
+        if node.name in self.factors:
+            inputs = [inputs[0], self.factors[node.name] * inputs[1]]
+        return super().__call__(node, module, inputs)
+
+    def _layer(self, node: Node, layer: HybridWeight, inputs: list[Tensor]) -> Tensor:
         """The layer's result, by its operator, by multiplication, or by both as the spec says."""
-        share, weight = self.spec.operator_share(name), self.operator_weights.get(name)
+        x, out_channels = inputs[0] if len(inputs) == 1 else inputs, self.spec.channels[self.index[node.space]]
+        share, weight = self.spec.operator_share(node.name), self.operator_weights.get(node.name)
         if share == 1:
             y: Tensor = layer(x, out_channels, operator_weight=weight)
         elif share == 0:
             y = layer(x, out_channels, True)
         else:
             mixed = layer(x, out_channels, operator_weight=weight)
-            multiplied = layer(x, out_channels, True, operator_weight=self.multiplied_weights.get(name))
+            multiplied = layer(x, out_channels, True, operator_weight=self.multiplied_weights.get(node.name))
             y = share * mixed + (1 - share) * multiplied
         return y
 
 
-class HybridConvNormAct(nn.Module):
-    """Hybrid convolution, batch-norm, activation."""
+def hybrid_factory(
+    widening: Widening, operator_of: OperatorOf, sharing: Sharing, synchronised_norm: bool = False
+) -> Factory:
+    """Return what makes the modules of a supernet, its extra blocks' too.
 
-    def __init__(self, name: str, plan: ConvPlan, spaces: _Spaces, operator_of: OperatorOf) -> None:
-        super().__init__()
-        source, out = spaces.widths[plan.source], spaces.widths[plan.out]
-        self.name, self.act, self.out_index = f"{name}.conv", plan.act, spaces.index[plan.out]
-        self.conv = HybridConv2d(
-            operator_of(self.name), source, out, plan.kernel, plan.stride, plan.depthwise, sharing=spaces.sharing
-        )
-        self.norm = HybridBatchNorm2d(out, synchronised=spaces.synchronised_norm)
+    Args:
+        widening, operator_of, sharing, synchronised_norm: as of `Supernet`.
+    """
+    graph = widening.deepened()
+    pairs = zip(widening.spaces, widening.max_channels(), strict=True)
+    widths = {space.name: Widths(space.channels, widest) for space, widest in pairs}
 
-    def forward(self, x: Tensor, run: Pass) -> Tensor:
-        y = run(self.conv, self.name, x, run.spec.channels[self.out_index])
-        return activate(self.act, self.norm(y, run.spec.augmented))
+    def make(node: Node) -> nn.Module | None:
+        if node.kind == "norm":
+            return HybridBatchNorm2d(widths[node.space], synchronised=synchronised_norm)
+        if node.kind not in WEIGHTED:
+            return None
+        sources, out = tuple(widths[space] for space in graph.sources(node)), widths[node.space]
+        operator = operator_of(node.name)
+        if node.kind == "linear":
+            return HybridLinear(operator, sources, out, sharing)
+        shape = node.kernel, node.stride, node.depthwise, node.bias
+        return HybridConv2d(operator, sources, out, *shape, sharing, node.dilation)
 
-
-class HybridSqueezeExcite(nn.Module):
-    """Hybrid gate: its narrow space is never widened, its gates follow the active channels."""
-
-    def __init__(self, name: str, plan: SqueezeExcitePlan, spaces: _Spaces, operator_of: OperatorOf) -> None:
-        super().__init__()
-        self.name = name
-        wide, narrow = spaces.widths[plan.channels], spaces.widths[plan.mid]
-        self.reduce = HybridConv2d(operator_of(f"{name}.reduce"), wide, narrow, bias=True, sharing=spaces.sharing)
-        self.expand = HybridConv2d(operator_of(f"{name}.expand"), narrow, wide, bias=True, sharing=spaces.sharing)
-
-    def forward(self, x: Tensor, run: Pass) -> Tensor:
-        y = x.mean((2, 3), keepdim=True)
-        y = F.relu(run(self.reduce, f"{self.name}.reduce", y, None))
-        return x * F.hardsigmoid(run(self.expand, f"{self.name}.expand", y, x.shape[1]))
+    return make
 
 
-class HybridBlock(nn.Module):
-    """A `BlockPlan` of hybrid layers."""
-
-    def __init__(self, plan: BlockPlan, spaces: _Spaces, operator_of: OperatorOf) -> None:
-        super().__init__()
-        self.plan = plan
-        for conv in (*plan.convs, *([plan.downsample] if plan.downsample else [])):
-            self.add_module(conv.name, HybridConvNormAct(f"{plan.name}.{conv.name}", conv, spaces, operator_of))
-        if plan.squeeze_excite is not None:
-            excite = plan.squeeze_excite
-            gate = HybridSqueezeExcite(f"{plan.name}.{excite.name}", excite, spaces, operator_of)
-            self.add_module(excite.name, gate)
-
-    def forward(self, x: Tensor, run: Pass, factor: float = 1.0) -> Tensor:
-        """Compute with the input's channels; `factor` is that of an identity block's residual branch."""
-        y = x
-        for i, conv in enumerate(self.plan.convs):
-            y = getattr(self, conv.name)(y, run)
-            if self.plan.squeeze_excite is not None and self.plan.squeeze_excite.after == i:
-                y = getattr(self, self.plan.squeeze_excite.name)(y, run)
-        if self.plan.shortcut == "identity":
-            y = x + (y if factor == 1 else factor * y)
-        elif self.plan.downsample is not None:
-            y = getattr(self, self.plan.downsample.name)(x, run) + y
-        return activate(self.plan.act, y)
-
-
-class Supernet(nn.Module):
+class Supernet(Net):
     """The target and everything around it.
 
     Args:
@@ -148,31 +125,16 @@ class Supernet(nn.Module):
         sharing: Sharing = PLAIN,
         synchronised_norm: bool = False,
     ) -> None:
-        super().__init__()
+        graph = widening.deepened()
+        make = hybrid_factory(widening, _with_extras(widening, operator_of, sharing), sharing, synchronised_norm)
+        super().__init__(graph, make, [node for node in graph.nodes if not is_extra(node.name)])
         self.widening, self.plan, self.target_spec = widening, widening.plan, widening.target()
-        self.sharing = sharing
-        plan, spaces = widening.plan, _Spaces(widening, sharing, synchronised_norm)
-        self.stem = HybridConvNormAct("stem", plan.stem, spaces, operator_of)
-        self.blocks = nn.ModuleList(HybridBlock(block, spaces, operator_of) for block in plan.blocks)
-        for conv in plan.head:
-            self.add_module(conv.name, HybridConvNormAct(conv.name, conv, spaces, operator_of))
-        for linear in plan.classifier:
-            self.add_module(linear.name, self._linear(linear, spaces, operator_of))
-        self._out_index = {linear.name: spaces.index[linear.out] for linear in plan.classifier}
-        self.extras = nn.ModuleList()
+        self.sharing, self._index = sharing, widening.index()
+        self._joins = {extra.name: _join(graph, extra) for extra in widening.extra_blocks}
         self.init_parameters()
-        for extra in widening.extra_blocks:  # once the target is drawn: making a layer draws, too
-            self.extras.append(HybridBlock(extra.block, spaces, self._extra_operator_of(extra, operator_of)))
+        # once the target is drawn: making a layer draws, too
+        self.build([node for node in graph.nodes if is_extra(node.name)], make)
         self._init_extras()
-
-    def _extra_operator_of(self, extra: ExtraBlock, operator_of: OperatorOf) -> OperatorOf:
-        if self.sharing.multiplicative_augmentation:
-            return lambda name: Mult()
-        return lambda name: operator_of(extra.model + name.removeprefix(extra.block.name))
-
-    @staticmethod
-    def _linear(plan: LinearPlan, spaces: _Spaces, operator_of: OperatorOf) -> HybridLinear:
-        return HybridLinear(operator_of(plan.name), spaces.widths[plan.source], spaces.widths[plan.out], spaces.sharing)
 
     def init_parameters(self) -> None:
         """Draw the target first, all of it: under one seed it begins the same whatever surrounds it."""
@@ -184,12 +146,12 @@ class Supernet(nn.Module):
 
     @torch.no_grad()
     def _init_extras(self) -> None:
-        for layer in self.extras.modules():
-            if isinstance(layer, HybridWeight):
+        for name, layer in self.hybrid_layers().items():
+            if is_extra(name):
                 layer.init_target()
                 layer.init_augmented()
         for extra in self.widening.extra_blocks:
-            norm = self.get_submodule(f"{extra.block.name}.{extra.block.convs[-1].name}.norm")
+            norm = self.module(last_norm(self.graph, extra.name))
             assert isinstance(norm, HybridBatchNorm2d)
             norm.weight.fill_(EXTRA_NORM_WEIGHT)
 
@@ -233,23 +195,20 @@ class Supernet(nn.Module):
         layers = self.hybrid_layers().items()
         return {name: layer for name, layer in layers if layer.sharing.remap is not None and name not in mult_layers}
 
-    def pyramid(self, x: Tensor, spec: SubnetSpec | None = None) -> list[Tensor]:
-        """The last feature map at each total stride, finest first: what a segmentation head reads."""
-        run = self._pass(spec, None)
-        maps = [self.stem(x, run)]
-        for plan, block in zip(self.plan.blocks, self.blocks, strict=True):
-            y = self._deepened(plan, block, maps[-1], run)
-            if y.shape[-1] == maps[-1].shape[-1]:
-                maps[-1] = y
-            else:
-                maps.append(y)
-        return maps
-
-    def _pass(self, spec: SubnetSpec | None, operator_weights: Mapping[str, Tensor] | None) -> Pass:
+    def run(self, spec: SubnetSpec | None = None, operator_weights: Mapping[str, Tensor] | None = None) -> Pass:
+        """Return how a sub-network computes; arguments as of `forward`."""
         spec = spec or self.target_spec
         if operator_weights is None:
             operator_weights = self.operator_weights(spec.mult_layers)
-        return Pass(spec, operator_weights, self._multiplied_weights(spec))
+        shares = {name: spec.depth_factor(name) for name in self._joins}
+        return Pass(
+            spec,
+            self._index,
+            operator_weights,
+            self._multiplied_weights(spec),
+            frozenset(name for name, factor in shares.items() if not factor),
+            {self._joins[name]: factor for name, factor in shares.items() if factor not in (0, 1)},
+        )
 
     def _multiplied_weights(self, spec: SubnetSpec) -> dict[str, Tensor]:
         """Of blended layers whose operator reads R(W): W, its gradient divided by R' and so in the units of R(W), as
@@ -261,15 +220,6 @@ class Supernet(nn.Module):
         stored = [layer.target_parameters()["weight"] for layer in chosen.values()]
         return dict(zip(chosen, self.sharing.stored(stored), strict=True))
 
-    def _deepened(self, plan: BlockPlan, block: nn.Module, x: Tensor, run: Pass) -> Tensor:
-        """The block, and the active extra blocks after it."""
-        y: Tensor = block(x, run)
-        for extra, module in zip(self.widening.extra_blocks, self.extras, strict=True):
-            factor = run.spec.depth_factor(extra.block.name)
-            if extra.after == plan.name and factor:
-                y = module(y, run, factor)
-        return y
-
     def forward(
         self, x: Tensor, spec: SubnetSpec | None = None, operator_weights: Mapping[str, Tensor] | None = None
     ) -> Tensor:
@@ -280,14 +230,25 @@ class Supernet(nn.Module):
             spec: the target by default.
             operator_weights: those of `operator_weights(spec.mult_layers)`, for passes of unchanged weights to share.
         """
-        run = self._pass(spec, operator_weights)
-        y = self.stem(x, run)
-        for plan, block in zip(self.plan.blocks, self.blocks, strict=True):
-            y = self._deepened(plan, block, y, run)
-        for conv in self.plan.head:
-            y = getattr(self, conv.name)(y, run)
-        y = y.mean((2, 3))
-        for linear in self.plan.classifier:
-            out_channels = run.spec.channels[self._out_index[linear.name]]
-            y = activate(linear.act, run(getattr(self, linear.name), linear.name, y, out_channels))
-        return y
+        return self.headline(x, self.run(spec, operator_weights))
+
+
+def _with_extras(widening: Widening, operator_of: OperatorOf, sharing: Sharing) -> OperatorOf:
+    """Return the operator of every layer by its name, those of extra blocks too."""
+    models = {extra.name: extra.model for extra in widening.extra_blocks}
+    units = {node.name: node.unit for node in widening.deepened().nodes}
+
+    def chosen(name: str) -> Operator:
+        unit = units[name]
+        if unit not in models:
+            return operator_of(name)
+        return Mult() if sharing.multiplicative_augmentation else operator_of(models[unit] + name.removeprefix(unit))
+
+    return chosen
+
+
+def _join(graph: Plan, extra: ExtraBlock) -> str:
+    """Return the `add` that an extra block ends in."""
+    found = ends(graph, extra.name)
+    assert found is not None, extra
+    return found.join

@@ -11,7 +11,7 @@ from typing import Any
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.cost import select_layers
-from shiftaddaug.nets.plan import Layer, NetPlan
+from shiftaddaug.nets.plan import Plan
 
 ORDERS = ("shallow_to_deep", "deep_to_shallow")
 GRANULARITIES = ("layer", "block")
@@ -53,7 +53,7 @@ class Conversion:
         _one_of("block_variant.granularity", self.granularity, GRANULARITIES)
         _boolean("block_variant.blend", self.blend)
 
-    def units(self, plan: NetPlan, mult_layers: Collection[str]) -> list[tuple[str, ...]]:
+    def units(self, plan: Plan, mult_layers: Collection[str]) -> list[tuple[str, ...]]:
         """Names of the layers that turn together, in the order in which they do.
 
         Args:
@@ -64,12 +64,13 @@ class Conversion:
         units: dict[str, list[str]] = {}
         for layer in plan.layers():
             if layer.name not in exempt:
-                units.setdefault(layer.name if self.granularity == "layer" else _block(layer), []).append(layer.name)
+                unit = layer.unit if self.granularity == "block" and layer.unit else layer.name
+                units.setdefault(unit, []).append(layer.name)
         ordered = [tuple(names) for names in units.values()]
         return ordered if self.order == "shallow_to_deep" else ordered[::-1]
 
     def schedule(
-        self, plan: NetPlan, mult_layers: Collection[str], progress: float
+        self, plan: Plan, mult_layers: Collection[str], progress: float
     ) -> tuple[frozenset[str], tuple[tuple[str, float], ...]]:
         """What a `SubnetSpec` of this moment holds as `mult_layers` and as `blends`.
 
@@ -116,11 +117,6 @@ class Retirement:
         if self.fade and passed:
             active[-1] = (active[-1][0], 1.0 - passed)
         return tuple(active)
-
-
-def _block(layer: Layer) -> str:
-    in_block = layer.group in ("blocks", "se")
-    return ".".join(layer.name.split(".")[:2]) if in_block else layer.name
 
 
 def _check_shares(name: str, start: Any, end: Any) -> None:

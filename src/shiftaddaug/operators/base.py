@@ -38,6 +38,12 @@ class Operator(OperatorSettings, ABC):
     name: ClassVar[str]
     input_tensors: ClassVar[tuple[str, ...]] = ()
     """Names of the parameters and buffers that `prepare_input` reads: they are deployed beside the weight."""
+    channel_tensors: ClassVar[tuple[str, ...]] = ()
+    """Names of the parameters and buffers whose first dimension counts the target's output channels: a reorder of the
+    channels moves them along. A channel that comes from outside the target takes what one that leaves it had."""
+    lasting_tensors: ClassVar[tuple[str, ...]] = ()
+    """Names of others of several elements that a reorder may leave as they are: a codebook, or a mask that
+    `between_epochs` makes anew."""
     rescales_by_value: ClassVar[bool] = False
     """Whether `rescale_gradient` looks at the parameter; where R is read, its value costs a pass over all weights."""
 
@@ -74,7 +80,7 @@ class Operator(OperatorSettings, ABC):
     def between_epochs(self, tensors: Tensors, epoch: int) -> None:
         """Update the buffers, in place, before an epoch begins (not before the first).
 
-        Channels have been reordered by then: what belongs to single channels is made anew from the weight.
+        Channels have been reordered by then.
 
         Args:
             tensors: of one layer; `weight` is the target's slice, as the operator reads it.

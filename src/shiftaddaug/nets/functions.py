@@ -1,0 +1,56 @@
+"""What nodes without a module compute, by the node's kind."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from shiftaddaug.nets.nodes import Node
+
+
+def activate(name: str, x: Tensor) -> Tensor:
+    """Apply `name`: none, relu, relu6 or h_swish (arXiv 1905.02244, eq. 1: x relu6(x + 3) / 6)."""
+    if name == "none":
+        return x
+    if name == "relu":
+        return F.relu(x)
+    if name == "relu6":
+        return F.relu6(x)
+    assert name == "h_swish", name
+    return F.hardswish(x)
+
+
+def _act(node: Node, inputs: Sequence[Tensor]) -> Tensor:
+    return activate(node.act, inputs[0])
+
+
+def _add(node: Node, inputs: Sequence[Tensor]) -> Tensor:
+    return inputs[0] + inputs[1]
+
+
+def _gate(node: Node, inputs: Sequence[Tensor]) -> Tensor:
+    return inputs[0] * F.hardsigmoid(inputs[1])
+
+
+def _pool(node: Node, inputs: Sequence[Tensor]) -> Tensor:
+    return inputs[0].mean((2, 3), keepdim=True)
+
+
+def _upsample(node: Node, inputs: Sequence[Tensor]) -> Tensor:
+    # the other value's size as it is, not the plan's: images of other sizes go through the same network
+    return F.interpolate(inputs[0], inputs[1].shape[2:], mode="bilinear", align_corners=False)
+
+
+def _concat(node: Node, inputs: Sequence[Tensor]) -> Tensor:
+    return torch.cat(list(inputs), 1)
+
+
+FUNCTIONS: Mapping[str, Callable[[Node, Sequence[Tensor]], Tensor]] = {
+    "act": _act,
+    "add": _add,
+    "gate": _gate,
+    "pool": _pool,
+    "upsample": _upsample,
+    "concat": _concat,
+}
