@@ -82,7 +82,7 @@ def test_networks_are_looked_at_in_the_precision_that_they_compute_in(
     looking = RecalibrateBatchNorm(2) if callback == "recalibrate" else Diagnostics(str(tmp_path))
     kinds: set[bool] = set()
     task = make_task()
-    task.net.stem.register_forward_hook(lambda *_: kinds.add(torch.is_autocast_enabled("cpu")))
+    task.net.stem.conv.register_forward_hook(lambda *_: kinds.add(torch.is_autocast_enabled("cpu")))
     fit(tmp_path, task, looking, precision=precision)
     assert kinds == {wanted}
 

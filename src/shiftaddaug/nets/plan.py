@@ -98,7 +98,8 @@ class Plan:
             names: of the nodes whose values are wanted, and kept; by default the outputs.
         """
         wanted = {node for _, node in self.outputs} if names is None else set(names)
-        needed, last = set(wanted), dict[str, str]()
+        needed = set(wanted)
+        last: dict[str, str] = {}
         for node in reversed(self.nodes):
             if node.name in needed:
                 needed.update(node.inputs)

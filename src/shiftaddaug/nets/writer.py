@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Literal
 
-from shiftaddaug.nets.node_checks import check_node, check_space
+from shiftaddaug.nets.node_checks import check_node, check_positive, check_space
 from shiftaddaug.nets.nodes import GATE, WITH_MODULES, Level, Node, Space, stride_after, strided
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.sizes import Size
@@ -30,6 +30,8 @@ class Writer:
     """
 
     def __init__(self, in_channels: int, image_size: Size, output_stride: int | None = None) -> None:
+        if output_stride is not None:
+            check_positive("output_stride", output_stride)
         self.image_size, self.output_stride = image_size, output_stride
         self.spaces: dict[str, Space] = {}
         self.nodes: dict[str, Node] = {}
@@ -85,6 +87,7 @@ class Writer:
         group: str = "",
     ) -> str:
         """Write a convolution of one value, or of several as one concatenation; padding keeps the size."""
+        check_positive(f"{name}: stride", stride)
         sources = self._all_parts(inputs)
         before, turned = self._dilations[sources[0]], 1
         if self.output_stride is not None and self._strides[sources[0]] * stride > self.output_stride:
