@@ -16,7 +16,11 @@ CONFIG: dict[str, str] = {}
 RENAMED: dict[str, dict[str, str]] = {STATE: {}, SPACES: {}, RESULTS: {}}
 """By kind: regular expressions that find a part of an old name, and what the new name has there."""
 
-LEFT_OUT: dict[str, list[str]] = {STATE: [], SPACES: [], RESULTS: []}
+LEFT_OUT: dict[str, list[str]] = {
+    STATE: [],
+    SPACES: [],
+    RESULTS: [r"operations"],  # by kind, which operators state since each has its own folder
+}
 """By kind: regular expressions of whole new names that are not compared, each with a comment that says why."""
 
 
