@@ -39,8 +39,8 @@ from measure import (
 
 from shiftaddaug import operators
 from shiftaddaug.errors import UserError
-from shiftaddaug.nets.build import build_supernet
-from shiftaddaug.nets.cost import net_cost
+from shiftaddaug.nets.build import assign, build_supernet
+from shiftaddaug.nets.cost import total_macs
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.sizes import shown_size
 from shiftaddaug.nets.spec import SubnetSpec
@@ -78,7 +78,9 @@ class Step:
         op_config = read_config("op", op)
         widening = (table["width_multipliers"], table["expand_multipliers"]) if aug != "none" else ((1.0,), (1.0,))
         torch.manual_seed(0)
-        self.net = build_supernet(plan, operators.from_config(op_config), op_config["mult_layers"], *widening)
+        self.net = build_supernet(
+            plan, assign(plan, operators.from_config(op_config), op_config["mult_layers"]), *widening
+        )
         self.target_pass: Callable[[torch.Tensor], torch.Tensor] = self.net
         self.optimizer = torch.optim.SGD(self.net.parameters(), lr=1e-3, momentum=0.9, nesterov=True)
         shape = (batch, plan.in_channels, *plan.image_size)
@@ -103,7 +105,7 @@ class Step:
         """Of one image in a step, as a mean over the cycle of sub-networks."""
         plan = self.net.plan
         sampled = [0 if spec is None else spec_macs(plan, spec) for spec in self.specs]
-        return net_cost(plan).macs + statistics.mean(sampled)
+        return total_macs(plan) + statistics.mean(sampled)
 
 
 def spec_macs(plan: Plan, spec: SubnetSpec) -> int:
@@ -113,7 +115,7 @@ def spec_macs(plan: Plan, spec: SubnetSpec) -> int:
     """
     pairs = zip(plan.spaces, spec.channels, strict=True)
     spaces = tuple(dataclasses.replace(space, channels=channels) for space, channels in pairs)
-    return net_cost(dataclasses.replace(plan, spaces=spaces)).macs
+    return total_macs(dataclasses.replace(plan, spaces=spaces))
 
 
 def read_config(group: str, name: str) -> dict[str, Any]:

@@ -11,8 +11,8 @@ import training_step
 from torch import nn
 
 from shiftaddaug.hybrid.layers import HybridConv2d, HybridWeight
-from shiftaddaug.nets.build import build_supernet
-from shiftaddaug.nets.cost import net_cost
+from shiftaddaug.nets.build import assign, build_supernet
+from shiftaddaug.nets.cost import total_macs
 from shiftaddaug.nets.spec import Widening
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.operators.mult.operator import Mult
@@ -42,12 +42,14 @@ def seen_macs(net: Supernet, spec: object) -> int:
 @pytest.mark.parametrize("net", training_step.NETS)
 def test_macs_of_the_target_are_the_cost_models(net: str) -> None:
     plan = training_step.plan_of(net, 33)
-    assert training_step.spec_macs(plan, Widening(plan, *WIDENING).target()) == net_cost(plan).macs
+    assert training_step.spec_macs(plan, Widening(plan, *WIDENING).target()) == total_macs(plan)
 
 
 @pytest.mark.parametrize("net", ["mbv3_w035", "mcunet", "resnet20"])
 def test_macs_of_a_sub_network_are_what_its_layers_compute(net: str) -> None:
-    supernet = build_supernet(training_step.plan_of(net, 33), Mult(), (), *WIDENING)
+    supernet = build_supernet(
+        training_step.plan_of(net, 33), assign(training_step.plan_of(net, 33), Mult(), ()), *WIDENING
+    )
     spec = supernet.widening.sample(random.Random(0))
     assert spec.channels != supernet.target_spec.channels
     assert training_step.spec_macs(supernet.plan, spec) == seen_macs(supernet, spec)
@@ -56,7 +58,7 @@ def test_macs_of_a_sub_network_are_what_its_layers_compute(net: str) -> None:
 def test_macs_of_a_step() -> None:
     plan, table = training_step.plan_of("mbv2_micro", 16), training_step.read_config("net", "mbv2_micro")
     plain, augmented = (training_step.Step(plan, table, "mult", aug, 2, 3) for aug in ("none", "width_expand"))
-    target = net_cost(plan).macs
+    target = total_macs(plan)
     assert plain.macs() == target
     assert plain.specs == [None] * 3
     assert augmented.macs() == target + statistics.mean(training_step.spec_macs(plan, s) for s in augmented.specs)

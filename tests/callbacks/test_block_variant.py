@@ -15,7 +15,7 @@ from shiftaddaug.callbacks.block_variant import BlockVariant
 from shiftaddaug.callbacks.depth import RetireDepth
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.sharing import PLAIN, Sharing
-from shiftaddaug.nets.build import build_supernet
+from shiftaddaug.nets.build import assign, build_supernet
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.nets.timetable import Conversion, Retirement
@@ -45,7 +45,9 @@ class Record(pl.Callback):
 def make_task(op: str = "shift", sharing: Sharing = PLAIN) -> ClassificationTask:
     torch.manual_seed(0)
     plan = plan_net(TABLE, 3, 1, 8)
-    net = build_supernet(plan, operators.build(op), ["stem", "classifier"], extra_blocks=2, sharing=sharing)
+    net = build_supernet(
+        plan, assign(plan, operators.build(op), ["stem", "classifier"]), extra_blocks=2, sharing=sharing
+    )
     return ClassificationTask(net, 3, optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9))
 
 
@@ -76,7 +78,7 @@ def test_layers_turn_between_epochs_and_the_last_epoch_trains_none_that_multipli
     epochs = [record.specs[i : i + STEPS] for i in range(0, EPOCHS * STEPS, STEPS)]
     assert all(len(set(epoch)) == 1 for epoch in epochs)
     # from no slot over in the first epoch to all six in the last
-    assert [epoch[0].mult_layers for epoch in epochs] == [set(FREE[count:]) for count in (0, 2, 4, 6)]
+    assert [epoch[0].multiplied for epoch in epochs] == [set(FREE[count:]) for count in (0, 2, 4, 6)]
     assert task.target_spec == task.net.target_spec
 
 
@@ -85,7 +87,7 @@ def test_blends_move_with_every_step(tmp_path: Path) -> None:
     fit(make_task(), tmp_path, record, BlockVariant(0.0, 1.0, blend=True))
     plan, conversion = make_task().net.plan, Conversion(0.0, 1.0, blend=True)
     wanted = [conversion.schedule(plan, ["stem", "classifier"], step / (total - 1)) for step in range(total)]
-    assert [(spec.mult_layers, spec.blends) for spec in record.specs] == wanted
+    assert [(spec.multiplied, spec.blends) for spec in record.specs] == wanted
     assert wanted[0] == (frozenset(FREE), ())
     assert wanted[1][0] == frozenset(FREE[1:]) and wanted[1][1][0] == (FREE[0], pytest.approx(6 / 11))
     assert wanted[-1] == (frozenset(), ())
@@ -99,7 +101,7 @@ def test_extra_blocks_that_do_not_multiply_turn_with_the_block_they_are_built_as
     models = {extra.name: extra.model for extra in task.net.widening.extra_blocks}
     assert sorted(models) == ["extras.0", "extras.1"]
     extras = [name for name in task.net.hybrid_layers() if name.startswith("extras.")]
-    assert len(extras) == 6 and set(extras) <= record.specs[0].mult_layers
+    assert len(extras) == 6 and set(extras) <= record.specs[0].multiplied
     for spec in record.specs:
         for name in extras:
             block = ".".join(name.split(".")[:2])
@@ -114,7 +116,7 @@ def test_conversion_and_retirement_write_beside_each_other(tmp_path: Path, swapp
     retirement, extras = Retirement(0.25, 0.75), ("extras.0", "extras.1")
     for step, spec in enumerate(record.specs):
         assert spec.depth == retirement.schedule(extras, step / (EPOCHS * STEPS - 1))
-        assert len(spec.mult_layers) == (6, 4, 2, 0)[step // STEPS]
+        assert len(spec.multiplied) == (6, 4, 2, 0)[step // STEPS]
     assert record.specs[0].depth == (("extras.0", 1.0), ("extras.1", 1.0))
     assert record.specs[-1].depth == ()
 
@@ -207,6 +209,6 @@ def test_a_single_epoch_leaves_hard_turning_without_effect(
 
 def test_without_extra_blocks_nothing_is_retired(tmp_path: Path) -> None:
     task = make_task()
-    task.net = build_supernet(task.net.plan, operators.build("shift"), ["stem"])
+    task.net = build_supernet(task.net.plan, assign(task.net.plan, operators.build("shift"), ["stem"]))
     fit(task, tmp_path, RetireDepth(), max_epochs=1)
     assert task.target_spec is None

@@ -58,11 +58,11 @@ def test_ranks_leave_running_statistics_alone() -> None:
     from tests.commands.running import ROOT
 
     from shiftaddaug import operators
-    from shiftaddaug.nets.build import build_supernet
+    from shiftaddaug.nets.build import assign, build_supernet
     from shiftaddaug.nets.tables import plan_net
 
     plan = plan_net(yaml.safe_load((ROOT / "configs/net/mbv2_micro.yaml").read_text()), 10, 1, 16)
-    net = build_supernet(plan, operators.build("add"), ["stem", "classifier"], [1.0, 1.6])
+    net = build_supernet(plan, assign(plan, operators.build("add"), ["stem", "classifier"]), [1.0, 1.6])
     free = [name for name, layer in net.hybrid_layers().items() if layer.operator.multiplication_free]
     before = {name: value.clone() for name, value in net.named_buffers()}
     ranks = block_ranks(net, torch.randn(8, 1, 16, 16))
@@ -70,6 +70,6 @@ def test_ranks_leave_running_statistics_alone() -> None:
     channels = plan.channels()
     for unit, nodes in plan.units().items():  # pixels, where they are fewer
         assert ranks[unit][1] == min(channels[nodes[-1].space], 8 * math.prod(nodes[-1].size))
-    early = block_ranks(net, torch.randn(8, 1, 16, 16), replace(net.target_spec, mult_layers=frozenset(free)))
+    early = block_ranks(net, torch.randn(8, 1, 16, 16), replace(net.target_spec, multiplied=frozenset(free)))
     assert early["blocks.3"] != ranks["blocks.3"]
     assert all(torch.equal(value, before[name]) for name, value in net.named_buffers())

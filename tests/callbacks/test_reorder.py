@@ -17,7 +17,7 @@ from shiftaddaug.callbacks.ema import WarmedUpEMA
 from shiftaddaug.callbacks.reorder import ReorderChannels
 from shiftaddaug.callbacks.sampling import SampleSubnets
 from shiftaddaug.errors import UserError
-from shiftaddaug.nets.build import build_supernet
+from shiftaddaug.nets.build import assign, build_supernet
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.reorder import importance, permutations
 from shiftaddaug.nets.spec import Widening
@@ -56,7 +56,11 @@ class _Watch(pl.Callback):
 def make_task(width: float = 2.0, expand: float = 3.0, op: str = "shift") -> ClassificationTask:
     torch.manual_seed(0)
     net = build_supernet(
-        plan_net(TABLE, CLASSES, 1, SIDE), operators.build(op), ["stem"], (1.0, width), (1.0, expand), divisor=2
+        plan_net(TABLE, CLASSES, 1, SIDE),
+        assign(plan_net(TABLE, CLASSES, 1, SIDE), operators.build(op), ["stem"]),
+        (1.0, width),
+        (1.0, expand),
+        divisor=2,
     )
     optimizer = partial(torch.optim.SGD, lr=0.2, momentum=0.9, nesterov=True)
     return ClassificationTask(net, CLASSES, optimizer)

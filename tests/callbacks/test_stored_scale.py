@@ -17,7 +17,7 @@ from shiftaddaug.callbacks.stored_scale import KeepStoredScale
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.remap import Remap
 from shiftaddaug.hybrid.sharing import Sharing
-from shiftaddaug.nets.build import build_supernet, plain_state
+from shiftaddaug.nets.build import assign, build_supernet, plain_state
 from shiftaddaug.nets.stored_scale import scale_factors
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import plan_net
@@ -30,7 +30,9 @@ def make_task(optimizer: Any = SGD) -> ClassificationTask:
     torch.manual_seed(0)
     plan = plan_net(TABLE, CLASSES, 1, SIDE)
     sharing = Sharing(Remap("replace", 5.5))
-    net = build_supernet(plan, operators.build("add"), ["stem"], (1.0, 2.0), (1.0, 3.0), divisor=2, sharing=sharing)
+    net = build_supernet(
+        plan, assign(plan, operators.build("add"), ["stem"]), (1.0, 2.0), (1.0, 3.0), divisor=2, sharing=sharing
+    )
     return ClassificationTask(net, CLASSES, optimizer)
 
 

@@ -201,14 +201,14 @@ def refusal(attempt: Callable[[], Any]) -> str:
 def test_an_operator_that_cannot_be_augmented_is_refused_where_the_network_would_be(
     aug: str, left_out: str | None, tmp_path: Path
 ) -> None:
-    from shiftaddaug.nets.build import build_supernet
+    from shiftaddaug.nets.build import assign, build_supernet
     from shiftaddaug.operators import build
 
     mult_layers = [group for group in ("stem", "blocks", "head", "classifier") if group != left_out]
     cfg = composed(tmp_path / "run", "op=shift_ps", f"aug={aug}", f"net.mult_layers=[{','.join(mult_layers)}]")
     plan = check_train_config(composed(tmp_path / "run", "op=mult"))
     multipliers = (cfg.aug.width_multipliers, cfg.aug.expand_multipliers)
-    built = refusal(lambda: build_supernet(plan, build("shift_ps"), mult_layers, *multipliers))
+    built = refusal(lambda: build_supernet(plan, assign(plan, build("shift_ps"), mult_layers), *multipliers))
     assert refusal(lambda: check_train_config(cfg)) == built
     assert (built == "none") == (aug == "none" or left_out is None or (aug, left_out) in NOT_WIDENED)
 

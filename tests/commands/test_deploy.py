@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from shiftaddaug import operators
 from shiftaddaug.commands import deploy
 from shiftaddaug.commands.deploy import extract_checked, refuse_difference
 from shiftaddaug.errors import UserError
@@ -14,24 +13,26 @@ DATA = {"name": "digits", "data_dir": "/where/it/lay"}
 
 def test_what_is_extracted_says_what_data_but_not_where() -> None:
     task = make_task("shift")
-    target = extract_checked(task.net, operators.build("shift"), ["stem", "classifier"], DATA)
+    target = extract_checked(task.net, DATA)
     assert target.config == {"data": {"name": "digits", "data_dir": None}}
     assert refuse_difference(task.net.eval(), target.net, task.net.plan) == 0
 
 
 def test_layers_that_multiply_against_the_plan_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        deploy, "unexpected_multiplications", lambda _: {"blocks.1.expand": "it executes aten::mm", "head": "its codes"}
+        deploy,
+        "unexpected_multiplications",
+        lambda _: {"blocks.1.expand.conv": "it executes aten::mm", "head": "its codes"},
     )
     with pytest.raises(
-        UserError, match=r"op=shift: layer blocks\.1\.expand multiplies, for it executes .*, and 1 more"
+        UserError, match=r"op=shift: layer blocks\.1\.expand\.conv multiplies, for it executes .*, and 1 more"
     ):
-        extract_checked(make_task("shift").net, operators.build("shift"), ["stem", "classifier"], DATA)
+        extract_checked(make_task("shift").net, DATA)
 
 
 def test_one_weight_that_differs_by_a_bit_is_noticed() -> None:
     task = make_task("shift")
-    target = extract_checked(task.net, operators.build("shift"), ["stem", "classifier"], DATA)
+    target = extract_checked(task.net, DATA)
     with torch.no_grad():
         target.net.classifier.bias[0] += 1e-6
     with pytest.raises(AssertionError, match="the extracted target differs from the supernet's target path by"):

@@ -18,7 +18,7 @@ from shiftaddaug.commands.fit_sharing import _load, fit_sharing
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.remap import Remap, laplace_of_normal
 from shiftaddaug.hybrid.remap_file import read_remap
-from shiftaddaug.nets.build import build_supernet
+from shiftaddaug.nets.build import assign, build_supernet
 from shiftaddaug.nets.extract import extract_target, save_target
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import plan_net
@@ -34,10 +34,9 @@ def trained(folder: Path, op: str, *overrides: str) -> tuple[Supernet, dict[str,
     assert isinstance(raw, dict)
     config = {str(key): value for key, value in raw.items()}
     net, aug = config["net"], config["aug"]
-    supernet = build_supernet(
-        plan_net(net, 10, 1, 16), operators.from_config(config["op"]), net["mult_layers"],
-        aug["width_multipliers"], aug["expand_multipliers"],
-    )  # fmt: skip
+    plan = plan_net(net, 10, 1, 16)
+    assignment = assign(plan, operators.from_config(config["op"]), net["mult_layers"])
+    supernet = build_supernet(plan, assignment, aug["width_multipliers"], aug["expand_multipliers"])
     generator = torch.Generator().manual_seed(sorted(operators.available()).index(op))
     for layer in supernet.hybrid_layers().values():
         w = torch.randn(layer.weight.shape, generator=generator)
@@ -53,7 +52,7 @@ def save(folder: Path, op: str, *overrides: str) -> Path:
     supernet, config = trained(folder, op, *overrides)
     state = {f"net.{name}": value for name, value in supernet.state_dict().items()}
     torch.save({"config": config, "state_dict": state}, folder / "best.ckpt")
-    target = extract_target(supernet, operators.from_config(config["op"]), config["net"]["mult_layers"], {})
+    target = extract_target(supernet)
     save_target(target, folder / "target")
     return folder
 
@@ -120,7 +119,10 @@ def test_shift_is_fitted_to_latent_weights(nets: Path, tmp_path: Path, caplog: p
     torch.testing.assert_close(remap(w)[inside], SHIFT(w)[inside], rtol=0, atol=0.005)
     with caplog.at_level(logging.WARNING):
         fit(tmp_path / "stored", nets / "mult" / "target", nets / "shift" / "target")
-    assert "target: a deployed shift net stores powers of two; better give the checkpoints/best.ckpt" in caplog.text
+    assert (
+        "target: a deployed net of op=shift stores rounded weights; better give the checkpoints/best.ckpt"
+        in caplog.text
+    )
 
 
 def test_form_units_and_knots_can_be_told(nets: Path, tmp_path: Path) -> None:
@@ -134,7 +136,7 @@ def test_form_units_and_knots_can_be_told(nets: Path, tmp_path: Path) -> None:
     ("mult", "mf", "told", "message"),
     [
         ("mult/target", "other/target", "", r"mf_ckpt=.*: has another architecture than mult_ckpt=.*; layer stem"),
-        ("mult/target", "mult/target", "", r"mf_ckpt=.*: was trained with op=mult; options: add, shift"),
+        ("mult/target", "mult/target", "", r"mf_ckpt=.*: was trained with op=mult, which has no remap"),
         ("add/best.ckpt", "add/target", "", r"mult_ckpt=.*: was trained with op=add; needs op=mult"),
         ("none.ckpt", "add/target", "", r"mult_ckpt=.*none\.ckpt: no such file; options: a \.ckpt file, or a run's"),
         ("mult/target", "add", "", r"mf_ckpt=.*add: no architecture\.json there"),
@@ -168,7 +170,7 @@ def test_a_checkpoint_in_gaussian_form_is_refused(nets: Path, tmp_path: Path) ->
         checkpoint = torch.load(nets / op / "best.ckpt", weights_only=True)
         checkpoint["config"]["sharing"] = {"name": "heterogeneous"}
         torch.save(checkpoint, tmp_path / f"{op}.ckpt")
-    assert _load("mult_ckpt", tmp_path / "mult.ckpt").operator == "mult"  # stores what it multiplies with
+    assert _load("mult_ckpt", tmp_path / "mult.ckpt").operator.name == "mult"  # stores what it multiplies with
     with pytest.raises(UserError, match=r"mf_ckpt=.*add\.ckpt: was trained with sharing=heterogeneous and stores"):
         _load("mf_ckpt", tmp_path / "add.ckpt")
 

@@ -132,24 +132,26 @@ class TestConfig:
 
     def test_by_operator(self) -> None:
         add, mult = operators.build("add"), operators.build("mult")
-        assert sharing_from_config(self.HETEROGENEOUS, add) == Sharing(REMAPS["add"], "chain")
-        assert sharing_from_config(self.HETEROGENEOUS, mult) == Sharing()
-        assert sharing_from_config({"name": "none"}, add, False) == Sharing(multiplicative_augmentation=False)
+        sharing = sharing_from_config(self.HETEROGENEOUS)
+        assert sharing.of(add) == Sharing(REMAPS["add"], "chain")
+        assert sharing.of(operators.build("shift")) == Sharing(REMAPS["shift"], "chain")
+        assert sharing.of(mult) == sharing.of(operators.build("shift_ps")) == Sharing()
+        none = Sharing(multiplicative_augmentation=False)
+        assert sharing_from_config({"name": "none"}, False) == none
+        assert (none.of(add), none.of(mult)) == (none, Sharing())
 
     def test_constants_of_ones_own(self) -> None:
-        add = operators.build(
-            "add", remap={"form": "residual", "laplace_scale": 0.2, "knots_x": [0, 1], "knots_y": [0, 2]}
-        )
+        constants = {"form": "residual", "laplace_scale": 0.2, "knots_x": [0, 1], "knots_y": [0, 2]}
+        sharing = sharing_from_config(self.HETEROGENEOUS)
         wanted = Remap("residual", 0.2, knots_x=(0.0, 1.0), knots_y=(0.0, 2.0))
-        assert sharing_from_config(self.HETEROGENEOUS, add).remap == wanted
-        assert sharing_from_config(self.HETEROGENEOUS, operators.build("add", remap=None)) == Sharing()
+        assert sharing.of(operators.build("add", remap=constants)).remap == wanted
+        assert sharing.of(operators.build("add", remap=None)).remap is None
 
     def test_mistakes(self) -> None:
-        add = operators.build("add")
         with pytest.raises(UserError, match=r"sharing.gradient=up: options: inverse, chain"):
-            sharing_from_config(self.HETEROGENEOUS | {"gradient": "up"}, add)
+            sharing_from_config(self.HETEROGENEOUS | {"gradient": "up"})
         with pytest.raises(UserError, match=r"sharing.remap_file=remap.yaml: was not read when the run began"):
-            sharing_from_config(self.HETEROGENEOUS | {"remap_file": "remap.yaml"}, add)
+            sharing_from_config(self.HETEROGENEOUS | {"remap_file": "remap.yaml"})
 
     def test_penalty(self) -> None:
         net = torch.nn.ModuleList([layer("add", Sharing()), layer("mult", Sharing())])

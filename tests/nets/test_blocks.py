@@ -1,17 +1,15 @@
-"""Blocks by name: a new kind is a file in the folder and a table that uses it, and nothing else."""
+"""Blocks by name: a new kind is a file, of the package or of a plugin, and a table that uses it; nothing else."""
 
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from shiftaddaug import operators
+from shiftaddaug.catalogue import Catalogue, catalogue_of
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets import blocks
-from shiftaddaug.nets.build import build_supernet
+from shiftaddaug.nets.build import assign, build_supernet
 from shiftaddaug.nets.extract import extract_target, max_difference
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.tables import plan_net
@@ -40,12 +38,15 @@ TABLE: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def _fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    (tmp_path / "fork.py").write_text(FORK)
-    monkeypatch.setattr(blocks, "__path__", [*blocks.__path__, str(tmp_path)])
-    yield
-    sys.modules.pop("shiftaddaug.nets.blocks.fork", None)
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
+    """With a plugin that holds the fork."""
+    plugin = tmp_path_factory.mktemp("blocks") / "fork_plugin"
+    for folder in (plugin, plugin / "nets", plugin / "nets" / "blocks"):
+        folder.mkdir()
+        (folder / "__init__.py").touch()
+    (plugin / "nets" / "blocks" / "fork.py").write_text(FORK)
+    return catalogue_of([str(plugin)])
 
 
 def test_every_file_of_the_folder_is_a_block() -> None:
@@ -56,24 +57,22 @@ def test_every_file_of_the_folder_is_a_block() -> None:
             blocks.find(name)
 
 
-@pytest.mark.usefixtures("_fork")
 @pytest.mark.parametrize("op", ["mult", "shift", "add"])
-def test_a_new_kind_of_block_trains_and_is_extracted(op: str) -> None:
-    assert blocks.available() == ["basic", "depthwise_separable", "fork", "inverted_bottleneck"]
-    plan = plan_net(TABLE, 5, 3, 16)
+def test_a_new_kind_of_block_trains_and_is_extracted(op: str, catalogue: Catalogue) -> None:
+    assert blocks.available(catalogue) == ["basic", "depthwise_separable", "fork", "inverted_bottleneck"]
+    plan = plan_net(TABLE, 5, 3, 16, catalogue)
     assert plan.by_name["blocks.1.conv1.conv"].inputs == ("blocks.0.narrow.act", "blocks.0.wide.act")
     assert plan.by_name["classifier"].inputs == ("pool.0", "pool.1")
     torch.manual_seed(0)
-    net = build_supernet(plan, operators.build(op), ["stem"], (1.0, 2.0), (1.0, 2.0), 2)
+    net = build_supernet(plan, assign(plan, operators.build(op), ["stem"]), (1.0, 2.0), (1.0, 2.0), 2)
     x, full = torch.randn(4, 3, 16, 16), SubnetSpec(net.widening.max_channels(), augmented=True)
     (net(x).square().sum() + net(x, full).square().sum()).backward()
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
-    assert max_difference(net, extract_target(net, operators.build(op), ["stem"]).net, x) == 0
+    assert max_difference(net, extract_target(net).net, x) == 0
 
 
-@pytest.mark.usefixtures("_fork")
-def test_a_block_that_adds_to_a_concatenation_is_refused() -> None:
+def test_a_block_that_adds_to_a_concatenation_is_refused(catalogue: Catalogue) -> None:
     stages = [{"block": "fork", "channels": 8}, {"block": "basic", "channels": 8}]
     with pytest.raises(UserError, match=r"net=forked: no network can be built .*reads the concatenation"):
-        plan_net(TABLE | {"stages": stages}, 5, 3, 16)
+        plan_net(TABLE | {"stages": stages}, 5, 3, 16, catalogue)

@@ -14,7 +14,8 @@ from shiftaddaug import operators
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.layers import HybridWeight
 from shiftaddaug.hybrid.sharing import Sharing
-from shiftaddaug.nets.build import build_plain, build_supernet, plain_state, target_cost
+from shiftaddaug.nets.build import assign, build_plain, build_supernet, plain_state
+from shiftaddaug.nets.cost import net_cost
 from shiftaddaug.nets.extract import extract_target, max_difference
 from shiftaddaug.nets.extras import deepened, is_extra, plan_extra_blocks
 from shiftaddaug.nets.net import Net
@@ -25,7 +26,6 @@ from shiftaddaug.nets.spec import SubnetSpec, Widening
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.nets.units import ends, last_norm
-from shiftaddaug.operators.mult.operator import Mult
 
 ROOT = Path(__file__).resolve().parents[2]
 NETS = sorted(path.stem for path in (ROOT / "configs" / "net").glob("*.yaml"))
@@ -50,7 +50,7 @@ def make(net: str, op: str = "shift", **arguments: Any) -> Supernet:
     torch.manual_seed(0)
     se = ["se", "classifier"] if op == "add" else []
     settings: dict[str, Any] = {"extra_blocks": 1, **arguments}
-    supernet = build_supernet(plan_of(net), operators.build(op), ["stem", *se], **settings)
+    supernet = build_supernet(plan_of(net), assign(plan_of(net), operators.build(op), ["stem", *se]), **settings)
     supernet(images(), full(supernet))
     for name, parameter in supernet.named_parameters():
         if ".norm." in name or name.endswith(".bias"):
@@ -65,7 +65,8 @@ def full(supernet: Supernet) -> SubnetSpec:
 def deep_plain_net(supernet: Supernet, factors: dict[str, float]) -> Net:
     """Target and extra blocks as one plain network, residual branches scaled in their last batch-norm; evaluating."""
     graph, shift = supernet.widening.deepened(), operators.build("shift")
-    net = Net(graph, plain_factory(graph, lambda name: Mult() if name == "stem.conv" or is_extra(name) else shift))
+    extras = [layer.name for layer in graph.layers() if is_extra(layer.name)]
+    net = Net(graph, plain_factory(graph, assign(graph, shift, ["stem", *extras])))
     state: dict[str, Tensor] = {}
     for name, part in supernet.named_modules():
         if hasattr(part, "target_state"):
@@ -139,7 +140,10 @@ class TestPlan:
         for multiply in (True, False):
             sharing = Sharing(multiplicative_augmentation=multiply)
             net = build_supernet(
-                plan_of("mbv3_w035"), operators.build(op), sorted(kept), extra_blocks=1, sharing=sharing
+                plan_of("mbv3_w035"),
+                assign(plan_of("mbv3_w035"), operators.build(op), sorted(kept)),
+                extra_blocks=1,
+                sharing=sharing,
             )
             for name, layer in net.hybrid_layers().items():
                 if name.startswith("extras."):
@@ -188,12 +192,12 @@ class TestTarget:
         supernet = make(net, op, **({} if op == "shift_ps" else WIDER))
         operator, mult_layers = operators.build(op), ["stem", *(["se", "classifier"] if op == "add" else [])]
         supernet(images(2), supernet.widening.sample(random.Random(0)))
-        target = extract_target(supernet, operator, mult_layers)
+        target = extract_target(supernet)
         assert max_difference(supernet, target.net, images()) == 0
         assert target.net.plan == plan_of(net)
-        bare = build_plain(plan_of(net), operator, mult_layers)
+        bare = build_plain(plan_of(net), assign(plan_of(net), operator, mult_layers))
         assert plain_state(supernet).keys() == bare.state_dict().keys()
-        cost = target_cost(supernet.plan, operator, mult_layers)
+        cost = net_cost(supernet.plan, assign(supernet.plan, operator, mult_layers))
         assert sum(p.numel() for p in target.net.parameters()) == cost.params
 
     @pytest.mark.parametrize("net", NETS)
@@ -202,7 +206,7 @@ class TestTarget:
         for extra_blocks in (0, 1, 2):
             torch.manual_seed(0)
             supernet = build_supernet(
-                plan_of(net), operators.build("add"), ["stem"], **WIDER, extra_blocks=extra_blocks
+                plan_of(net), assign(plan_of(net), operators.build("add"), ["stem"]), **WIDER, extra_blocks=extra_blocks
             )
             states.append({k: v for k, v in supernet.state_dict().items() if not k.startswith("extras.")})
         for state in states[1:]:
@@ -252,7 +256,9 @@ class TestForward:
     @pytest.mark.parametrize("net", NETS)
     def test_extra_blocks_begin_near_the_identity_and_learn(self, net: str) -> None:
         torch.manual_seed(0)
-        supernet = build_supernet(plan_of(net), operators.build("shift"), ["stem"], extra_blocks=1)
+        supernet = build_supernet(
+            plan_of(net), assign(plan_of(net), operators.build("shift"), ["stem"]), extra_blocks=1
+        )
         spec = full(supernet)
         found = ends(supernet.graph, "extras.0")
         assert found is not None

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from shiftaddaug import operators
 from shiftaddaug.hybrid.remap import Remap
 from shiftaddaug.hybrid.sharing import PLAIN, Sharing
-from shiftaddaug.nets.build import build_plain, build_supernet, plain_state, target_cost
+from shiftaddaug.nets.build import assign, build_plain, build_supernet, plain_state
+from shiftaddaug.nets.cost import net_cost
 from shiftaddaug.nets.extract import extract_target, load_target, max_difference, save_target
 from shiftaddaug.nets.net import Net, Run
 from shiftaddaug.nets.nodes import Node
@@ -26,7 +27,7 @@ from shiftaddaug.nets.reorder import apply, channel_dims, crossed, permutations,
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import plan_net
-from shiftaddaug.operators.mult import Mult
+from shiftaddaug.operators.mult.operator import Mult
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = {
@@ -49,7 +50,7 @@ def small(net: str = "mbv3_w035") -> Plan:
 
 def plain(plan: Plan) -> Net:
     torch.manual_seed(0)
-    net = Net(plan, plain_factory(plan, lambda name: Mult()))
+    net = Net(plan, plain_factory(plan, assign(plan, Mult())))
     for parameter in net.parameters():
         nn.init.normal_(parameter, 0.1, 0.3)
     return net.eval()
@@ -90,10 +91,10 @@ class TestUnet:
         moved = {name for name, parameter in net.named_parameters() if not torch.equal(parameter, before[name])}
         assert {name for name in before if name.endswith("weight")} == {n for n in moved if n.endswith("weight")}
         kept = ["stem", "se", "classifier"]
-        target = extract_target(net, operators.build(op), kept)
+        target = extract_target(net)
         assert max_difference(net, target.net, x) == 0
         assert max_difference(net, target.net, images((41, 64))) == 0  # sizes are those of values, not of the plan
-        cost = target_cost(net.plan, operators.build(op), kept)
+        cost = net_cost(net.plan, assign(net.plan, operators.build(op), kept))
         assert sum(p.numel() for p in target.net.parameters()) == cost.params
 
     @pytest.mark.parametrize("case", CASES)
@@ -105,7 +106,7 @@ class TestUnet:
 
     def test_saved_and_loaded(self, tmp_path: Path) -> None:
         net = make_unet("shift")
-        save_target(extract_target(net, operators.build("shift"), ["stem", "se", "classifier"]), tmp_path)
+        save_target(extract_target(net), tmp_path)
         loaded = load_target(tmp_path)
         assert loaded.net.plan == unet_plan()
         assert max_difference(net, loaded.net, images()) == 0
@@ -115,7 +116,12 @@ class TestUnet:
         layer = plan.by_name["decoder.0.conv"]
         channels = plan.channels()
         assert plan.sources(layer) == ("blocks.4", "blocks.2")
-        assert build_plain(plan, Mult(), []).get_submodule("decoder.0.conv").weight.shape == (6, 8 + 6, 3, 3)
+        assert build_plain(plan, assign(plan, Mult(), [])).get_submodule("decoder.0.conv").weight.shape == (
+            6,
+            8 + 6,
+            3,
+            3,
+        )
         assert layer.size == (13, 18) and channels["blocks.4"] + channels["blocks.2"] == 14
 
     def test_dilation_in_place_of_stride_trains_and_extracts(self) -> None:
@@ -124,9 +130,9 @@ class TestUnet:
         assert plan.by_name["blocks.4.conv2.conv"].dilation == 2
         for op in ("shift", "add"):
             torch.manual_seed(0)
-            net = build_supernet(plan, operators.build(op), ["stem"], (1.0, 2.0), (1.0, 2.0), 2)
+            net = build_supernet(plan, assign(plan, operators.build(op), ["stem"]), (1.0, 2.0), (1.0, 2.0), 2)
             net(images(), widest(net)).square().mean().backward()
-            assert max_difference(net, extract_target(net, operators.build(op), ["stem"]).net, images()) == 0
+            assert max_difference(net, extract_target(net).net, images()) == 0
 
     def test_a_reorder_of_the_multiplicative_net_changes_no_output(self) -> None:
         net, x = make_unet("mult").double().eval(), images(dtype=torch.float64)
@@ -192,7 +198,7 @@ class TestModules:
                 return inputs[0] + inputs[1] if len(inputs) == 2 else F.relu(inputs[0])
 
         plan = small("resnet20")
-        make = plain_factory(plan, lambda name: Mult())
+        make = plain_factory(plan, assign(plan, Mult()))
         net = Net(plan, lambda node: Seen(node) if node.kind in ("add", "act") else make(node))
         wanted = plain(plan)
         net.load_state_dict(wanted.state_dict())
@@ -205,7 +211,9 @@ class TestModules:
         net = make_unet("add")
         assert [name for name, module in net.named_modules() if name in net.graph.registered] == [*net.graph.registered]
         assert net.module("blocks.0.se.gate") is None
-        assert set(plain_state(net)) == set(build_plain(net.plan, operators.build("add"), ["stem"]).state_dict())
+        assert set(plain_state(net)) == set(
+            build_plain(net.plan, assign(net.plan, operators.build("add"), ["stem"])).state_dict()
+        )
 
 
 class TestValues:

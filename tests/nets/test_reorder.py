@@ -14,7 +14,7 @@ from shiftaddaug import operators
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.remap import Remap
 from shiftaddaug.hybrid.sharing import PLAIN, Sharing
-from shiftaddaug.nets.build import build_supernet
+from shiftaddaug.nets.build import assign, build_supernet
 from shiftaddaug.nets.reorder import apply, channel_dims, crossed, importance, permutations, space_widths
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
@@ -53,7 +53,7 @@ def make(
     extra_blocks = int(any(ends(plan, unit) is not None for unit in plan.units()))
     multipliers = (1.0, width), (1.0, expand)
     supernet = build_supernet(
-        plan, operators.build(op), ["stem"], *multipliers, table["divisor"], extra_blocks, sharing=sharing
+        plan, assign(plan, operators.build(op), ["stem"]), *multipliers, table["divisor"], extra_blocks, sharing=sharing
     )
     for tensor in [*supernet.parameters(), *supernet.buffers()]:
         if tensor.dim() == 1:

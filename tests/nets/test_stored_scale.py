@@ -14,7 +14,7 @@ from tests.nets.test_supernet import AUGS, config, images
 from shiftaddaug import operators
 from shiftaddaug.hybrid.remap import Remap
 from shiftaddaug.hybrid.sharing import PLAIN, Sharing
-from shiftaddaug.nets.build import build_supernet
+from shiftaddaug.nets.build import assign, build_supernet
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.stored_scale import rescale, scale_factors
 from shiftaddaug.nets.supernet import Supernet
@@ -30,7 +30,9 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 def make(sharing: Sharing = Sharing(REMAP), op: str = "add", aug: str = "width_expand") -> Supernet:  # noqa: B008
     torch.manual_seed(0)
     plan = plan_net(config("net", "mbv2_micro"), 7, 3, 16)
-    return build_supernet(plan, operators.from_config(config("op", op)), ["stem"], sharing=sharing, **AUGS[aug])
+    return build_supernet(
+        plan, assign(plan, operators.from_config(config("op", op)), ["stem"]), sharing=sharing, **AUGS[aug]
+    )
 
 
 def step(net: Supernet, optimizer: torch.optim.Optimizer) -> torch.Tensor:

@@ -13,14 +13,14 @@ from shiftaddaug import operators
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.remap import Remap
 from shiftaddaug.hybrid.sharing import Sharing
-from shiftaddaug.nets.build import build_plain, build_supernet, plain_state, target_cost
+from shiftaddaug.nets.build import assign, build_plain, build_supernet, plain_state
+from shiftaddaug.nets.cost import net_cost
 from shiftaddaug.nets.extract import extract_target, load_target, max_difference, save_target
 from shiftaddaug.nets.net import Net
 from shiftaddaug.nets.plain import plain_factory
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import plan_net
-from shiftaddaug.operators.base import Operator
 
 ROOT = Path(__file__).resolve().parents[2]
 NETS = sorted(path.stem for path in (ROOT / "configs" / "net").glob("*.yaml"))
@@ -38,18 +38,18 @@ def config(group: str, name: str) -> dict[str, Any]:
     return yaml.safe_load((ROOT / "configs" / group / f"{name}.yaml").read_text())
 
 
-def make(net: str, op: str, aug: str = "none", seed: int = 0) -> tuple[Supernet, Operator, list[str]]:
+def make(net: str, op: str, aug: str = "none", seed: int = 0) -> Supernet:
     """A supernet with the operator's own mult_layers, its batch-norms moved off their initial state."""
     op_config = config("op", op)
     operator, mult_layers = operators.from_config(op_config), op_config["mult_layers"]
     plan = plan_net(config("net", net), 7, 3, SIDE)
     torch.manual_seed(seed)
-    supernet = build_supernet(plan, operator, mult_layers, **AUGS[aug])
+    supernet = build_supernet(plan, assign(plan, operator, mult_layers), **AUGS[aug])
     supernet(images())
     for name, parameter in supernet.named_parameters():
         if ".norm." in name or name.endswith(".bias"):
             torch.nn.init.normal_(parameter, 1.0, 0.2)
-    return supernet, operator, mult_layers
+    return supernet
 
 
 def images(seed: int = 1, batch: int = 3) -> torch.Tensor:
@@ -62,19 +62,19 @@ def combinations() -> list[tuple[str, str, str]]:
 
 @pytest.mark.parametrize(("net", "op", "aug"), combinations())
 def test_extracted_target_equals_the_supernets_target(net: str, op: str, aug: str) -> None:
-    supernet, operator, mult_layers = make(net, op, aug)
-    target = extract_target(supernet, operator, mult_layers)
+    supernet = make(net, op, aug)
+    target = extract_target(supernet)
     assert max_difference(supernet, target.net, images()) == 0
     assert supernet.training  # max_difference left it as it was
     assert not any(isinstance(module, Supernet) for module in target.net.modules())
-    cost = target_cost(supernet.plan, operator, mult_layers)
+    cost = net_cost(supernet.plan, supernet.assignment)
     assert sum(p.numel() for p in target.net.parameters()) == cost.params
 
 
 @pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("op", ["mult", "add"])
 def test_target_evaluation_forgets_augmented_passes(net: str, op: str) -> None:
-    supernet, _, _ = make(net, op, "width_expand")
+    supernet = make(net, op, "width_expand")
     supernet.eval()
     before = supernet(images())
     supernet.train()
@@ -88,9 +88,9 @@ def test_target_evaluation_forgets_augmented_passes(net: str, op: str) -> None:
 @pytest.mark.parametrize("op", ["mult", "shift", "add"])
 def test_aug_none_is_the_plain_network_in_training_too(net: str, op: str) -> None:
     """Same outputs, bit for bit, and the same gradients and batch-norm statistics."""
-    supernet, operator, mult_layers = make(net, op)
-    assert target_cost(supernet.plan, operator, mult_layers).params == sum(p.numel() for p in supernet.parameters())
-    plain = build_plain(supernet.plan, operator, mult_layers)
+    supernet = make(net, op)
+    assert net_cost(supernet.plan, supernet.assignment).params == sum(p.numel() for p in supernet.parameters())
+    plain = build_plain(supernet.plan, supernet.assignment)
     plain.load_state_dict(plain_state(supernet))
     y, wanted = supernet(images()), plain.train()(images())
     assert torch.equal(y, wanted)
@@ -108,7 +108,7 @@ def test_aug_none_is_the_plain_network_in_training_too(net: str, op: str) -> Non
 @pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("op", ["mult", "shift", "add"])
 def test_every_parameter_gets_a_finite_gradient(net: str, op: str) -> None:
-    supernet, _, _ = make(net, op, "width_expand")
+    supernet = make(net, op, "width_expand")
     widest = max(
         (supernet.widening.sample(random.Random(seed)) for seed in range(200)), key=lambda spec: sum(spec.channels)
     )
@@ -125,7 +125,7 @@ def test_one_seed_one_target_whatever_the_augmentation(net: str) -> None:
     for aug in AUGS:
         torch.manual_seed(0)
         plan = plan_net(config("net", net), 7, 3, SIDE)
-        states.append(plain_state(build_supernet(plan, operators.build("add"), ["stem"], **AUGS[aug])))
+        states.append(plain_state(build_supernet(plan, assign(plan, operators.build("add"), ["stem"]), **AUGS[aug])))
     for state in states[1:]:
         assert state.keys() == states[0].keys()
         assert all(torch.equal(value, states[0][name]) for name, value in state.items())
@@ -135,10 +135,10 @@ def test_a_widened_multiplicative_net_at_its_widest_is_the_wide_net() -> None:
     """With op=mult a sub-network is an ordinary network of its widths."""
     plan = plan_net(config("net", "mcunet"), 7, 3, SIDE)
     torch.manual_seed(0)
-    supernet = build_supernet(plan, operators.build("mult"), [], (1.0, 2.0), (1.0, 3.0))
+    supernet = build_supernet(plan, assign(plan, operators.build("mult"), []), (1.0, 2.0), (1.0, 3.0))
     widest = supernet.widening.max_channels()
     spaces = tuple(type(s)(s.name, c, s.kind, s.parent) for s, c in zip(plan.spaces, widest, strict=True))
-    wide = build_plain(replace(plan, spaces=spaces), operators.build("mult"), [])
+    wide = build_plain(replace(plan, spaces=spaces), assign(replace(plan, spaces=spaces), operators.build("mult"), []))
     state = {name: value for name, value in supernet.state_dict().items() if "running" not in name}
     wide.load_state_dict(state, strict=False)
     spec = type(supernet.target_spec)(widest, augmented=True)
@@ -152,10 +152,10 @@ def test_unshareable_operator_is_refused(aug: str) -> None:
 
 
 def test_spec_can_make_layers_multiply() -> None:
-    supernet, _, _ = make("mbv2_micro", "shift")
+    supernet = make("mbv2_micro", "shift")
     everything = frozenset(layer.name for layer in supernet.plan.layers())
-    spec = type(supernet.target_spec)(supernet.target_spec.channels, mult_layers=everything)
-    plain = Net(supernet.plan, plain_factory(supernet.plan, lambda name: operators.build("mult")))
+    spec = type(supernet.target_spec)(supernet.target_spec.channels, multiplied=everything)
+    plain = Net(supernet.plan, plain_factory(supernet.plan, assign(supernet.plan, operators.build("mult"))))
     plain.load_state_dict(supernet.state_dict())
     supernet.eval()
     assert torch.equal(supernet(images(), spec), plain.eval()(images()))
@@ -164,8 +164,8 @@ def test_spec_can_make_layers_multiply() -> None:
 
 @pytest.mark.parametrize("net", NETS)
 def test_levels_halve(net: str) -> None:
-    supernet, operator, mult_layers = make(net, "mult")
-    target = extract_target(supernet, operator, mult_layers).net
+    supernet = make(net, "mult")
+    target = extract_target(supernet).net
     supernet.eval()
     maps, theirs = supernet.levels(images()), target.levels(images())
     assert {stride: m.shape[-1] for stride, m in maps.items()} == {2**i: SIDE // 2**i for i in range(len(maps))}
@@ -177,25 +177,24 @@ def test_levels_halve(net: str) -> None:
 class TestSavedTarget:
     @pytest.mark.parametrize("op", OPS)
     def test_round_trip(self, tmp_path: Path, op: str) -> None:
-        supernet, operator, mult_layers = make("mbv3_w035", op)
-        target = extract_target(supernet, operator, mult_layers, {"data": {"name": "x"}})
+        supernet = make("mbv3_w035", op)
+        target = extract_target(supernet, {"data": {"name": "x"}})
         save_target(target, tmp_path)
         loaded = load_target(tmp_path)
         assert max_difference(supernet, loaded.net, images()) == 0
-        assert loaded.operator == operator
-        assert (loaded.mult_layers, loaded.config) == (tuple(mult_layers), {"data": {"name": "x"}})
+        assert (loaded.assignment, loaded.config) == (target.assignment, {"data": {"name": "x"}})
 
     def test_never_overwrites(self, tmp_path: Path) -> None:
-        supernet, operator, mult_layers = make("mbv2_micro", "mult")
-        target = extract_target(supernet, operator, mult_layers)
+        supernet = make("mbv2_micro", "mult")
+        target = extract_target(supernet)
         save_target(target, tmp_path)
         with pytest.raises(FileExistsError):
             save_target(target, tmp_path)
 
     @pytest.mark.parametrize("damage", ["truncate", "garbage", "missing", "other_net", "json"])
     def test_damage_is_one_line(self, tmp_path: Path, damage: str) -> None:
-        supernet, operator, mult_layers = make("mbv2_micro", "mult")
-        save_target(extract_target(supernet, operator, mult_layers), tmp_path)
+        supernet = make("mbv2_micro", "mult")
+        save_target(extract_target(supernet), tmp_path)
         weights = tmp_path / "model.safetensors"
         if damage == "truncate":
             weights.write_bytes(weights.read_bytes()[:1000])
@@ -206,9 +205,9 @@ class TestSavedTarget:
         elif damage == "json":
             (tmp_path / "architecture.json").write_text("{")
         else:
-            other, _, _ = make("resnet20", "mult")
+            other = make("resnet20", "mult")
             (tmp_path / "other").mkdir()
-            save_target(extract_target(other, operator, mult_layers), tmp_path / "other")
+            save_target(extract_target(other), tmp_path / "other")
             (tmp_path / "other" / "model.safetensors").replace(weights)
         with pytest.raises(UserError, match=r"^ckpt_path=.*") as caught:
             load_target(tmp_path)
@@ -228,8 +227,7 @@ class TestReadingOnce:
             torch.manual_seed(0)
             supernet = build_supernet(
                 plan,
-                operators.from_config(op_config),
-                op_config["mult_layers"],
+                assign(plan, operators.from_config(op_config), op_config["mult_layers"]),
                 sharing=Sharing(remap),
                 **AUGS["expand"],
             )
@@ -245,7 +243,9 @@ class TestReadingOnce:
     def test_a_pass_computes_with_what_it_is_given(self) -> None:
         plan = plan_net(config("net", "mbv2_micro"), 7, 3, SIDE)
         add = operators.from_config(config("op", "add"))
-        supernet = build_supernet(plan, add, ["stem"], sharing=Sharing(Remap("replace", 5.5)), **AUGS["expand"])
+        supernet = build_supernet(
+            plan, assign(plan, add, ["stem"]), sharing=Sharing(Remap("replace", 5.5)), **AUGS["expand"]
+        )
         weights = supernet.operator_weights()
         for spec in (None, SubnetSpec(supernet.widening.max_channels(), augmented=True)):
             plain = supernet(images(), spec)
@@ -255,16 +255,18 @@ class TestReadingOnce:
     def test_layers_that_multiply_are_not_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
         plan = plan_net(config("net", "mbv2_micro"), 7, 3, SIDE)
         add = operators.from_config(config("op", "add"))
-        supernet = build_supernet(plan, add, ["stem"], sharing=Sharing(Remap("replace", 5.5)))
+        supernet = build_supernet(plan, assign(plan, add, ["stem"]), sharing=Sharing(Remap("replace", 5.5)))
         names = frozenset(supernet.operator_weights())
         monkeypatch.setattr(Remap, "values", lambda *_: pytest.fail("was read"))
-        supernet(images(), replace(supernet.target_spec, mult_layers=names))
+        supernet(images(), replace(supernet.target_spec, multiplied=names))
 
     def test_all_together_equal_layer_by_layer(self) -> None:
         """What the layers compute by themselves, and the updates they make of their gradients."""
         plan = plan_net(config("net", "mbv3_w035"), 7, 3, SIDE)
         add = operators.from_config(config("op", "add"))
-        supernet = build_supernet(plan, add, ["stem"], sharing=Sharing(Remap("replace", 5.5)), **AUGS["expand"])
+        supernet = build_supernet(
+            plan, assign(plan, add, ["stem"]), sharing=Sharing(Remap("replace", 5.5)), **AUGS["expand"]
+        )
         layers, weights = supernet.hybrid_layers(), supernet.operator_weights()
         assert weights.keys() == {name for name, layer in layers.items() if layer.operator is add}
         for name, weight in weights.items():
@@ -272,7 +274,7 @@ class TestReadingOnce:
         supernet(images()).square().sum().backward()
         kept, turned = list(weights)[:2]
         before = {name: layers[name].weight.grad.clone() for name in (kept, turned)}  # type: ignore[union-attr]
-        supernet.rescale_gradients(mult_layers={kept})
+        supernet.rescale_gradients(multiplied={kept})
         assert torch.equal(layers[kept].weight.grad, before[kept])  # type: ignore[arg-type]
         together = layers[turned].weight.grad.clone()  # type: ignore[union-attr]
         layers[turned].weight.grad = before[turned]

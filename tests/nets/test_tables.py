@@ -9,14 +9,20 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shiftaddaug import operators
 from shiftaddaug.errors import UserError
-from shiftaddaug.nets.cost import net_cost, select_layers
+from shiftaddaug.nets.build import assign
+from shiftaddaug.nets.cost import NetCost, net_cost
 from shiftaddaug.nets.entry import make_divisible
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.nets.units import ends
 
 NETS = ["mbv2_micro", "mbv2_tiny", "mbv2_w02", "mbv2_w035", "mbv3_w035", "mcunet", "proxyless_w035", "resnet20"]
+
+
+def cost_of(plan: Plan, op: str = "mult", *exempt: str) -> NetCost:
+    return net_cost(plan, assign(plan, operators.build(op), exempt))
 
 
 def table(configs: Path, name: str, **changes: Any) -> dict[str, Any]:
@@ -37,14 +43,14 @@ def test_every_yaml_is_listed_here(configs: Path) -> None:
     ],
 )
 def test_published_sizes(configs: Path, name: str, size: int, params: float, macs: float) -> None:
-    cost = net_cost(plan_net(table(configs, name), 1000, 3, size))
+    cost = cost_of(plan_net(table(configs, name), 1000, 3, size))
     assert cost.macs == pytest.approx(macs, rel=0.01)
     # 1.8 M is 1.78 M rounded to two digits, so the rounding is allowed for
     assert cost.params == pytest.approx(params, rel=0.011)
 
 
 def test_exact_sizes_do_not_drift(configs: Path) -> None:
-    costs = {name: net_cost(plan_net(table(configs, name), 1000, 3, 160)) for name in NETS}
+    costs = {name: cost_of(plan_net(table(configs, name), 1000, 3, 160)) for name in NETS}
     assert {name: (cost.params, cost.macs) for name, cost in costs.items()} == {
         "mbv2_micro": (321144, 13422800),
         "mbv2_tiny": (750280, 27713200),
@@ -58,7 +64,7 @@ def test_exact_sizes_do_not_drift(configs: Path) -> None:
 
 
 def test_resnet20_for_cifar(configs: Path) -> None:
-    cost = net_cost(plan_net(table(configs, "resnet20"), 10, 3, 32))
+    cost = cost_of(plan_net(table(configs, "resnet20"), 10, 3, 32))
     # 6n+2 = 20 layers, 0.27 M parameters and 40.8 M MACs (arXiv 1512.03385), and the 1x1 shortcuts' 2,752 weights
     assert cost.params == 269722 + 16 * 32 + 32 * 64 + 2 * (32 + 64)
     assert cost.macs == 40551040 + 16 * 32 * 16**2 + 32 * 64 * 8**2
@@ -137,22 +143,14 @@ def test_the_smaller_side_has_to_hold_the_strides(configs: Path) -> None:
     assert plan_net(table(configs, "mcunet"), 10, 3, [16, 40]).image_size == (16, 40)
 
 
-def test_select_layers(configs: Path) -> None:
-    plan = plan_net(table(configs, "mbv3_w035"), 10, 3, 32)
-    assert select_layers(plan, ["stem"]) == {"stem.conv"}
-    assert select_layers(plan, ["classifier"]) == {"neck", "classifier"}
-    assert select_layers(plan, ["blocks.1.depthwise"]) == {"blocks.1.depthwise.conv"}
-    assert len(select_layers(plan, ["se"])) == 2 * 8  # stages of 3, 2 and 3 blocks
-    with pytest.raises(UserError, match=r"net\.mult_layers=stm: no such layer in net=mbv3_w035; options: stem, "):
-        select_layers(plan, ["stm"])
-
-
 def test_multiplication_free_share(configs: Path) -> None:
     plan = plan_net(table(configs, "resnet20"), 10, 3, 32)
     stem_macs = 3 * 9 * 16 * 32 * 32
-    cost = net_cost(plan, select_layers(plan, ["stem"]))
+    cost = cost_of(plan, "shift", "stem")
     assert cost.macs - cost.multiplication_free_macs == stem_macs
-    assert net_cost(plan, multiplication_free=False).multiplication_free_share == 0
+    assert cost.operations == {"add": cost.macs, "mult": stem_macs, "shift": cost.macs - stem_macs}
+    assert cost_of(plan, "add", "stem").operations == {"add": 2 * cost.macs - stem_macs, "mult": stem_macs}
+    assert cost_of(plan).multiplication_free_share == 0
 
 
 @given(st.floats(0.1, 1e4), st.integers(1, 64))

@@ -89,8 +89,8 @@ class TestConversion:
         blocks = [(DEPTHWISE, PROJECT), (FIRST, SECOND, SHORTCUT), ("classifier",)]
         for i, unit in enumerate(blocks):
             for share in (0.25, 0.5, 0.75):
-                mult_layers, blends = conversion.schedule(little, ["stem"], (i + share) / 6)
-                assert mult_layers == {name for later in blocks[i + 1 :] for name in later}
+                multiplied, blends = conversion.schedule(little, ["stem"], (i + share) / 6)
+                assert multiplied == {name for later in blocks[i + 1 :] for name in later}
                 assert blends == tuple((name, pytest.approx(share)) for name in unit)
         assert conversion.schedule(little, ["stem"], 1 / 6) == (frozenset(ALL[3:]), ())
 
@@ -105,11 +105,11 @@ class TestConversion:
         assert sorted(name for unit in conversion.units(plan, ["stem"]) for name in unit) == sorted(free)
         last = dict.fromkeys(free, 0.0)
         for i in range(0, 201, 4):
-            mult_layers, blends = conversion.schedule(plan, ["stem"], i / 200)
-            assert mult_layers.isdisjoint(name for name, _ in blends)
+            multiplied, blends = conversion.schedule(plan, ["stem"], i / 200)
+            assert multiplied.isdisjoint(name for name, _ in blends)
             assert all(0 < share < 1 for _, share in blends)
-            share = {name: 0.0 if name in mult_layers else dict(blends).get(name, 1.0) for name in free}
-            assert mult_layers <= share.keys()
+            share = {name: 0.0 if name in multiplied else dict(blends).get(name, 1.0) for name in free}
+            assert multiplied <= share.keys()
             assert all(share[name] >= last[name] for name in free)
             last = share
         assert conversion.schedule(plan, ["stem"], 0.0) == (frozenset(free), ())

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from shiftaddaug import operators
 from shiftaddaug.hybrid.sharing import PLAIN, Sharing
-from shiftaddaug.nets.build import build_supernet
+from shiftaddaug.nets.build import assign, build_supernet
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import scaling, write_features
@@ -48,7 +48,9 @@ def make_unet(op: str = "mult", sharing: Sharing = PLAIN, width: float = 2.0, ex
     torch.manual_seed(0)
     operator, kept = operators.build(op), ["stem", "se", "classifier"]
     multipliers = (1.0, width), (1.0, 1.5)
-    net = build_supernet(unet_plan(), operator, kept, *multipliers, 2, extra_blocks, sharing=sharing)
+    net = build_supernet(
+        unet_plan(), assign(unet_plan(), operator, kept), *multipliers, 2, extra_blocks, sharing=sharing
+    )
     for name, parameter in net.named_parameters():
         if ".norm." in name or name.endswith(".bias"):
             torch.nn.init.normal_(parameter, 1.0, 0.2)

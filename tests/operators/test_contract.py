@@ -105,7 +105,7 @@ def test_settings_are_read_without_the_operator(operator: Operator, catalogue: C
     assert isinstance(operator, type(settings))
     for name in ("shareable", "remap", "turns", "arithmetic", "replaced_by_remap"):
         assert getattr(settings, name) == getattr(operator, name)
-    assert settings.config() | {"name": operator.name} == operator.config()
+    assert settings.config() == operator.config()
     assert settings.check_precision("32-true") is None
 
 

@@ -13,6 +13,7 @@ from shiftaddaug.operators.settings import Arithmetic, OperatorSettings, check_p
 class TernarySettings(OperatorSettings):
     """Keys of configs/op/ternary.yaml."""
 
+    name = "ternary"
     ratio: float = 0.7
 
     def __post_init__(self) -> None:
@@ -55,8 +56,6 @@ class _Ternary(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class Ternary(TernarySettings, Operator):
-    name = "ternary"
-
     @property
     def linear_in_weight(self):
         return True

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from shiftaddaug import operators
 from shiftaddaug.hybrid.sharing import PLAIN, Sharing
-from shiftaddaug.nets.build import build_supernet
+from shiftaddaug.nets.build import assign, build_supernet
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import plan_net
@@ -37,7 +37,13 @@ def make_task(
     plan = plan_net(TABLE, CLASSES, 1, SIDE)
     multiplied, widths, expands = ["stem", "classifier"], (1.0, 2.0), (1.0, 3.0)
     net = build_supernet(
-        plan, operators.build(op), multiplied, widths, expands, 2, extra_blocks=extra_blocks, sharing=sharing
+        plan,
+        assign(plan, operators.build(op), multiplied),
+        widths,
+        expands,
+        2,
+        extra_blocks=extra_blocks,
+        sharing=sharing,
     )
     sgd = partial(torch.optim.SGD, lr=LR, weight_decay=0.01)
     return ClassificationTask(net, CLASSES, **{"optimizer": sgd, **arguments})

@@ -86,7 +86,7 @@ def test_only_the_final_targets_pass_is_compiled(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(task, "compiled_target_pass", lambda *_, **__: compiled.append(task.target_spec) or wanted)
     record(task, monkeypatch)
     final = task.net.target_spec
-    for task.target_spec in (replace(final, mult_layers=frozenset({"blocks.0.expand.conv"})), final, None):
+    for task.target_spec in (replace(final, multiplied=frozenset({"blocks.0.expand.conv"})), final, None):
         task.augmented_spec = widest(task.net)
         task.training_step(make_batch(), 0)
     assert compiled == [final, None]
@@ -118,7 +118,7 @@ def test_the_target_is_trained_as_target_spec_says(monkeypatch: pytest.MonkeyPat
     task = make_task("add")
     record(task, monkeypatch)
     images, labels = make_batch()
-    task.target_spec = replace(task.net.target_spec, mult_layers=frozenset(task.net.hybrid_layers()))
+    task.target_spec = replace(task.net.target_spec, multiplied=frozenset(task.net.hybrid_layers()))
     wanted = cross_entropy(task.net(images, task.target_spec), labels)
     assert abs(wanted.item() - cross_entropy(task.net(images), labels).item()) > 1e-3
     assert_loss(task.training_step((images, labels), 0), wanted)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from shiftaddaug import operators
 from shiftaddaug.errors import UserError
-from shiftaddaug.nets.build import build_supernet
+from shiftaddaug.nets.build import assign, build_supernet
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.tasks.classification import Batch, ClassificationTask
@@ -30,7 +30,10 @@ class TestOptimizer:
     @pytest.mark.parametrize("op", ["add", "shift_ps"])
     def test_norms_and_biases_do_not_decay_and_nothing_is_left_out(self, op: str) -> None:
         if op == "shift_ps":  # trains two tensors a layer, and cannot be widened
-            net = build_supernet(plan_net(TABLE, CLASSES, 1, SIDE), operators.build(op), ["stem"])
+            net = build_supernet(
+                plan_net(TABLE, CLASSES, 1, SIDE),
+                assign(plan_net(TABLE, CLASSES, 1, SIDE), operators.build(op), ["stem"]),
+            )
             task = ClassificationTask(net, CLASSES, partial(torch.optim.SGD, lr=LR, weight_decay=0.01))
         else:
             task = make_task(op)

@@ -18,7 +18,7 @@ class BlockVariant(pl.Callback):
     """Set which layers of the target multiply (ShiftAddAug, arXiv 2407.02881).
 
     Only layers whose operator is multiplication-free take part; they train the same weight before and after. Which of
-    them have turned is a function of the share of training, and all have by `end`. It sets `mult_layers` and
+    them have turned is a function of the share of training, and all have by `end`. It sets `multiplied` and
     `blends` of the task's `target_spec` and nothing else of it; augmented sub-networks follow
     (`SubnetSpec.around`).
 
@@ -79,18 +79,18 @@ class BlockVariant(pl.Callback):
     def _set(self, pl_module: Any, share: float) -> None:
         net: Supernet = pl_module.net
         exempt = [name for name, layer in _target_layers(net).items() if not layer.operator.multiplication_free]
-        mult_layers, blends = self.conversion.schedule(net.plan, exempt, share)
+        multiplied, blends = self.conversion.schedule(net.plan, exempt, share)
         followers = _followers(net)
-        mult_layers |= {extra for extra, model in followers.items() if model in mult_layers}
+        multiplied |= {extra for extra, model in followers.items() if model in multiplied}
         shares = dict(blends)
         blends += tuple((extra, shares[model]) for extra, model in followers.items() if model in shares)
         target = pl_module.target_spec or net.target_spec
-        pl_module.target_spec = replace(target, mult_layers=mult_layers, blends=blends)
+        pl_module.target_spec = replace(target, multiplied=multiplied, blends=blends)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Say which layers have not turned, where training was cut short: they are deployed as they never trained."""
         spec = pl_module.target_spec or pl_module.net.target_spec
-        unfinished = spec.mult_layers | {name for name, _ in spec.blends}
+        unfinished = spec.multiplied | {name for name, _ in spec.blends}
         late = [name for name in _target_layers(pl_module.net) if name in unfinished]
         if late:
             log.warning(

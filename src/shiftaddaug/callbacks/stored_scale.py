@@ -36,7 +36,7 @@ class KeepStoredScale(pl.Callback):
             return
         net: Supernet = pl_module.net
         target = pl_module.target_spec or net.target_spec
-        multiplied = target.mult_layers | {name for name, _ in target.blends}
+        multiplied = target.multiplied | {name for name, _ in target.blends}
         # all ranks hold the same weights, but sums may round otherwise on another device
         factors = trainer.strategy.broadcast(scale_factors(net, self.ratio, multiplied))
         rescale(factors, net, optimizers, averaged_supernets(trainer))

@@ -20,7 +20,7 @@ from shiftaddaug.commands.check_mechanisms import (
 from shiftaddaug.commands.check_values import check_number, check_option, check_positive_integer
 from shiftaddaug.data.checks import HELD, check_data_config
 from shiftaddaug.errors import UserError
-from shiftaddaug.nets.cost import select_layers
+from shiftaddaug.nets.assignment import select_layers
 from shiftaddaug.nets.extras import plan_extra_blocks
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.sizes import shown_size
@@ -76,7 +76,7 @@ def check_train_config(cfg: DictConfig, overrides: Sequence[str] = (), catalogue
         if cfg.task[key] and cfg.data.batch_size % 2:
             raise UserError(f"data.batch_size={cfg.data.batch_size}: must be even with task.{key}={cfg.task[key]}")
     num_classes = cfg.data.num_classes or _held_classes(cfg)
-    plan = plan_net(_plain(cfg.net), num_classes, cfg.data.in_channels, cfg.data.image_size)
+    plan = plan_net(_plain(cfg.net), num_classes, cfg.data.in_channels, cfg.data.image_size, catalogue)
     _check_batch(cfg, plan)
     operator = operators.settings_from(_plain(cfg.op), catalogue)
     check_mechanisms(cfg, operator)

@@ -1,6 +1,5 @@
 """What a deployed target must be before anyone is told of it: multiplication-free, and exactly what was trained."""
 
-from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -10,27 +9,25 @@ from shiftaddaug.nets.extract import Target, extract_target, max_difference, une
 from shiftaddaug.nets.net import Net
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.supernet import Supernet
-from shiftaddaug.operators.base import Operator
 
 EXACTNESS_IMAGES = 16
 """Images on which the extracted target is compared with the supernet's target path."""
 
 
-def extract_checked(
-    supernet: Supernet, operator: Operator, mult_layers: Collection[str], data: dict[str, Any]
-) -> Target:
+def extract_checked(supernet: Supernet, data: dict[str, Any]) -> Target:
     """Cut the target out, with the configuration of its data, less where those lay.
 
     Raises:
         UserError: layers multiply that may not, or cannot be shown not to.
     """
     data = data | ({"data_dir": None} if "data_dir" in data else {})
-    target = extract_target(supernet, operator, mult_layers, {"data": data})
-    multiplying = unexpected_multiplications(target) if operator.multiplication_free else {}
+    target = extract_target(supernet, {"data": data})
+    multiplying = unexpected_multiplications(target)
     if multiplying:
         first, more = next(iter(multiplying)), len(multiplying) - 1
         others = f", and {more} more layers" if more else ""
-        raise UserError(f"op={operator.name}: layer {first} multiplies, for {multiplying[first]}{others}")
+        operator = target.assignment[first].name
+        raise UserError(f"op={operator}: layer {first} multiplies, for {multiplying[first]}{others}")
     return target
 
 

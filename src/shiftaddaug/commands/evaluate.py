@@ -61,7 +61,7 @@ def evaluate(cfg: DictConfig) -> float:
     if trainer.is_global_zero:
         Path(cfg.paths.output_dir).mkdir(parents=True, exist_ok=True)
         write_json(Path(cfg.paths.output_dir) / RESULTS, results)
-        print_result(f"{subnetwork.plan.name}, op={subnetwork.operator.name}, data={data_config['name']}", results)
+        print_result(f"{subnetwork.plan.name}, op={subnetwork.assignment.title()}, data={data_config['name']}", results)
     return float(metrics[f"{cfg.split}/top1"])
 
 

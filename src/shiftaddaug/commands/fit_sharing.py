@@ -31,6 +31,7 @@ class Trained:
     """What is fitted: a net's target, as it was trained."""
 
     operator: "Operator"
+    """Of the layers that do not multiply, or mult."""
     mult_layers: frozenset[str]
     """Names of the layers that multiply."""
     weights: Mapping[str, "Tensor"]
@@ -109,7 +110,6 @@ def _load(key: str, path: Path) -> Trained:
     """The target of a checkpoint, with the weights that were trained; or a deployed one, with the weights it stores."""
     from shiftaddaug.commands.checkpoints import read_checkpoint
     from shiftaddaug.commands.subnetworks import read_target
-    from shiftaddaug.nets.cost import select_layers
 
     try:
         target = read_target(path)
@@ -117,16 +117,30 @@ def _load(key: str, path: Path) -> Trained:
         weights = _stored_weights(target) if deployed else _latent_weights(target, read_checkpoint(path), path)
     except UserError as error:
         raise UserError(str(error).replace("ckpt_path=", f"{key}=", 1)) from None
-    if deployed and target.operator.codes(next(iter(weights.values()))) is not None:
+    operator = _only_operator(key, path, target)
+    if deployed and operator.codes(next(iter(weights.values()))) is not None:
         log.warning(
             "%s=%s: a deployed net of op=%s stores rounded weights; better give the checkpoints/best.ckpt of its run, "
             "which holds the latent weights they were rounded from",
-            *(key, path, target.operator.name),
+            *(key, path, operator.name),
         )
     for name, weight in weights.items():
         if not weight.isfinite().all():
             raise UserError(f"{key}={path}: layer {name} has weights that are no numbers")
-    return Trained(target.operator, select_layers(target.net.plan, target.mult_layers), weights)
+    return Trained(operator, target.assignment.exempt(), weights)
+
+
+def _only_operator(key: str, path: Path, target: "Target") -> "Operator":
+    """The operator that a fit is for: the one that multiplies nothing, if there is one.
+
+    Raises:
+        UserError: there are several.
+    """
+    free = target.assignment.multiplication_free()
+    if len(free) > 1:
+        names = ", ".join(operator.name for operator in free)
+        raise UserError(f"{key}={path}: computes with {names}; a remap is fitted for one operator")
+    return free[0] if free else target.assignment.operators()[0]
 
 
 def _stored_weights(target: "Target") -> dict[str, "Tensor"]:
@@ -137,7 +151,7 @@ def _stored_weights(target: "Target") -> dict[str, "Tensor"]:
 def _latent_weights(target: "Target", checkpoint: dict[str, Any], path: Path) -> dict[str, "Tensor"]:
     """The leading slices of the supernet's weights; an operator that trains other tensors has its effective ones."""
     sharing = (checkpoint["config"].get("sharing") or {}).get("name")
-    if sharing == "heterogeneous" and target.operator.multiplication_free:
+    if sharing == "heterogeneous" and target.assignment.multiplication_free():
         raise UserError(
             f"ckpt_path={path}: was trained with sharing=heterogeneous and stores its weights in Gaussian form; "
             f"options: the target folder of its run, or a run with sharing=none"

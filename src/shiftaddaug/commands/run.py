@@ -24,7 +24,8 @@ from shiftaddaug.commands.entry import PACKAGE, ROOT, quieten_lightning
 from shiftaddaug.commands.trainer import build_trainer, check_limits, refuse_search_in_processes
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.kl import penalty_from_config
-from shiftaddaug.nets.build import supernet_from_config, target_cost, target_operations
+from shiftaddaug.nets.build import assign, supernet_from_config
+from shiftaddaug.nets.cost import net_cost
 from shiftaddaug.nets.extract import load_target, save_target
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.sizes import shown_size
@@ -65,13 +66,12 @@ class Run:
         self.cfg, self.plan, self.started, self.catalogue = cfg, plan, started, catalogue
         self.folder = Path(cfg.paths.output_dir)
         self.config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-        self.mult_layers = list(cfg.net.mult_layers)
         self.results: dict[str, Any] = {}
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
-        self.operator = operators.from_config(self.config["op"], catalogue)
+        operator = operators.from_config(self.config["op"], catalogue)
+        self.assignment = assign(plan, operator, list(cfg.net.mult_layers))
         self.task = self._task()
-        if self.operator.multiplication_free:  # tried on fresh weights, before anything is read or trained
-            extract_checked(self.task.net, self.operator, self.mult_layers, {})
+        extract_checked(self.task.net, {})  # tried on fresh weights, before anything is read or trained
         self.ckpt_path = self._resumed_checkpoint()
         self.data: pl.LightningDataModule = instantiate(cfg.data)
         self.data.prepare_data()
@@ -86,7 +86,7 @@ class Run:
     def _task(self) -> ClassificationTask:
         cfg = self.cfg
         aug = cfg.aug
-        net = supernet_from_config(self.config, self.plan, self.operator)
+        net = supernet_from_config(self.config, self.plan, self.assignment)
         return ClassificationTask(
             net,
             self.plan.num_classes,
@@ -139,17 +139,17 @@ class Run:
         )
 
     def _record_start(self) -> None:
-        cost = target_cost(self.plan, self.operator, self.mult_layers)
+        cost = net_cost(self.plan, self.assignment)
         self.results |= {
             "net": self.plan.name,
-            "op": self.operator.name,
+            "op": self.cfg.op.name,
             "aug": self.cfg.aug.name,
             "data": self.cfg.data.name,
             "seed": self.cfg.seed,
             "params": cost.params,
             "macs": cost.macs,
             "multiplication_free_macs_percent": round(100 * cost.multiplication_free_share, 1),
-            "operations": target_operations(self.plan, self.operator, self.mult_layers),
+            "operations": dict(cost.operations),
             "supernet_params": sum(p.numel() for p in self.task.net.parameters()),
             "git_commit": git_commit(ROOT),
             "code": code_hash(PACKAGE),
@@ -162,7 +162,7 @@ class Run:
             "net=%s op=%s aug=%s: target %.4g M params, %.4g M MACs at %s px, %.1f %% of them multiplication-free; "
             "supernet %.4g M params",
             self.plan.name,
-            self.operator.name,
+            self.cfg.op.name,
             self.cfg.aug.name,
             cost.params / 1e6,
             cost.macs / 1e6,
@@ -170,9 +170,10 @@ class Run:
             100 * cost.multiplication_free_share,
             self.results["supernet_params"] / 1e6,
         )
-        described = self.operator.describe(self.trainer.strategy.root_device.type)
-        if described is not None:
-            log.info(described)
+        for operator in self.assignment.operators():
+            described = operator.describe(self.trainer.strategy.root_device.type)
+            if described is not None:
+                log.info(described)
         if self.trainer.is_global_zero:
             if (self.folder / RUN).exists():
                 raise UserError(f"paths.output_dir={self.folder}: holds a run already, which is never overwritten")
@@ -241,7 +242,7 @@ class Run:
         else:
             self.task.load_state_dict(read_checkpoint(best)["state_dict"])
         self.target_folder = Path(self.trainer.strategy.broadcast(str(self.folder / "target")))
-        target = extract_checked(self.task.net, self.operator, self.mult_layers, self.config["data"])
+        target = extract_checked(self.task.net, self.config["data"])
         if self.trainer.is_global_zero:
             save_target(target, self.target_folder)
         self.trainer.strategy.barrier()

@@ -16,8 +16,9 @@ from shiftaddaug.commands.checkpoints import read_checkpoint
 from shiftaddaug.commands.earlier import as_of_today
 from shiftaddaug.data.base import ClassificationDataModule
 from shiftaddaug.errors import DAMAGE, UserError
-from shiftaddaug.nets.build import supernet_from_config, target_cost
-from shiftaddaug.nets.cost import NetCost
+from shiftaddaug.nets.assignment import Assignment
+from shiftaddaug.nets.build import assign, supernet_from_config
+from shiftaddaug.nets.cost import NetCost, net_cost
 from shiftaddaug.nets.extract import Target, extract_target, load_target
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.recalibrate import recalibrate
@@ -29,11 +30,11 @@ from shiftaddaug.operators.base import Operator
 
 @dataclass(frozen=True)
 class Subnetwork:
-    """A network, the plan that says its widths, its operator, its cost and the data it was trained with."""
+    """A network, the plan that says its widths, its operators, its cost and the data it was trained with."""
 
     net: nn.Module
     plan: Plan
-    operator: Operator
+    assignment: Assignment[Operator]
     cost: NetCost
     data_config: Any
     """As it is stored: a dictionary, unless the file is damaged."""
@@ -59,8 +60,8 @@ def read_target(path: Path, catalogue: Catalogue = PACKAGE_ONLY) -> Target:
     """
     if path.is_dir() or path.suffix != ".ckpt":
         return load_target(path, catalogue)
-    config, supernet, operator = _load_supernet(path, catalogue)
-    return extract_target(supernet, operator, config["net"]["mult_layers"], {"data": config["data"]})
+    config, supernet = _load_supernet(path, catalogue)
+    return extract_target(supernet, {"data": config["data"]})
 
 
 def load_subnetwork(
@@ -75,10 +76,10 @@ def load_subnetwork(
     """
     if width_multiplier == expand_multiplier == 1:
         target = read_target(path, catalogue)
-        plan, cost = target.net.plan, target_cost(target.net.plan, target.operator, target.mult_layers)
-        return Subnetwork(target.net, plan, target.operator, cost, target.config.get("data"))
-    config, supernet, operator = _load_supernet(path, catalogue)
-    plan, mult_layers = supernet.plan, config["net"]["mult_layers"]
+        plan, assignment = target.net.plan, target.assignment
+        return Subnetwork(target.net, plan, assignment, net_cost(plan, assignment), target.config.get("data"))
+    config, supernet = _load_supernet(path, catalogue)
+    plan, assignment = supernet.plan, supernet.assignment
     widening = supernet.widening
     for key, value, widest in (
         ("width", width_multiplier, max(widening.width_multipliers)),
@@ -89,12 +90,12 @@ def load_subnetwork(
     spec = widening.uniform(width_multiplier, expand_multiplier)
     widths = zip(plan.spaces, spec.channels, strict=False)  # those of extra blocks are left out
     wide = dataclasses.replace(plan, spaces=tuple(dataclasses.replace(space, channels=n) for space, n in widths))
-    free = target_cost(plan, operator, mult_layers).multiplication_free_macs
-    cost = dataclasses.replace(target_cost(wide, operator, mult_layers), multiplication_free_macs=free)
-    return Subnetwork(_Fixed(supernet, spec).eval(), plan, operator, cost, config["data"])
+    free = net_cost(plan, assignment).multiplication_free_macs
+    cost = dataclasses.replace(net_cost(wide, assignment), multiplication_free_macs=free)
+    return Subnetwork(_Fixed(supernet, spec).eval(), plan, assignment, cost, config["data"])
 
 
-def _load_supernet(path: Path, catalogue: Catalogue) -> tuple[dict[str, Any], Supernet, Operator]:
+def _load_supernet(path: Path, catalogue: Catalogue) -> tuple[dict[str, Any], Supernet]:
     checkpoint = read_checkpoint(path)
     try:
         return _supernet_of(as_of_today(checkpoint["config"]), checkpoint["state_dict"], catalogue)
@@ -109,13 +110,14 @@ def _load_supernet(path: Path, catalogue: Catalogue) -> tuple[dict[str, Any], Su
 
 def _supernet_of(
     config: dict[str, Any], state: dict[str, Tensor], catalogue: Catalogue
-) -> tuple[dict[str, Any], Supernet, Operator]:
+) -> tuple[dict[str, Any], Supernet]:
     data, operator = config["data"], operators.from_config(config["op"], catalogue)
     num_classes = data["num_classes"] or state["net.classifier.bias"].numel()
-    plan = plan_net(config["net"], num_classes, data["in_channels"], data["image_size"])
-    supernet = supernet_from_config(config, plan, operator).to(state["net.stem.conv.weight"].dtype)
+    plan = plan_net(config["net"], num_classes, data["in_channels"], data["image_size"], catalogue)
+    assignment = assign(plan, operator, config["net"]["mult_layers"])
+    supernet = supernet_from_config(config, plan, assignment).to(state["net.stem.conv.weight"].dtype)
     supernet.load_state_dict({k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")})
-    return config, supernet, operator
+    return config, supernet
 
 
 def recalibrate_on_training_data(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.channels import add_to_first_channels, split_channels, with_first_channels
-from shiftaddaug.hybrid.sharing import PLAIN, Sharing
+from shiftaddaug.hybrid.sharing import PLAIN, NetSharing
 from shiftaddaug.hybrid.sources import join, positions, total
 from shiftaddaug.hybrid.widths import Widths
 from shiftaddaug.operators import cannot_be_augmented
@@ -62,7 +62,7 @@ class HybridWeight(nn.Module):
         kernel: tuple[int, ...] = (),
         depthwise: bool = False,
         bias: bool = False,
-        sharing: Sharing = PLAIN,
+        sharing: NetSharing = PLAIN,
     ) -> None:
         super().__init__()
         self.sources = (source,) if isinstance(source, Widths) else tuple(source)
@@ -71,7 +71,7 @@ class HybridWeight(nn.Module):
         if not operator.shareable and (source.max > source.target or out.max > out.target):
             raise cannot_be_augmented(operator.name)
         self.operator, self.source, self.out, self.depthwise = operator, source, out, depthwise
-        self.sharing = sharing if operator.turns else PLAIN
+        self.sharing = sharing.of(operator)
         inputs = Widths(1, 1) if depthwise else source
         self.target_shape = (out.target, inputs.target, *kernel)
         self.full_shape = (out.max, inputs.max, *kernel)
@@ -324,7 +324,7 @@ class HybridConv2d(HybridWeight):
         stride: int = 1,
         depthwise: bool = False,
         bias: bool = False,
-        sharing: Sharing = PLAIN,
+        sharing: NetSharing = PLAIN,
         dilation: int = 1,
     ) -> None:
         super().__init__(operator, source, out, (kernel, kernel), depthwise, bias, sharing)
@@ -343,7 +343,7 @@ class HybridLinear(HybridWeight):
     """Linear layer with bias; x (N, C)."""
 
     def __init__(
-        self, operator: Operator, source: Widths | Sequence[Widths], out: Widths, sharing: Sharing = PLAIN
+        self, operator: Operator, source: Widths | Sequence[Widths], out: Widths, sharing: NetSharing = PLAIN
     ) -> None:
         super().__init__(operator, source, out, bias=True, sharing=sharing)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -14,9 +14,20 @@ from shiftaddaug.operators.base import Operator
 GRADIENTS = ("inverse", "chain")
 
 
+class NetSharing(Protocol):
+    """How the layers of a supernet share their weights, each by its operator."""
+
+    @property
+    def multiplicative_augmentation(self) -> bool:
+        """Whether the augmented part multiplies (the method); else it computes with the target's operator."""
+
+    def of(self, operator: Operator) -> "Sharing":
+        """How a layer of that operator shares its weight."""
+
+
 @dataclass(frozen=True)
 class Sharing:
-    """What the layers of a supernet agree on.
+    """How a layer shares its weight; for a whole net, how all its layers do that may be remapped at all.
 
     Args:
         remap: R, from the stored weight (Gaussian form) to the operator's; None reads the weight as it is stored.
@@ -37,6 +48,10 @@ class Sharing:
     def __post_init__(self) -> None:
         if self.gradient not in GRADIENTS:
             raise UserError(f"sharing.gradient={self.gradient}: options: {', '.join(GRADIENTS)}")
+
+    def of(self, operator: Operator) -> "Sharing":
+        """This one, for operators that take part: the others read what is stored."""
+        return self if operator.turns else PLAIN
 
     def read(self, weights: Sequence[Tensor]) -> list[Tensor]:
         """What operators compute with, given stored weights (before their `effective_weight`).
@@ -124,18 +139,38 @@ PLAIN = Sharing()
 """Weights are read as they are stored; the augmented part multiplies."""
 
 
-def sharing_from_config(
-    config: Mapping[str, Any], operator: Operator, multiplicative_augmentation: bool = True
-) -> Sharing:
-    """What a composed yaml of configs/sharing says for an operator, whose own constants R has.
+@dataclass(frozen=True)
+class Heterogeneous:
+    """Heterogeneous weight sharing: each operator reads shared weights through an R with its own constants.
+
+    Args:
+        gradient, multiplicative_augmentation: as of `Sharing`.
+    """
+
+    gradient: Literal["inverse", "chain"] = "inverse"
+    multiplicative_augmentation: bool = True
+
+    def of(self, operator: Operator) -> Sharing:
+        """R of the operator, if it has one."""
+        if not operator.turns:
+            return PLAIN
+        remap = None if operator.remap is None else Remap(**operator.remap.config())
+        return Sharing(remap, self.gradient, self.multiplicative_augmentation)
+
+
+def sharing_from_config(config: Mapping[str, Any], multiplicative_augmentation: bool = True) -> NetSharing:
+    """What a composed yaml of configs/sharing says.
 
     Raises:
         UserError: an option that is none.
     """
-    if config["name"] != "heterogeneous" or operator.remap is None:
+    if config["name"] != "heterogeneous":
         return Sharing(multiplicative_augmentation=multiplicative_augmentation)
+    gradient = config.get("gradient", "inverse")
+    if gradient not in GRADIENTS:
+        raise UserError(f"sharing.gradient={gradient}: options: {', '.join(GRADIENTS)}")
     if config.get("remap_file") is not None:
         raise UserError(
             f"sharing.remap_file={config['remap_file']}: was not read when the run began; give its constants"
         )
-    return Sharing(Remap(**operator.remap.config()), config["gradient"], multiplicative_augmentation)
+    return Heterogeneous(gradient, multiplicative_augmentation)

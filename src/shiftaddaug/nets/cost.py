@@ -1,16 +1,14 @@
 """Parameters and multiply-accumulates (or their multiplication-free counterparts) of a plan. Imports no torch."""
 
 from collections import Counter
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import prod
+from typing import Any
 
-from shiftaddaug.errors import UserError
+from shiftaddaug.nets.assignment import Assignment
 from shiftaddaug.nets.nodes import Node
 from shiftaddaug.nets.plan import Plan
-from shiftaddaug.operators.settings import Arithmetic
-
-LAYER_GROUPS = ("stem", "blocks", "se", "head", "classifier")
 
 
 @dataclass(frozen=True)
@@ -20,6 +18,8 @@ class NetCost:
     params: int
     macs: int
     multiplication_free_macs: int
+    operations: Mapping[str, int] = field(default_factory=dict)
+    """By kind (`operators/settings.py`), for the MACs alone, sorted."""
 
     @property
     def multiplication_free_share(self) -> float:
@@ -32,51 +32,26 @@ def layer_macs(plan: Plan, layer: Node) -> int:
     return _weights(plan, layer) * prod(layer.size)
 
 
-def net_cost(plan: Plan, mult_layers: Collection[str] = (), multiplication_free: bool = True) -> NetCost:
-    """Cost of the target.
+def total_macs(plan: Plan) -> int:
+    """Accumulations of all layers."""
+    return sum(layer_macs(plan, layer) for layer in plan.layers())
+
+
+def net_cost(plan: Plan, assignment: Assignment[Any]) -> NetCost:
+    """Cost of a network.
 
     Args:
         plan: of the network.
-        mult_layers: names of the layers that multiply even so (see `select_layers`).
-        multiplication_free: whether the operator of all other layers is.
+        assignment: of operators, or of their settings, to its layers.
     """
     macs = {layer.name: layer_macs(plan, layer) for layer in plan.layers()}
-    free = sum(cost for name, cost in macs.items() if multiplication_free and name not in mult_layers)
+    operations: Counter[str] = Counter()
+    for name, count in macs.items():
+        operations.update({kind: count * times for kind, times in assignment[name].arithmetic.operations.items()})
+    exempt = assignment.exempt()
+    free = sum(count for name, count in macs.items() if name not in exempt)
     params = sum(_weights(plan, layer) for layer in plan.layers()) + _affine(plan)
-    return NetCost(params, sum(macs.values()), free)
-
-
-def count_operations(plan: Plan, arithmetic_of: Callable[[str], Arithmetic]) -> dict[str, int]:
-    """Operations of one inference by kind (`operators/settings.py`), for the MACs alone, sorted by name.
-
-    Args:
-        plan: of the network.
-        arithmetic_of: what each layer executes, by its name.
-    """
-    total: Counter[str] = Counter()
-    for layer in plan.layers():
-        macs = layer_macs(plan, layer)
-        total.update({kind: macs * count for kind, count in arithmetic_of(layer.name).operations.items()})
-    return dict(sorted(total.items()))
-
-
-def select_layers(plan: Plan, names: Collection[str]) -> frozenset[str]:
-    """The layers that `net.mult_layers` means: groups (stem, blocks, se, head, classifier), or layer names.
-
-    Raises:
-        UserError: a name that is neither.
-    """
-    layers = plan.layers()
-    selected = set()
-    for name in names:
-        found = {layer.name for layer in layers if name in (layer.group, layer.name, layer.name.removesuffix(".conv"))}
-        if not found and name not in LAYER_GROUPS:
-            raise UserError(
-                f"net.mult_layers={name}: no such layer in net={plan.name}; options: {', '.join(LAYER_GROUPS)}, "
-                f"or a layer's name such as {layers[len(layers) // 2].name}"
-            )
-        selected |= found
-    return frozenset(selected)
+    return NetCost(params, sum(macs.values()), free, dict(sorted(operations.items())))
 
 
 def _weights(plan: Plan, layer: Node) -> int:

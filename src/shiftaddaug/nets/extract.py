@@ -1,11 +1,10 @@
 """Take the target out of a supernet, save it by itself, load it, and prove that nothing changed on the way.
 
 A saved target is a folder of two files: `model.safetensors` (operator-ready weights) and `architecture.json`
-(the plan, the operator, the layers that multiply). Loading it executes nothing and needs no supernet.
+(the plan, the operators, the layers of each). Loading it executes nothing and needs no supernet.
 """
 
 import json
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from torch import Tensor
 from shiftaddaug import operators
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.errors import DAMAGE, UserError
-from shiftaddaug.nets.build import build_plain, plain_state
-from shiftaddaug.nets.cost import select_layers
+from shiftaddaug.nets.assignment import Assignment, assignment_from
+from shiftaddaug.nets.build import assign, build_plain, plain_state
 from shiftaddaug.nets.format1 import plan_of_format1
 from shiftaddaug.nets.net import Net
 from shiftaddaug.nets.plain import OperatorConv2d, OperatorLinear
@@ -38,21 +37,18 @@ class Target:
     """A deployable network and what it is made of."""
 
     net: Net
-    operator: Operator
-    mult_layers: tuple[str, ...]
-    """Layers that multiply even so: groups or names, as `net.mult_layers`."""
+    assignment: Assignment[Operator]
+    """Of operators to its layers."""
     config: dict[str, Any]
     """Whatever else an evaluation needs, such as the data's normalisation."""
 
 
-def extract_target(
-    supernet: Supernet, operator: Operator, mult_layers: Collection[str] = (), config: dict[str, Any] | None = None
-) -> Target:
+def extract_target(supernet: Supernet, config: dict[str, Any] | None = None) -> Target:
     """The target of a supernet as a plain network, in evaluation mode, of the supernet's device and dtype."""
     weight = next(supernet.parameters())
-    net = build_plain(supernet.plan, operator, mult_layers).to(weight.device, weight.dtype)
+    net = build_plain(supernet.plan, supernet.assignment).to(weight.device, weight.dtype)
     net.load_state_dict(plain_state(supernet))
-    return Target(net.eval(), operator, tuple(mult_layers), config or {})
+    return Target(net.eval(), supernet.assignment, config or {})
 
 
 def save_target(target: Target, folder: Path) -> None:
@@ -71,8 +67,7 @@ def save_target(target: Target, folder: Path) -> None:
     architecture = {
         "format": FORMAT,
         "plan": target.net.plan.to_dict(),
-        "operator": target.operator.config(),
-        "mult_layers": list(target.mult_layers),
+        **target.assignment.to_dict(),
         "config": target.config,
     }
     (folder / ARCHITECTURE).write_text(json.dumps(architecture, indent=1) + "\n")
@@ -98,11 +93,12 @@ def load_target(path: Path, catalogue: Catalogue = PACKAGE_ONLY) -> Target:
             raise ValueError(f"format {raw['format']}, this version reads {', '.join(map(str, READERS))}")
         if not isinstance(raw["config"], dict):
             raise ValueError(f"config {raw['config']!r} holds no configuration")
-        plan, operator = READERS[raw["format"]](raw["plan"]), operators.from_config(raw["operator"], catalogue)
+        plan = READERS[raw["format"]](raw["plan"])
+        assignment = _assignment_of(raw, plan, catalogue)
         state = load_file(folder / WEIGHTS)
-        net = build_plain(plan, operator, raw["mult_layers"]).to(state[f"{plan.layers()[0].name}.weight"].dtype)
+        net = build_plain(plan, assignment).to(state[f"{plan.layers()[0].name}.weight"].dtype)
         net.load_state_dict(state)
-        target = Target(net.eval(), operator, tuple(raw["mult_layers"]), raw["config"])
+        target = Target(net.eval(), assignment, raw["config"])
     except UserError as error:
         raise UserError(f"ckpt_path={path}: {error}") from None
     except FileNotFoundError as error:
@@ -111,6 +107,15 @@ def load_target(path: Path, catalogue: Catalogue = PACKAGE_ONLY) -> Target:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"ckpt_path={path}: not a readable target ({type(error).__name__}: {reason})") from None
     return target
+
+
+def _assignment_of(raw: dict[str, Any], plan: Plan, catalogue: Catalogue) -> Assignment[Operator]:
+    def make(config: Any) -> Operator:
+        return operators.from_config(config, catalogue)
+
+    if raw["format"] == 1:
+        return assign(plan, make(raw["operator"]), raw["mult_layers"])
+    return assignment_from(raw, plan, make)
 
 
 @torch.no_grad()
@@ -142,8 +147,8 @@ def multiplicative_layers(net: Net) -> dict[str, str]:
 
 
 def unexpected_multiplications(target: Target) -> dict[str, str]:
-    """Of `multiplicative_layers`, those that `mult_layers` does not exempt. Only op=mult may have any."""
-    exempt = select_layers(target.net.plan, target.mult_layers)
+    """Of `multiplicative_layers`, those whose operator says that it multiplies nothing."""
+    exempt = target.assignment.exempt()
     return {name: reason for name, reason in multiplicative_layers(target.net).items() if name not in exempt}
 
 

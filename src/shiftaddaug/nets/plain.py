@@ -4,18 +4,14 @@ They know nothing of the supernet. Modules carry the plan's names, so that a sta
 `blocks.3.depthwise.conv.weight`, `blocks.3.depthwise.norm.running_mean`, `classifier.bias`.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
+from shiftaddaug.nets.assignment import Assignment
 from shiftaddaug.nets.net import Factory
 from shiftaddaug.nets.nodes import Node
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.operators.base import Operator
-
-OperatorOf = Callable[[str], Operator]
-"""The operator of a layer, by the layer's name."""
 
 
 class OperatorConv2d(nn.Module):
@@ -82,12 +78,12 @@ def joined(inputs: tuple[Tensor, ...]) -> Tensor:
     return inputs[0] if len(inputs) == 1 else torch.cat(inputs, 1)
 
 
-def plain_factory(plan: Plan, operator_of: OperatorOf) -> Factory:
+def plain_factory(plan: Plan, assignment: Assignment[Operator]) -> Factory:
     """Return what makes the modules of the deployable network.
 
     Args:
         plan: of the network.
-        operator_of: the operator of each layer, by the layer's name (`plan.layers()`).
+        assignment: of operators to its layers.
     """
     channels = plan.channels()
 
@@ -97,7 +93,7 @@ def plain_factory(plan: Plan, operator_of: OperatorOf) -> Factory:
         if node.kind not in ("conv", "linear"):
             return None
         source, out = sum(channels[space] for space in plan.sources(node)), channels[node.space]
-        operator = operator_of(node.name)
+        operator = assignment[node.name]
         return (
             OperatorLinear(operator, source, out)
             if node.kind == "linear"

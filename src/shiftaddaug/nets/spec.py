@@ -22,7 +22,7 @@ class SubnetSpec:
     """In the order of `Widening.spaces`."""
     augmented: bool = False
     """Normalise with the batch's own statistics and leave the target's alone."""
-    mult_layers: frozenset[str] = frozenset()
+    multiplied: frozenset[str] = frozenset()
     """Layers (by name) whose target part multiplies in this pass, whatever their operator."""
     blends: tuple[tuple[str, float], ...] = ()
     """Layers that mix both: name and share a of the operator in y = a op(x) + (1 - a) mult(x), in [0, 1]."""
@@ -31,11 +31,11 @@ class SubnetSpec:
 
     def __post_init__(self) -> None:
         assert all(0 <= share <= 1 for _, share in (*self.blends, *self.depth)), (self.blends, self.depth)
-        assert self.mult_layers.isdisjoint(name for name, _ in self.blends), self.blends
+        assert self.multiplied.isdisjoint(name for name, _ in self.blends), self.blends
 
     def operator_share(self, layer: str) -> float:
         """Share of the layer's operator in the target part of its result; the rest is multiplication."""
-        return 0.0 if layer in self.mult_layers else dict(self.blends).get(layer, 1.0)
+        return 0.0 if layer in self.multiplied else dict(self.blends).get(layer, 1.0)
 
     def depth_factor(self, extra: str) -> float:
         """Factor on the residual branch of an extra block; 0 where the block is skipped."""
@@ -46,7 +46,7 @@ class SubnetSpec:
 
         A sub-network that names no extra blocks has those that are still in the target.
         """
-        return replace(self, mult_layers=target.mult_layers, blends=target.blends, depth=self.depth or target.depth)
+        return replace(self, multiplied=target.multiplied, blends=target.blends, depth=self.depth or target.depth)
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,14 @@ from shiftaddaug.nets.supernet import Supernet
 
 
 @torch.no_grad()
-def scale_factors(net: Supernet, ratio: float, mult_layers: Collection[str] = ()) -> dict[str, float]:
+def scale_factors(net: Supernet, ratio: float, multiplied: Collection[str] = ()) -> dict[str, float]:
     """Powers of two that bring the standard deviation of each stored slice within sqrt(2) of `ratio` times that of
     the weights around it, where something is around it; else of freshly drawn ones.
 
     Args:
         net: the supernet.
         ratio: positive.
-        mult_layers: names of layers whose slice is multiplied with, so that its scale matters.
+        multiplied: names of layers whose slice is multiplied with, so that its scale matters.
 
     Returns:
         By layer name; layers that need no change are left out.
@@ -36,7 +36,7 @@ def scale_factors(net: Supernet, ratio: float, mult_layers: Collection[str] = ()
     for name, layer in net.hybrid_layers().items():
         sharing = layer.sharing
         free = sharing.remap is not None and sharing.remap.scale_free and sharing.gradient == "inverse"
-        if not (free and sharing.multiplicative_augmentation) or name in mult_layers:
+        if not (free and sharing.multiplicative_augmentation) or name in multiplied:
             continue
         ours = layer.target_parameters()["weight"].double().std(correction=0).item()
         wanted = ratio * _spread_around(layer)

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from shiftaddaug.hybrid.layers import HybridConv2d, HybridLinear, HybridWeight
 from shiftaddaug.hybrid.norm import HybridBatchNorm2d
-from shiftaddaug.hybrid.sharing import PLAIN, Sharing
+from shiftaddaug.hybrid.sharing import PLAIN, NetSharing, Sharing
 from shiftaddaug.hybrid.widths import Widths
+from shiftaddaug.nets.assignment import Assignment
 from shiftaddaug.nets.extras import ExtraBlock, is_extra
 from shiftaddaug.nets.net import Factory, Net, Run, layer_inputs
 from shiftaddaug.nets.nodes import WEIGHTED, Node
-from shiftaddaug.nets.plain import OperatorOf
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.spec import SubnetSpec, Widening
 from shiftaddaug.nets.units import ends, last_norm
@@ -76,12 +76,13 @@ class Pass(Run):
 
 
 def hybrid_factory(
-    widening: Widening, operator_of: OperatorOf, sharing: Sharing, synchronised_norm: bool = False
+    widening: Widening, assignment: Assignment[Operator], sharing: NetSharing, synchronised_norm: bool = False
 ) -> Factory:
     """Return what makes the modules of a supernet, its extra blocks' too.
 
     Args:
-        widening, operator_of, sharing, synchronised_norm: as of `Supernet`.
+        widening, sharing, synchronised_norm: as of `Supernet`.
+        assignment: of operators to all layers, those of extra blocks too.
     """
     graph = widening.deepened()
     pairs = zip(widening.spaces, widening.max_channels(), strict=True)
@@ -93,7 +94,7 @@ def hybrid_factory(
         if node.kind not in WEIGHTED:
             return None
         sources, out = tuple(widths[space] for space in graph.sources(node)), widths[node.space]
-        operator = operator_of(node.name)
+        operator = assignment[node.name]
         if node.kind == "linear":
             return HybridLinear(operator, sources, out, sharing)
         shape = node.kernel, node.stride, node.depthwise, node.bias
@@ -109,9 +110,9 @@ class Supernet(Net):
         widening: the plan and how far it is widened and deepened; multipliers (1,) and no extra block make the plain
             network.
         sharing: how operators read the shared weights, and what the augmented part computes with.
-        operator_of: the operator of each layer's target part, by the layer's name. NOTE: the extra blocks multiply,
-            target part and all, as everything that is not deployed does; where the augmented part computes with the
-            target's operator, they do as the block that they are built as.
+        assignment: of operators to the target part of the plan's layers. NOTE: the extra blocks multiply, target part
+            and all, as everything that is not deployed does; where the augmented part computes with the target's
+            operator, they do as the block that they are built as.
         synchronised_norm: normalise over the batches of all processes while training.
 
     Raises:
@@ -121,20 +122,22 @@ class Supernet(Net):
     def __init__(
         self,
         widening: Widening,
-        operator_of: OperatorOf,
-        sharing: Sharing = PLAIN,
+        assignment: Assignment[Operator],
+        sharing: NetSharing = PLAIN,
         synchronised_norm: bool = False,
     ) -> None:
         graph = widening.deepened()
-        make = hybrid_factory(widening, _with_extras(widening, operator_of, sharing), sharing, synchronised_norm)
+        make = hybrid_factory(widening, _with_extras(widening, assignment, sharing), sharing, synchronised_norm)
         super().__init__(graph, make, [node for node in graph.nodes if not is_extra(node.name)])
         self.widening, self.plan, self.target_spec = widening, widening.plan, widening.target()
-        self.sharing, self._index = sharing, widening.index()
+        self.assignment, self._index = assignment, widening.index()
         self._joins = {extra.name: _join(graph, extra) for extra in widening.extra_blocks}
         self.init_parameters()
         # once the target is drawn: making a layer draws, too
         self.build([node for node in graph.nodes if is_extra(node.name)], make)
         self._init_extras()
+        layers = self.hybrid_layers().items()
+        self._remapped = tuple(name for name, layer in layers if layer.sharing.remap is not None)
 
     def init_parameters(self) -> None:
         """Draw the target first, all of it: under one seed it begins the same whatever surrounds it."""
@@ -159,47 +162,52 @@ class Supernet(Net):
         """The layers with weights, by name."""
         return {name: module for name, module in self.named_modules() if isinstance(module, HybridWeight)}
 
-    def operator_weights(self, mult_layers: Collection[str] = ()) -> dict[str, Tensor]:
+    def operator_weights(self, multiplied: Collection[str] = ()) -> dict[str, Tensor]:
         """What the operators compute with in the target's remapped layers, by name; with gradient.
 
         Read anew at each call; the passes of one step may share the result. R is computed for all layers together
         (which rounds otherwise than layer by layer would: what is exported comes from here, too).
 
         Args:
-            mult_layers: names of layers that multiply, and need none.
+            multiplied: names of layers that multiply, and need none.
         """
-        layers = self._remapped_layers(mult_layers)
-        stored = [layer.target_parameters()["weight"] for layer in layers.values()]
-        read = self.sharing.read(stored)
-        return {
-            name: layer.effective_weight(weight) for (name, layer), weight in zip(layers.items(), read, strict=True)
-        }
+        weights = {}
+        for sharing, layers in self._remapped_layers(multiplied).items():
+            read = sharing.read([layer.target_parameters()["weight"] for layer in layers.values()])
+            for (name, layer), weight in zip(layers.items(), read, strict=True):
+                weights[name] = layer.effective_weight(weight)
+        return weights
 
     @torch.no_grad()
-    def rescale_gradients(self, mult_layers: Collection[str] = ()) -> None:
+    def rescale_gradients(self, multiplied: Collection[str] = ()) -> None:
         """Let every operator turn the accumulated gradient of its weights into the update direction it publishes.
 
         Args:
-            mult_layers: names of layers that multiplied in all passes: their gradient is a convolution's, and stays.
+            multiplied: names of layers that multiplied in all passes: their gradient is a convolution's, and stays.
         """
-        layers = self._remapped_layers(mult_layers)
-        slopes = self.sharing.slopes([layer.target_parameters()["weight"] for layer in layers.values()])
-        known = dict(zip(layers, slopes, strict=True))
+        known: dict[str, Tensor | None] = {}
+        for sharing, layers in self._remapped_layers(multiplied).items():
+            slopes = sharing.slopes([layer.target_parameters()["weight"] for layer in layers.values()])
+            known |= dict(zip(layers, slopes, strict=True))
         for name, layer in self.hybrid_layers().items():
-            if name not in mult_layers:
+            if name not in multiplied:
                 layer.rescale_gradients(known.get(name))
 
-    def _remapped_layers(self, mult_layers: Collection[str]) -> dict[str, HybridWeight]:
-        if self.sharing.remap is None:
-            return {}
-        layers = self.hybrid_layers().items()
-        return {name: layer for name, layer in layers if layer.sharing.remap is not None and name not in mult_layers}
+    def _remapped_layers(self, multiplied: Collection[str]) -> dict[Sharing, dict[str, HybridWeight]]:
+        """Layers that are read through R, by name, those of one R together."""
+        remapped: dict[Sharing, dict[str, HybridWeight]] = {}
+        for name in self._remapped:
+            layer = self.module(name)
+            assert isinstance(layer, HybridWeight)
+            if name not in multiplied:
+                remapped.setdefault(layer.sharing, {})[name] = layer
+        return remapped
 
     def run(self, spec: SubnetSpec | None = None, operator_weights: Mapping[str, Tensor] | None = None) -> Pass:
         """Return how a sub-network computes; arguments as of `forward`."""
         spec = spec or self.target_spec
         if operator_weights is None:
-            operator_weights = self.operator_weights(spec.mult_layers)
+            operator_weights = self.operator_weights(spec.multiplied)
         shares = {name: spec.depth_factor(name) for name in self._joins}
         return Pass(
             spec,
@@ -215,10 +223,12 @@ class Supernet(Net):
         the operator's is. `rescale_gradients` converts the sum of the two."""
         if not spec.blends:
             return {}
-        layers = self._remapped_layers(spec.mult_layers)
-        chosen = {name: layers[name] for name, _ in spec.blends if name in layers}
-        stored = [layer.target_parameters()["weight"] for layer in chosen.values()]
-        return dict(zip(chosen, self.sharing.stored(stored), strict=True))
+        blended, weights = {name for name, _ in spec.blends}, dict[str, Tensor]()
+        for sharing, layers in self._remapped_layers(spec.multiplied).items():
+            chosen = {name: layer for name, layer in layers.items() if name in blended}
+            stored = [layer.target_parameters()["weight"] for layer in chosen.values()]
+            weights |= dict(zip(chosen, sharing.stored(stored), strict=True))
+        return weights
 
     def forward(
         self, x: Tensor, spec: SubnetSpec | None = None, operator_weights: Mapping[str, Tensor] | None = None
@@ -228,23 +238,20 @@ class Supernet(Net):
         Args:
             x: the images.
             spec: the target by default.
-            operator_weights: those of `operator_weights(spec.mult_layers)`, for passes of unchanged weights to share.
+            operator_weights: those of `operator_weights(spec.multiplied)`, for passes of unchanged weights to share.
         """
         return self.headline(x, self.run(spec, operator_weights))
 
 
-def _with_extras(widening: Widening, operator_of: OperatorOf, sharing: Sharing) -> OperatorOf:
-    """Return the operator of every layer by its name, those of extra blocks too."""
+def _with_extras(widening: Widening, assignment: Assignment[Operator], sharing: NetSharing) -> Assignment[Operator]:
+    """Return the operators of all layers, those of extra blocks too."""
     models = {extra.name: extra.model for extra in widening.extra_blocks}
-    units = {node.name: node.unit for node in widening.deepened().nodes}
-
-    def chosen(name: str) -> Operator:
-        unit = units[name]
-        if unit not in models:
-            return operator_of(name)
-        return Mult() if sharing.multiplicative_augmentation else operator_of(models[unit] + name.removeprefix(unit))
-
-    return chosen
+    chosen = dict(assignment.layers)
+    for node in widening.deepened().layers():
+        if node.unit in models:
+            model = models[node.unit] + node.name.removeprefix(node.unit)
+            chosen[node.name] = Mult() if sharing.multiplicative_augmentation else assignment[model]
+    return Assignment(chosen)
 
 
 def _join(graph: Plan, extra: ExtraBlock) -> str:

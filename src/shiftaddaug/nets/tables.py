@@ -12,6 +12,7 @@ of `divisor`; `expand` multiplies the rounded channels that enter the block. One
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets import blocks
 from shiftaddaug.nets.entry import Entry, Scaling, act_of
@@ -23,7 +24,13 @@ SMALL_IMAGE = 48
 """Images whose larger side has up to so many pixels get a stride-1 stem unless `net.stem_stride` says otherwise."""
 
 
-def plan_net(table: Mapping[str, Any], num_classes: int, in_channels: int, image_size: int | Sequence[int]) -> Plan:
+def plan_net(
+    table: Mapping[str, Any],
+    num_classes: int,
+    in_channels: int,
+    image_size: int | Sequence[int],
+    catalogue: Catalogue = PACKAGE_ONLY,
+) -> Plan:
     """The plan of the target network.
 
     Args:
@@ -31,12 +38,13 @@ def plan_net(table: Mapping[str, Any], num_classes: int, in_channels: int, image
         num_classes: width of the classifier.
         in_channels: channels of the image.
         image_size: side of a square image, or [height, width], pixels.
+        catalogue: of the package and the plugins in use, whose blocks the table may name.
 
     Raises:
         UserError: an entry no network can be built from, or an image smaller than the net's total stride.
     """
     try:
-        plan = _decode(table, num_classes, in_channels, as_size(image_size))
+        plan = _decode(table, num_classes, in_channels, as_size(image_size), catalogue)
         total_stride = plan.total_stride
     except UserError:
         raise
@@ -51,9 +59,11 @@ def plan_net(table: Mapping[str, Any], num_classes: int, in_channels: int, image
     return plan
 
 
-def _decode(table: Mapping[str, Any], num_classes: int, in_channels: int, image_size: Size) -> Plan:
+def _decode(
+    table: Mapping[str, Any], num_classes: int, in_channels: int, image_size: Size, catalogue: Catalogue
+) -> Plan:
     writer, scaled = Writer(in_channels, image_size, table.get("output_stride")), scaling(table)
-    value = write_features(writer, table, scaled)
+    value = write_features(writer, table, scaled, catalogue)
     value = _write_head(writer, table, scaled, value)
     return writer.plan(table["name"], {"logits": _write_classifier(writer, table, scaled, value, num_classes)})
 
@@ -70,7 +80,9 @@ def scaling(table: Mapping[str, Any]) -> Scaling:
     return scaled
 
 
-def write_features(writer: Writer, table: Mapping[str, Any], scaled: Scaling) -> str:
+def write_features(
+    writer: Writer, table: Mapping[str, Any], scaled: Scaling, catalogue: Catalogue = PACKAGE_ONLY
+) -> str:
     """Write stem and stages, record the levels, and return the last block's value.
 
     Raises:
@@ -83,7 +95,7 @@ def write_features(writer: Writer, table: Mapping[str, Any], scaled: Scaling) ->
         value = writer.level(writer.conv_norm_act("stem", IMAGE, out=out, act=act_of(stem), **options))
     count = 0
     for stage in table["stages"]:
-        write = blocks.find(stage.get("block"))
+        write = blocks.find(stage.get("block"), catalogue)
         for i in range(_depth(stage)):
             values = {key: item[i] if _is_list(item) else item for key, item in stage.items()}
             entry = Entry(f"blocks.{count}", values | {"stride": stage.get("stride", 1)}, i == 0, scaled)

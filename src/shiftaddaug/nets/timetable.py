@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.nets.cost import select_layers
+from shiftaddaug.nets.assignment import select_layers
 from shiftaddaug.nets.plan import Plan
 
 ORDERS = ("shallow_to_deep", "deep_to_shallow")
@@ -53,33 +53,33 @@ class Conversion:
         _one_of("block_variant.granularity", self.granularity, GRANULARITIES)
         _boolean("block_variant.blend", self.blend)
 
-    def units(self, plan: Plan, mult_layers: Collection[str]) -> list[tuple[str, ...]]:
+    def units(self, plan: Plan, exempt: Collection[str]) -> list[tuple[str, ...]]:
         """Names of the layers that turn together, in the order in which they do.
 
         Args:
             plan: of the target.
-            mult_layers: those that multiply for good: groups or names, as `net.mult_layers`.
+            exempt: those that multiply for good: groups or names, as `net.mult_layers`.
         """
-        exempt = select_layers(plan, mult_layers)
+        multiplied = select_layers(plan, exempt)
         units: dict[str, list[str]] = {}
         for layer in plan.layers():
-            if layer.name not in exempt:
+            if layer.name not in multiplied:
                 unit = layer.unit if self.granularity == "block" and layer.unit else layer.name
                 units.setdefault(unit, []).append(layer.name)
         ordered = [tuple(names) for names in units.values()]
         return ordered if self.order == "shallow_to_deep" else ordered[::-1]
 
     def schedule(
-        self, plan: Plan, mult_layers: Collection[str], progress: float
+        self, plan: Plan, exempt: Collection[str], progress: float
     ) -> tuple[frozenset[str], tuple[tuple[str, float], ...]]:
-        """What a `SubnetSpec` of this moment holds as `mult_layers` and as `blends`.
+        """What a `SubnetSpec` of this moment holds as `multiplied` and as `blends`.
 
         Args:
             plan: of the target.
-            mult_layers: as in `units`. Their operator is multiplication: they are in neither result.
+            exempt: as in `units`. Their operator is multiplication: they are in neither result.
             progress: share of training, in [0, 1].
         """
-        units = self.units(plan, mult_layers)
+        units = self.units(plan, exempt)
         over, passed = slots_over(len(units), self.start, self.end, progress)
         blends: tuple[tuple[str, float], ...] = ()
         if self.blend and passed:

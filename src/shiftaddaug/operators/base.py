@@ -11,7 +11,7 @@ Adding an operator takes a folder, `operators/<name>/`, with `settings.py` (`SET
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -35,7 +35,6 @@ class Operator(OperatorSettings, ABC):
     Biases are added by the layer.
     """
 
-    name: ClassVar[str]
     input_tensors: ClassVar[tuple[str, ...]] = ()
     """Names of the parameters and buffers that `prepare_input` reads: they are deployed beside the weight."""
     channel_tensors: ClassVar[tuple[str, ...]] = ()
@@ -143,7 +142,3 @@ class Operator(OperatorSettings, ABC):
     def describe(self, device: str) -> str | None:
         """One line on how layers are computed on a device ("cpu" or "cuda"), where that is worth saying."""
         return None
-
-    def config(self) -> dict[str, Any]:
-        """What `operators.build` needs to make this operator again for inference: its name and its fields."""
-        return {"name": self.name, **super().config()}

@@ -47,6 +47,8 @@ class OperatorSettings:
         UserError: a field outside its range.
     """
 
+    name: ClassVar[str]
+    """The operator's, as its folder is called."""
     shareable: ClassVar[bool] = True
     """Whether its trained parameter `weight` may be the leading slice of a multiplicative weight."""
     remap: ClassVar[RemapSettings | None] = None
@@ -76,8 +78,9 @@ class OperatorSettings:
         return None
 
     def config(self) -> dict[str, Any]:
-        """The fields that matter to what is deployed, as plain containers: all but `remap`."""
-        return {key: value for key, value in dataclasses.asdict(self).items() if key != "remap"}
+        """What makes the operator again for inference, as plain containers: its name, and all fields but `remap`."""
+        fields = {key: value for key, value in dataclasses.asdict(self).items() if key != "remap"}
+        return {"name": self.name, **fields}
 
 
 def check_integer(key: str, value: object, least: int, most: int) -> None:

@@ -151,7 +151,7 @@ class ClassificationTask(ClassificationEvaluation):
             images, wanted = self.mix(images.clone(), labels)  # which mixes in place; callbacks see what was drawn
         images = self._prepared(images)
         target = self.target_spec or self.net.target_spec
-        weights = self.net.operator_weights(target.mult_layers)
+        weights = self.net.operator_weights(target.multiplied)
         logits = self._target_logits(images, target, weights)
         target_loss = loss = self.loss(logits, wanted)
         augmented = self._augmented_spec(target)
@@ -244,7 +244,7 @@ class ClassificationTask(ClassificationEvaluation):
         the same for one loss, and right for two losses, for gradient accumulation and for loss scaling.
         """
         self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-        self.net.rescale_gradients((self.target_spec or self.net.target_spec).mult_layers)
+        self.net.rescale_gradients((self.target_spec or self.net.target_spec).multiplied)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config

@@ -9,8 +9,8 @@
 
 from collections.abc import Callable
 from importlib import import_module
-from pkgutil import iter_modules
 
+from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.entry import Entry
 from shiftaddaug.nets.writer import Writer
@@ -18,18 +18,22 @@ from shiftaddaug.nets.writer import Writer
 WriteBlock = Callable[[Writer, Entry, str], str]
 
 
-def available() -> list[str]:
+FOLDER = "nets/blocks"
+
+
+def available(catalogue: Catalogue = PACKAGE_ONLY) -> list[str]:
     """Return the names of all blocks, sorted."""
-    return sorted(module.name for module in iter_modules(__path__))
+    return sorted(catalogue.modules(FOLDER))
 
 
-def find(name: object) -> WriteBlock:
+def find(name: object, catalogue: Catalogue = PACKAGE_ONLY) -> WriteBlock:
     """Return the function that writes blocks of a kind.
 
     Raises:
         UserError: there is no such kind.
     """
-    if name not in available():
-        raise UserError(f"net.stages: block={name}: no such block; options: {', '.join(available())}")
-    write: WriteBlock = import_module(f"{__name__}.{name}").write
+    modules = catalogue.modules(FOLDER)
+    if not isinstance(name, str) or name not in modules:
+        raise UserError(f"net.stages: block={name}: no such block; options: {', '.join(available(catalogue))}")
+    write: WriteBlock = import_module(modules[name]).write
     return write

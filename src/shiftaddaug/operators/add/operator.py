@@ -26,8 +26,6 @@ class Add(AddSettings, Operator):
         UserError: a field outside its range.
     """
 
-    name = "add"
-
     def init_parameters(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         return {"weight": torch.randn(shape) * self.init_std}
 

@@ -17,6 +17,7 @@ class AddSettings(OperatorSettings):
         UserError: a field outside its range.
     """
 
+    name = "add"
     replaced_by_remap = ("init_std",)
 
     eta: float = 0.8

@@ -39,8 +39,6 @@ def multiply(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: P
 class Mult(MultSettings, Operator):
     """Y = X * W."""
 
-    name = "mult"
-
     @property
     def linear_in_weight(self) -> bool:
         return True

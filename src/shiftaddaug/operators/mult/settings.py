@@ -9,6 +9,8 @@ from shiftaddaug.operators.settings import Arithmetic, OperatorSettings
 class MultSettings(OperatorSettings):
     """Keys of configs/op/mult.yaml."""
 
+    name = "mult"
+
     @property
     def arithmetic(self) -> Arithmetic:
         """A multiplication and an accumulation."""

@@ -48,8 +48,6 @@ class Shift(ShiftSettings, PowerOfTwoWeights):
     NOTE: DeepShift always quantises activations, to 32 bits of which 16 are fraction; here it is an option.
     """
 
-    name = "shift"
-
     def init_parameters(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         return {"weight": kaiming_uniform(shape)}
 

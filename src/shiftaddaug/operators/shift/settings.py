@@ -78,6 +78,7 @@ class ShiftSettings(PowerOfTwoSettings):
         UserError: a field outside its range.
     """
 
+    name = "shift"
     remap: RemapSettings | None = REMAP  # type: ignore[misc]
 
     def __post_init__(self) -> None:

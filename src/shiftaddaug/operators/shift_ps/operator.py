@@ -46,8 +46,6 @@ class ShiftPS(ShiftPSSettings, PowerOfTwoWeights):
     just beyond the border of zero to the furthest from it.
     """
 
-    name = "shift_ps"
-
     def parameter_shapes(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         return {"shift": shape, "sign": shape}
 

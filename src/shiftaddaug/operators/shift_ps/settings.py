@@ -13,6 +13,7 @@ class ShiftPSSettings(PowerOfTwoSettings):
         UserError: a field outside its range.
     """
 
+    name = "shift_ps"
     shareable = False
 
 

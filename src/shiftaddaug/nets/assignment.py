@@ -1,0 +1,118 @@
+"""Which operator each layer computes with, as one value: cost, extraction, proof and results take it whole.
+
+Imports no torch: an assignment of settings prices a network, one of operators builds it.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from shiftaddaug.errors import UserError
+from shiftaddaug.nets.plan import Plan
+from shiftaddaug.operators.settings import OperatorSettings
+
+T = TypeVar("T", bound=OperatorSettings)
+
+LAYER_GROUPS = ("stem", "blocks", "se", "head", "classifier")
+
+
+@dataclass(frozen=True)
+class Assignment(Generic[T]):
+    """An operator for every layer of a plan."""
+
+    layers: Mapping[str, T]
+    """By the layer's name, in the order of execution."""
+
+    def __getitem__(self, layer: str) -> T:
+        return self.layers[layer]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.layers)
+
+    def operators(self) -> list[T]:
+        """The operators in use, each once, in the order of execution."""
+        return list(dict.fromkeys(self.layers.values()))
+
+    def multiplication_free(self) -> list[T]:
+        """Of the operators in use, those that multiply nothing."""
+        return [operator for operator in self.operators() if operator.arithmetic.multiplication_free]
+
+    def exempt(self) -> frozenset[str]:
+        """Names of the layers that multiply for good."""
+        return frozenset(name for name in self.layers if not self[name].arithmetic.multiplication_free)
+
+    def labels(self) -> dict[str, T]:
+        """The operators in use by a label: the name, numbered where several of one name differ in their settings."""
+        labelled: dict[str, T] = {}
+        for operator in self.operators():
+            name = operator.name
+            same = sum(other.name == name for other in labelled.values())
+            labelled[f"{name}.{same + 1}" if same else name] = operator
+        return labelled
+
+    def title(self) -> str:
+        """What people call it: the names of the operators that multiply nothing, or mult."""
+        names = dict.fromkeys(operator.name for operator in self.multiplication_free())
+        return "+".join(names) or "mult"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers for json; `assignment_from` reads them."""
+        labels = {operator: label for label, operator in self.labels().items()}
+        layers: dict[str, list[str]] = {label: [] for label in labels.values()}
+        for name, operator in self.layers.items():
+            layers[labels[operator]].append(name)
+        return {"operators": {label: operator.config() for operator, label in labels.items()}, "layers": layers}
+
+
+def uniform(plan: Plan, operator: T, exempt: Collection[str], multiplication: T) -> Assignment[T]:
+    """One operator for all layers but some, which multiply.
+
+    Args:
+        plan: of the network.
+        operator: of all other layers.
+        exempt: groups or names of layers, as `net.mult_layers`.
+        multiplication: the operator mult (or its settings).
+
+    Raises:
+        UserError: a name that no layer has.
+    """
+    multiplied = select_layers(plan, exempt)
+    return Assignment({n.name: multiplication if n.name in multiplied else operator for n in plan.layers()})
+
+
+def assignment_from(raw: Mapping[str, Any], plan: Plan, make: Callable[[Mapping[str, Any]], T]) -> Assignment[T]:
+    """Read what `to_dict` wrote.
+
+    Args:
+        raw: the containers.
+        plan: of the network.
+        make: an operator (or settings), given its name and fields.
+
+    Raises:
+        KeyError, TypeError, ValueError: containers that no `to_dict` wrote for this plan. UserError is one of them.
+    """
+    operators = {label: make(config) for label, config in raw["operators"].items()}
+    chosen = {name: operators[label] for label, names in raw["layers"].items() for name in names}
+    missing = [layer.name for layer in plan.layers() if layer.name not in chosen]
+    if missing or len(chosen) != len(plan.layers()) or sum(map(len, raw["layers"].values())) != len(chosen):
+        raise ValueError(f"its operators are not those of its layers ({', '.join(missing) or 'some have two'})")
+    return Assignment({layer.name: chosen[layer.name] for layer in plan.layers()})
+
+
+def select_layers(plan: Plan, names: Collection[str]) -> frozenset[str]:
+    """The layers that `net.mult_layers` means: groups (stem, blocks, se, head, classifier), or layer names.
+
+    Raises:
+        UserError: a name that is neither.
+    """
+    layers = plan.layers()
+    selected = set()
+    for name in names:
+        found = {layer.name for layer in layers if name in (layer.group, layer.name, layer.name.removesuffix(".conv"))}
+        if not found and name not in LAYER_GROUPS:
+            raise UserError(
+                f"net.mult_layers={name}: no such layer in net={plan.name}; options: {', '.join(LAYER_GROUPS)}, "
+                f"or a layer's name such as {layers[len(layers) // 2].name}"
+            )
+        selected |= found
+    return frozenset(selected)
