@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compare_cases import BASE, Case, all_cases
+from compare_cases import BASE, STOP, Case, all_cases
 from compare_differences import compare_records, resume_differences, told
 from measure import Parser, fail, positive
 
@@ -61,7 +61,7 @@ class Side:
 
 
 def _key(case: Case) -> str:
-    return hashlib.sha256(_HOW + repr(BASE).encode() + case.to_json().encode()).hexdigest()[:16]
+    return hashlib.sha256(_HOW + repr((BASE, STOP)).encode() + case.to_json().encode()).hexdigest()[:16]
 
 
 def _git(*arguments: str) -> str:
@@ -155,8 +155,9 @@ def record_both(old: Side, new: Side, cases: Sequence[Case], processes: int) -> 
 
 
 def compare(old: Side, new: Side, cases: Sequence[Case]) -> tuple[int, int, int]:
-    """Print the differences; count cases that differ, refused cases, and differences."""
-    differing = refused = total = 0
+    """Print the differences, and why cases are trained by neither; count differing cases, those cases, differences."""
+    differing = total = 0
+    refused: dict[str, list[str]] = {}
     for case in cases:
         theirs, ours = (json.loads(side.record(case).read_text()) for side in (old, new))
         found = [*compare_records(theirs, ours), *resume_differences(ours)]
@@ -168,12 +169,15 @@ def compare(old: Side, new: Side, cases: Sequence[Case]) -> tuple[int, int, int]
             ]
         if case.kind == "memory":
             print(f"{case.name}: {_peaks(theirs)} | {_peaks(ours)}")
-        refused += theirs["outcome"] == ours["outcome"] == "refused"
+        if theirs["outcome"] == ours["outcome"] != "trained" and case.kind != "built":
+            refused.setdefault(ours["text"][:100], []).append(case.name)
         for line in told(found):
             print(f"{case.name}: {line}")
         counted = sum(not difference.note for difference in found)
         total, differing = total + counted, differing + (counted > 0)
-    return differing, refused, total
+    for text, names in refused.items():
+        print(f"not trained by either: {len(names)} such as {names[0]}: {text}")
+    return differing, sum(map(len, refused.values())), total
 
 
 def _peaks(record: dict[str, Any]) -> str:
@@ -218,7 +222,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     differing, refused, total = compare(old, new, cases)
     shutil.rmtree(new.folder)
     print(
-        f"{len(cases)} cases, {refused} of them refused by both; {total} differences in {differing} cases; "
+        f"{len(cases)} cases, {refused} of them trained by neither; {total} differences in {differing} cases; "
         f"{time.monotonic() - begun:.0f} s"
     )
     return int(total > 0)

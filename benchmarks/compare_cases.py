@@ -39,7 +39,7 @@ TINY_RESIDUAL = (
 )
 AUGS, SHARINGS = ("none", "width_expand", "full"), ("none", "heterogeneous", "kl")
 BLOCK_VARIANTS = ("none", "layer", "block", "blend")
-_ADAMW = "optim.optimizer={_target_:torch.optim.AdamW,_partial_:true,lr:0.01}"
+_ADAMW = ("optim=radam", "optim.optimizer._target_=torch.optim.AdamW")
 SIZES = (32, 96)
 """Image sizes (pixels) at which every net is built."""
 
@@ -137,7 +137,7 @@ _CHANGES: tuple[tuple[str, str, tuple[str, ...], bool], ...] = (
     ("clipping", "full", ("trainer.gradient_clip_val=0.1",), True),
     ("clipping by value", "none", ("trainer.gradient_clip_val=0.1", "+trainer.gradient_clip_algorithm=value"), False),
     ("radam", "shift", ("optim=radam",), True),
-    ("adamw", "full", (_ADAMW,), False),
+    ("adamw", "full", _ADAMW, False),
     ("no momentum", "full", ("optim.optimizer.momentum=0", "optim.optimizer.nesterov=false"), False),
     ("no warm-up", "shift", ("optim.warmup_epochs=0", "optim.min_lr=0.01"), False),
     ("mixup", "full", ("task.mixup=0.2", "task.label_smoothing=0.1"), True),
@@ -170,7 +170,7 @@ def _resumed() -> Iterator[Case]:
         ("add", (*TINY_SE, *everything, "block_variant=blend"), True),
         ("shift ema", (*TINY_SE, *shift, "block_variant=layer", "callbacks=ema", "reorder=l1"), False),
         ("shift bn", (*TINY_SE, *shift, "bn=recalibrated", "task.mixup=0.2"), False),
-        ("mult adamw", (*TINY_SE, "op=mult", "aug=full", "reorder=l1", _ADAMW), False),
+        ("mult adamw", (*TINY_SE, "op=mult", "aug=full", "reorder=l1", *_ADAMW), False),
         ("shift_ps", (*TINY_SE, "op=shift_ps", "aug=none"), False),
         ("residual add", (*TINY_RESIDUAL, *everything), False),
         ("residual mult", (*TINY_RESIDUAL, "op=mult", "aug=width_expand", "reorder=l1"), False),
