@@ -74,7 +74,6 @@ class Record(pl.Callback):
             "state_order": list(state),
             "state": state,
             "spaces": compare_adapter.spaces(pl_module, self.old),
-            "callbacks": len(trainer.callbacks),  # type: ignore[attr-defined]
         }
         if self.stop == -1:
             raise Stopped
