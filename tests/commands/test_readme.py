@@ -45,12 +45,14 @@ def test_the_map_is_the_tree() -> None:
         assert (package / path.removeprefix("src/shiftaddaug/")).exists(), path
 
 
-def test_options_are_the_files() -> None:
+def test_options_are_files() -> None:
+    """Not all files: a new operator or net needs no edit of README."""
     for group in ("op", "aug", "net", "data", "sharing", "reorder", "block_variant", "bn"):
         row = re.search(rf"^\| `{group}` \| (.*?) \|", README, re.MULTILINE)
         assert row is not None
         options = set(re.findall(r"`(\w+)`", row[1]))
-        assert options == {path.stem for path in (ROOT / "configs" / group).glob("*.yaml")}
+        assert len(options) > 1
+        assert options <= {path.stem for path in (ROOT / "configs" / group).glob("*.yaml")}
 
 
 def runs(op: str, row: str, free_scale: bool) -> list[float]:

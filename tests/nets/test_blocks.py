@@ -50,16 +50,16 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
 
 
 def test_every_file_of_the_folder_is_a_block() -> None:
-    assert blocks.available() == ["basic", "depthwise_separable", "inverted_bottleneck"]
+    assert set(blocks.available()) >= {"basic", "depthwise_separable", "inverted_bottleneck"}
     assert all(callable(blocks.find(name)) for name in blocks.available())
     for name in ("fork", None, ["basic"]):
-        with pytest.raises(UserError, match=r"net\.stages: block=.*: no such block; options: basic, depth"):
+        with pytest.raises(UserError, match=r"net\.stages: block=.*: no such block; options: .*basic, "):
             blocks.find(name)
 
 
 @pytest.mark.parametrize("op", ["mult", "shift", "add"])
 def test_a_new_kind_of_block_trains_and_is_extracted(op: str, catalogue: Catalogue) -> None:
-    assert blocks.available(catalogue) == ["basic", "depthwise_separable", "fork", "inverted_bottleneck"]
+    assert set(blocks.available(catalogue)) == {*blocks.available(), "fork"}
     plan = plan_net(TABLE, 5, 3, 16, catalogue)
     assert plan.by_name["blocks.1.conv1.conv"].inputs == ("blocks.0.narrow.act", "blocks.0.wide.act")
     assert plan.by_name["classifier"].inputs == ("pool.0", "pool.1")

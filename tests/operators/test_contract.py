@@ -117,7 +117,7 @@ def test_settings_state_an_arithmetic(operator: Operator) -> None:
 
 
 def test_unknown_operator_lists_the_options() -> None:
-    with pytest.raises(UserError, match=r"^op=divide: .*options: add, mult, shift, shift_ps; .* needs plugins="):
+    with pytest.raises(UserError, match=r"^op=divide: .*options: add, .*mult, .*; .* needs plugins="):
         build("divide")
 
 
