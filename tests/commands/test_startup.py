@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import re
 import sys
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def test_help_is_hydras(
         hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)(never_called)()
     assert exit_.value.code == 0
     assert ours == capsys.readouterr().out
-    assert "op: add, mult, shift, shift_ps" in ours
+    assert re.search(r"^op: add, .*mult, .*shift_ps", ours, re.MULTILINE)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -103,7 +104,8 @@ def test_help_answers_mistakes(
     monkeypatch.setenv("SHIFTADDAUG_ROOT", str(tmp_path))
     with pytest.raises(SystemExit):
         run_command("train", lambda cfg: None)
-    assert capsys.readouterr().err == "error: op=ad: no such option; options: add, mult, shift, shift_ps\n"
+    wanted = r"error: op=ad: no such option; options: add, [^\n]*mult, [^\n]*shift_ps[^\n]*\n"
+    assert re.fullmatch(wanted, capsys.readouterr().err)
 
 
 def test_what_is_imported_is_left_out_of_garbage_collection_once() -> None:
