@@ -52,7 +52,7 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
 def test_every_file_of_the_folder_is_a_block() -> None:
     assert set(blocks.available()) >= {"basic", "depthwise_separable", "inverted_bottleneck"}
     assert all(callable(blocks.find(name)) for name in blocks.available())
-    for name in ("fork", None, ["basic"]):
+    for name in ("no_such", None, ["basic"]):
         with pytest.raises(UserError, match=r"net\.stages: block=.*: no such block; options: .*basic, "):
             blocks.find(name)
 

@@ -28,12 +28,13 @@ def operator(request: pytest.FixtureRequest) -> Operator:
 
 
 def computed(
-    operator: Operator, x: Tensor, parameters: dict[str, Tensor], groups: int, direction: Tensor
+    operator: Operator, x: Tensor, parameters: dict[str, Tensor], shape: tuple[int, ...], groups: int, direction: Tensor
 ) -> list[Tensor | None]:
     """Output, and the gradients of <output, direction> with respect to input and parameters."""
     layer = nn.ParameterDict(parameters)
     x = x.clone().requires_grad_()
-    weight = operator.effective_weight(layer)
+    buffers = {name: buffer.to(x.dtype) for name, buffer in operator.init_buffers(shape).items()}
+    weight = operator.effective_weight({**layer, **buffers})
     y = operator.linear(x, weight) if x.dim() == 2 else operator.conv2d(x, weight, 1, weight.shape[-1] // 2, 1, groups)
     y.backward(direction.to(y.dtype))
     return [y.detach(), x.grad, *(parameter.grad for parameter in layer.values())]
@@ -48,9 +49,9 @@ def test_outputs_and_gradients_are_those_of_float64(operator: Operator, shape: s
     parameters = {name: value.to(given.dtype) for name, value in operator.init_parameters(w_shape).items()}
     direction = torch.randn(x_shape[0], w_shape[0], *x_shape[2:]).to(given.cast or given.dtype)
     doubles = {name: value.double() for name, value in parameters.items()}
-    wanted = computed(operator, x.double(), doubles, groups, direction.double())
+    wanted = computed(operator, x.double(), doubles, w_shape, groups, direction.double())
     with given.autocast():
-        results = computed(operator, x, parameters, groups, direction)
+        results = computed(operator, x, parameters, w_shape, groups, direction)
     for name, result, reference in zip(("output", "input", *parameters), results, wanted, strict=True):
         assert result is not None and reference is not None, name
         assert given.error(result, reference) < ROUNDINGS, name
