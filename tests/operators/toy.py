@@ -51,7 +51,7 @@ class _Ternary(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient):
         weight, signs, scale = ctx.saved_tensors
-        return gradient * (weight.abs() <= 1), (gradient * signs).sum().to(scale.dtype), None
+        return gradient * (weight.abs() <= 1), (gradient * signs).double().sum().to(scale.dtype), None
 
 
 @dataclass(frozen=True)
