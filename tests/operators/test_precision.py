@@ -1,5 +1,6 @@
 """Every operator in every precision, outputs and gradients against itself in float64 on the same values."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ def computed(
     operator: Operator, x: Tensor, parameters: dict[str, Tensor], shape: tuple[int, ...], groups: int, direction: Tensor
 ) -> list[Tensor | None]:
     """Output, and the gradients of <output, direction> with respect to input and parameters."""
-    layer = nn.ParameterDict(parameters)
+    layer = {name: nn.Parameter(value) for name, value in parameters.items()}  # in this order
     x = x.clone().requires_grad_()
     buffers = {name: buffer.to(x.dtype) for name, buffer in operator.init_buffers(shape).items()}
     weight = operator.effective_weight({**layer, **buffers})
@@ -54,5 +55,7 @@ def test_outputs_and_gradients_are_those_of_float64(operator: Operator, shape: s
         results = computed(operator, x, parameters, w_shape, groups, direction)
     for name, result, reference in zip(("output", "input", *parameters), results, wanted, strict=True):
         assert result is not None and reference is not None, name
-        assert given.error(result, reference) < ROUNDINGS, name
+        # the gradient of a tensor that many weights share is a sum over those
+        summed = math.prod(w_shape) / result.numel() if name in parameters else 1.0
+        assert given.error(result, reference) < ROUNDINGS * math.sqrt(max(1.0, summed)), name
         assert result.dtype == given.dtype or name == "output"
