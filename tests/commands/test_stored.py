@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from shiftaddaug.commands.evaluate import evaluate
 from shiftaddaug.commands.study import _stored
@@ -173,3 +174,41 @@ def test_a_runs_configuration_is_read_as_it_stands(tmp_path: Path, monkeypatch: 
     with suppress(UserError):
         _stored(file)
     assert not (tmp_path / "canary").exists()
+
+
+def test_a_target_whose_weights_were_changed_is_refused(run: Path, tmp_path: Path) -> None:
+    """It would be reported as multiplication-free."""
+    target = tmp_path / "target"
+    shutil.copytree(run / "target", target)
+    state = load_file(target / "model.safetensors")
+    state["classifier.weight"] *= 1.3
+    save_file(state, target / "model.safetensors")
+    answer = evaluate_quietly(target, tmp_path)
+    assert answer.startswith(f"ckpt_path={target}: op=shift: layer classifier multiplies, for its codes do not decode")
+
+
+@pytest.mark.parametrize("file", ["architecture.json", "model.safetensors"])
+def test_a_folder_in_the_place_of_a_file_is_one_line(run: Path, tmp_path: Path, file: str) -> None:
+    target = tmp_path / "target"
+    shutil.copytree(run / "target", target)
+    (target / file).unlink()
+    (target / file).mkdir()
+    answer = evaluate_quietly(target, tmp_path)
+    assert answer.startswith(f"ckpt_path={target}: ") and "\n" not in answer
+
+
+def test_weights_that_nobody_computes_with_are_refused(run: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    shutil.copytree(run / "target", target)
+    state = {k: v.to(torch.float8_e4m3fn) if v.dim() else v for k, v in load_file(target / "model.safetensors").items()}
+    save_file(state, target / "model.safetensors")
+    assert "its weights are of torch.float8_e4m3fn" in evaluate_quietly(target, tmp_path)
+
+
+@pytest.mark.parametrize(("key", "value"), [("image_size", 10**6), ("split_seed", 10**30), ("batch_size", 10**30)])
+def test_absurd_numbers_are_refused(run: Path, tmp_path: Path, key: str, value: int) -> None:
+    target = tmp_path / "target"
+    shutil.copytree(run / "target", target)
+    stored = json.loads((target / "architecture.json").read_text())
+    (target / "architecture.json").write_text(json.dumps(with_value(stored, ("config", "data", key), value)))
+    assert evaluate_quietly(target, tmp_path).startswith(f"data.{key}={value}: must be at most")

@@ -14,7 +14,7 @@ from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue, catalogue_of
 from shiftaddaug.errors import UserError
 from shiftaddaug.operators import NO_FIELDS, available, build, from_config, settings_from
 from shiftaddaug.operators.base import Operator
-from shiftaddaug.operators.proof import why_it_multiplies
+from shiftaddaug.operators.proof import Use, why_it_multiplies
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "op").glob("*.yaml"))
 TODAY = {"add", "mult", "shift", "shift_ps"}
@@ -178,7 +178,7 @@ def test_codes_decode_to_the_weight(operator: Operator, shape: tuple[int, ...]) 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_what_says_that_it_multiplies_nothing_is_proven(operator: Operator, shape: tuple[int, ...]) -> None:
     groups = 6 if shape[1] == 1 else 1
-    reason = why_it_multiplies(operator, {"weight": weight_of(operator, shape)}, groups)
+    reason = why_it_multiplies(operator, {"weight": weight_of(operator, shape)}, Use(2, 1, 1, groups))
     assert (reason is None) == operator.multiplication_free, reason
 
 

@@ -33,7 +33,7 @@ from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.operators.base import Operator
-from shiftaddaug.operators.proof import why_it_multiplies
+from shiftaddaug.operators.proof import Use, why_it_multiplies
 from shiftaddaug.tasks.classification import ClassificationTask
 
 OPS = ("shift", "add", "mult")
@@ -143,5 +143,5 @@ def test_every_layer_is_proven_by_its_own_operator() -> None:
     for layer in target.net.plan.layers():
         tensors = {"weight": target.net.state_dict()[f"{layer.name}.weight"]}
         groups = tensors["weight"].shape[0] if layer.depthwise else 1
-        reason = why_it_multiplies(target.assignment[layer.name], tensors, groups)
+        reason = why_it_multiplies(target.assignment[layer.name], tensors, Use(groups=groups))
         assert (reason is None) == (target.assignment[layer.name].name != "mult")

@@ -22,13 +22,22 @@ def extract_checked(supernet: Supernet, data: dict[str, Any]) -> Target:
     """
     data = data | ({"data_dir": None} if "data_dir" in data else {})
     target = extract_target(supernet, {"data": data})
+    refuse_multiplications(target)
+    return target
+
+
+def refuse_multiplications(target: Target) -> None:
+    """Refuse a target whose layers do not keep to what their operators say.
+
+    Raises:
+        UserError: naming the first layer that multiplies, and why.
+    """
     multiplying = unexpected_multiplications(target)
     if multiplying:
         first, more = next(iter(multiplying)), len(multiplying) - 1
         others = f", and {more} more layers" if more else ""
         operator = target.assignment[first].name
         raise UserError(f"op={operator}: layer {first} multiplies, for {multiplying[first]}{others}")
-    return target
 
 
 def refuse_difference(supernet: Supernet, deployed: Net, plan: Plan) -> float:

@@ -203,8 +203,12 @@ def _no_such_key(key: str, config_name: str, arguments: list[str]) -> str:
     return f"{key}: no such key; {hint}options: {', '.join(options) or 'none'} (+{key}=... adds a new one)"
 
 
+LONGEST = 1000
+"""Characters of a message: a stored value may be a book."""
+
+
 def fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {message if len(message) <= LONGEST else message[:LONGEST] + ' ...'}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from shiftaddaug import operators
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.commands.checkpoints import read_checkpoint
+from shiftaddaug.commands.deploy import refuse_multiplications
 from shiftaddaug.commands.earlier import as_of_today
 from shiftaddaug.data.base import ClassificationDataModule
 from shiftaddaug.errors import DAMAGE, UserError
@@ -76,6 +77,10 @@ def load_subnetwork(
     """
     if width_multiplier == expand_multiplier == 1:
         target = read_target(path, catalogue)
+        try:
+            refuse_multiplications(target)  # a tampered or damaged one would be reported as multiplication-free
+        except UserError as error:
+            raise UserError(f"ckpt_path={path}: {error}") from None
         plan, assignment = target.net.plan, target.assignment
         return Subnetwork(target.net, plan, assignment, net_cost(plan, assignment), target.config.get("data"))
     config, supernet = _load_supernet(path, catalogue)

@@ -14,6 +14,8 @@ from shiftaddaug.errors import UserError
 
 Check = Callable[[str, Any], None]
 
+LARGEST_SIDE = 2**14
+"""Of an image, in pixels."""
 HELD = {"digits": (10, 1)} | {name: (layout.num_classes, 3) for name, layout in CIFAR_LAYOUTS.items()}
 """(classes, channels) of the data sets that come in one form only."""
 
@@ -108,13 +110,15 @@ def check_per_channel(key: str, values: Iterable[float], in_channels: int) -> No
         raise UserError(f"data.std={listed}: must be positive")
 
 
-def _at_least(least: int, nullable: bool = False) -> Check:
+def _at_least(least: int, nullable: bool = False, most: int = 2**31 - 1) -> Check:
     def check(key: str, value: Any) -> None:
         if value is None and nullable:
             return
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             alternative = ", or null" if nullable else ""
             raise UserError(f"data.{key}={_shown(value)}: must be a whole number of at least {least}{alternative}")
+        if value > most:
+            raise UserError(f"data.{key}={_shown(value)}: must be at most {most}")
 
     return check
 
@@ -137,6 +141,8 @@ def _image_size(key: str, value: Any) -> None:
         raise UserError(
             f"data.{key}={_shown(value)}: must be a whole number of at least 1, or two of them, [height, width]"
         )
+    if max(sides) > LARGEST_SIDE:
+        raise UserError(f"data.{key}={_shown(value)}: must be at most {LARGEST_SIDE} px")
 
 
 def _flag(key: str, value: Any) -> None:

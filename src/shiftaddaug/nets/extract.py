@@ -23,12 +23,14 @@ from shiftaddaug.nets.plain import OperatorConv2d, OperatorLinear
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.operators.base import Operator
-from shiftaddaug.operators.proof import why_it_multiplies
+from shiftaddaug.operators.proof import Use, why_it_multiplies
 
 FORMAT = 2
 """Of architecture.json. Format 1, whose plans held blocks in place of nodes, is still read."""
 
 READERS = {1: plan_of_format1, FORMAT: Plan.from_dict}
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+"""That networks compute in."""
 WEIGHTS, ARCHITECTURE = "model.safetensors", "architecture.json"
 
 
@@ -96,13 +98,18 @@ def load_target(path: Path, catalogue: Catalogue = PACKAGE_ONLY) -> Target:
         plan = READERS[raw["format"]](raw["plan"])
         assignment = _assignment_of(raw, plan, catalogue)
         state = load_file(folder / WEIGHTS)
-        net = build_plain(plan, assignment).to(state[f"{plan.layers()[0].name}.weight"].dtype)
+        dtype = state[f"{plan.layers()[0].name}.weight"].dtype
+        if dtype not in DTYPES:
+            raise ValueError(f"its weights are of {dtype}, not of {', '.join(map(str, DTYPES))}")
+        net = build_plain(plan, assignment).to(dtype)
         net.load_state_dict(state)
         target = Target(net.eval(), assignment, raw["config"])
     except UserError as error:
         raise UserError(f"ckpt_path={path}: {error}") from None
     except FileNotFoundError as error:
         raise UserError(f"ckpt_path={path}: no {Path(error.filename or WEIGHTS).name} there") from None
+    except OSError as error:
+        raise UserError(f"ckpt_path={path}: cannot be read ({error.strerror}: {error.filename})") from None
     except (*DAMAGE, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"ckpt_path={path}: not a readable target ({type(error).__name__}: {reason})") from None
@@ -155,5 +162,7 @@ def unexpected_multiplications(target: Target) -> dict[str, str]:
 def _why_it_multiplies(layer: torch.nn.Module, normalised: bool) -> str | None:
     assert isinstance(layer, OperatorConv2d | OperatorLinear)
     tensors = {name: tensor.detach() for name, tensor in (*layer.named_parameters(), *layer.named_buffers())}
-    groups = layer.groups if isinstance(layer, OperatorConv2d) else 1
-    return why_it_multiplies(layer.operator, tensors, groups, normalised)
+    use = Use(normalised=normalised)
+    if isinstance(layer, OperatorConv2d):
+        use = Use(layer.stride, layer.padding, layer.dilation, layer.groups, normalised)
+    return why_it_multiplies(layer.operator, tensors, use)
