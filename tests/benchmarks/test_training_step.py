@@ -10,7 +10,8 @@ import torch
 import training_step
 from torch import nn
 
-from shiftaddaug.hybrid.layers import HybridConv2d, HybridWeight
+from shiftaddaug.hybrid.layers import HybridConv2d
+from shiftaddaug.hybrid.weight import HybridWeight
 from shiftaddaug.nets.build import assign, build_supernet
 from shiftaddaug.nets.cost import total_macs
 from shiftaddaug.nets.spec import Widening

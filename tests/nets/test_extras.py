@@ -12,8 +12,8 @@ from torch import Tensor
 
 from shiftaddaug import operators
 from shiftaddaug.errors import UserError
-from shiftaddaug.hybrid.layers import HybridWeight
 from shiftaddaug.hybrid.sharing import Sharing
+from shiftaddaug.hybrid.weight import HybridWeight
 from shiftaddaug.nets.build import assign, build_plain, build_supernet, plain_state
 from shiftaddaug.nets.cost import net_cost
 from shiftaddaug.nets.extract import extract_target, max_difference

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.hybrid.layers import HybridWeight
+from shiftaddaug.hybrid.weight import HybridWeight
 
 FLOOR = 1e-6
 """Of the fitted scale, in units of the prior's: weights without spread keep a finite divergence."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.hybrid.layers import HybridWeight
+from shiftaddaug.hybrid.weight import HybridWeight
 from shiftaddaug.hybrid.widths import Widths
 from shiftaddaug.nets.nodes import GATE, WEIGHTED, Node
 from shiftaddaug.nets.supernet import Supernet

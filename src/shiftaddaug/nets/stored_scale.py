@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Mapping
 import torch
 from torch import Tensor
 
-from shiftaddaug.hybrid.layers import HybridWeight
+from shiftaddaug.hybrid.weight import HybridWeight
 from shiftaddaug.nets.supernet import Supernet
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from shiftaddaug.hybrid.layers import HybridConv2d, HybridLinear, HybridWeight
+from shiftaddaug.hybrid.layers import HybridConv2d, HybridLayer, HybridLinear
 from shiftaddaug.hybrid.norm import HybridBatchNorm2d
 from shiftaddaug.hybrid.sharing import PLAIN, NetSharing, Sharing
 from shiftaddaug.hybrid.widths import Widths
@@ -51,7 +51,7 @@ class Pass(Run):
 
     def __call__(self, node: Node, module: nn.Module | None, inputs: list[Tensor]) -> Tensor:
         """Return a node's value: layers compute as the spec says, batch-norms with the statistics it says."""
-        if isinstance(module, HybridWeight):
+        if isinstance(module, HybridLayer):
             return self._layer(node, module, layer_inputs(node, inputs))
         if isinstance(module, HybridBatchNorm2d):
             normalised: Tensor = module(inputs[0], self.spec.augmented)
@@ -60,7 +60,7 @@ class Pass(Run):
             inputs = [inputs[0], self.factors[node.name] * inputs[1]]
         return super().__call__(node, module, inputs)
 
-    def _layer(self, node: Node, layer: HybridWeight, inputs: list[Tensor]) -> Tensor:
+    def _layer(self, node: Node, layer: HybridLayer, inputs: list[Tensor]) -> Tensor:
         """The layer's result, by its operator, by multiplication, or by both as the spec says."""
         x, out_channels = inputs[0] if len(inputs) == 1 else inputs, self.spec.channels[self.index[node.space]]
         share, weight = self.spec.operator_share(node.name), self.operator_weights.get(node.name)
@@ -158,9 +158,9 @@ class Supernet(Net):
             assert isinstance(norm, HybridBatchNorm2d)
             norm.weight.fill_(EXTRA_NORM_WEIGHT)
 
-    def hybrid_layers(self) -> dict[str, HybridWeight]:
+    def hybrid_layers(self) -> dict[str, HybridLayer]:
         """The layers with weights, by name."""
-        return {name: module for name, module in self.named_modules() if isinstance(module, HybridWeight)}
+        return {name: module for name, module in self.named_modules() if isinstance(module, HybridLayer)}
 
     def operator_weights(self, multiplied: Collection[str] = ()) -> dict[str, Tensor]:
         """What the operators compute with in the target's remapped layers, by name; with gradient.
@@ -193,12 +193,12 @@ class Supernet(Net):
             if name not in multiplied:
                 layer.rescale_gradients(known.get(name))
 
-    def _remapped_layers(self, multiplied: Collection[str]) -> dict[Sharing, dict[str, HybridWeight]]:
+    def _remapped_layers(self, multiplied: Collection[str]) -> dict[Sharing, dict[str, HybridLayer]]:
         """Layers that are read through R, by name, those of one R together."""
-        remapped: dict[Sharing, dict[str, HybridWeight]] = {}
+        remapped: dict[Sharing, dict[str, HybridLayer]] = {}
         for name in self._remapped:
             layer = self.module(name)
-            assert isinstance(layer, HybridWeight)
+            assert isinstance(layer, HybridLayer)
             if name not in multiplied:
                 remapped.setdefault(layer.sharing, {})[name] = layer
         return remapped

@@ -4,11 +4,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from shiftaddaug.kernels.depthwise import depthwise_conv2d
-from shiftaddaug.operators.base import Operator, Pair, Tensors
+from shiftaddaug.operators.base import Tensors
+from shiftaddaug.operators.convolution import Convolution
 from shiftaddaug.operators.mult.settings import MultSettings
 
 
@@ -28,15 +27,8 @@ def kaiming_normal(shape: tuple[int, ...]) -> Tensor:
     return torch.randn(shape) / math.sqrt(3 * fan_in)
 
 
-def multiply(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Tensor:
-    """Torch's own convolution, or for depthwise ones the path that trains faster on this machine."""
-    if groups == x.shape[1] > 1:
-        return depthwise_conv2d(x, weight, stride, padding, dilation)
-    return F.conv2d(x, weight, None, stride, padding, dilation, groups)
-
-
 @dataclass(frozen=True)
-class Mult(MultSettings, Operator):
+class Mult(MultSettings, Convolution):
     """Y = X * W."""
 
     @property
@@ -48,14 +40,6 @@ class Mult(MultSettings, Operator):
 
     def effective_weight(self, tensors: Tensors) -> Tensor:
         return tensors["weight"]
-
-    def conv2d(
-        self, x: Tensor, weight: Tensor, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1, groups: int = 1
-    ) -> Tensor:
-        return multiply(x, weight, stride, padding, dilation, groups)
-
-    def linear(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.linear(x, weight)
 
 
 OPERATOR = Mult

@@ -2,19 +2,19 @@
 
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from torch import Tensor
 
-from shiftaddaug.operators.base import Operator, Pair, Tensors
+from shiftaddaug.operators.base import Tensors
 from shiftaddaug.operators.codes import Codes, power_of_two_codes
-from shiftaddaug.operators.mult.operator import kaiming_uniform, multiply
+from shiftaddaug.operators.convolution import Convolution
+from shiftaddaug.operators.mult.operator import kaiming_uniform
 from shiftaddaug.operators.quantize import fixed_point, round_power_of_two
 from shiftaddaug.operators.shift.settings import PowerOfTwoSettings, ShiftSettings
 
 
 @dataclass(frozen=True)
-class PowerOfTwoWeights(PowerOfTwoSettings, Operator):
-    """What shift and shift_ps share: the code of a weight, the optional fixed-point input, the convolution.
+class PowerOfTwoWeights(PowerOfTwoSettings, Convolution):
+    """What shift and shift_ps share: the code of a weight, the optional fixed-point input.
 
     Raises:
         UserError: a field outside its range.
@@ -28,14 +28,6 @@ class PowerOfTwoWeights(PowerOfTwoSettings, Operator):
         if self.activation_bits is None or self.activation_fraction_bits is None:
             return x
         return fixed_point(x, self.activation_bits - 1 - self.activation_fraction_bits, self.activation_fraction_bits)
-
-    def conv2d(
-        self, x: Tensor, weight: Tensor, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1, groups: int = 1
-    ) -> Tensor:
-        return multiply(x, weight, stride, padding, dilation, groups)
-
-    def linear(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.linear(x, weight)
 
     def codes(self, weight: Tensor) -> Codes:
         return power_of_two_codes(weight, self.min_exponent, self.max_exponent)

@@ -1,0 +1,202 @@
+"""The trained tensors of a width-sliced layer: drawn, sliced, made operator-ready, and their gradients rescaled.
+
+ShiftAddAug (arXiv 2407.02881) section 3, NetAug (arXiv 2110.08890) section 3. One weight serves every width: the
+target's is its leading slice. `hybrid/layers.py` computes with it.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from shiftaddaug.errors import UserError
+from shiftaddaug.hybrid.sharing import PLAIN, NetSharing
+from shiftaddaug.hybrid.sources import positions, total
+from shiftaddaug.hybrid.widths import Widths
+from shiftaddaug.operators import cannot_be_augmented
+from shiftaddaug.operators.base import Operator
+from shiftaddaug.operators.mult.operator import kaiming_normal, kaiming_uniform
+
+
+class HybridWeight(nn.Module):
+    """The trained tensors of a layer: one weight of the widest shape, whose leading slice is the target's.
+
+    The operator reads its slice of the weight as `sharing` says; its other tensors are the target's alone. The columns
+    of a layer of several sources lie as `hybrid/sources.py` says.
+
+    Args:
+        operator: of the target part.
+        source: width of the input, or of each of several that the layer reads as one concatenation.
+        out: width of the output; the input's if depthwise.
+        kernel: (kh, kw), empty for a linear layer.
+        depthwise: one filter per channel.
+        bias: add one value per output channel; the target's belong to its operator.
+        sharing: how a multiplication-free operator reads its slice, and what the augmented part computes with.
+
+    Raises:
+        UserError: a widened layer whose operator cannot share its weight with a multiplication.
+    """
+
+    weight: Tensor  # of shareable operators
+    bias: Tensor | None
+
+    def __init__(
+        self,
+        operator: Operator,
+        source: Widths | Sequence[Widths],
+        out: Widths,
+        kernel: tuple[int, ...] = (),
+        depthwise: bool = False,
+        bias: bool = False,
+        sharing: NetSharing = PLAIN,
+    ) -> None:
+        super().__init__()
+        self.sources = (source,) if isinstance(source, Widths) else tuple(source)
+        source = total(self.sources)
+        assert not depthwise or len(self.sources) == 1
+        if not operator.shareable and (source.max > source.target or out.max > out.target):
+            raise cannot_be_augmented(operator.name)
+        self.operator, self.source, self.out, self.depthwise = operator, source, out, depthwise
+        self.sharing = sharing.of(operator)
+        inputs = Widths(1, 1) if depthwise else source
+        self.target_shape = (out.target, inputs.target, *kernel)
+        self.full_shape = (out.max, inputs.max, *kernel)
+        shapes = operator.parameter_shapes(self.target_shape)
+        self.parameter_names = tuple(shapes)
+        for name, shape in shapes.items():
+            shape = self.full_shape if name == "weight" else shape
+            self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
+        self.register_parameter("bias", nn.Parameter(torch.zeros(out.max)) if bias else None)
+        self._refuse_wider_operator(shapes)
+        self.buffer_names = tuple(buffers := operator.init_buffers(self.target_shape))
+        for name, buffer in buffers.items():
+            self.register_buffer(name, buffer)
+        self._draw_target()
+
+    def _refuse_wider_operator(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Refuse tensors of the target's shape where the operator would compute what surrounds the target too."""
+        others = [name for name, shape in shapes.items() if name != "weight" and math.prod(shape) > 1]
+        if others and not self.sharing.multiplicative_augmentation and self.full_shape != self.target_shape:
+            raise UserError(
+                f"aug.operator=same: op={self.operator.name} trains {', '.join(others)} for the target's shape alone, "
+                f"and wider layers would have none; options: mult"
+            )
+
+    @torch.no_grad()
+    def init_target(self) -> None:
+        """Draw the target's slice (and the bias) as the plain layer's would be; Gaussian if it is remapped."""
+        self._draw_target()
+        if self.sharing.remap is not None:
+            self._target_slice(self.weight).copy_(kaiming_normal(self.target_shape))
+        if self.bias is not None:
+            self.bias.zero_()
+
+    @torch.no_grad()
+    def _draw_target(self) -> None:
+        for name, value in self.operator.init_parameters(self.target_shape).items():
+            parameter = getattr(self, name)
+            (self._target_slice(parameter) if name == "weight" else parameter).copy_(value)
+
+    @torch.no_grad()
+    def init_augmented(self) -> None:
+        """Draw everything around the target's slice: kaiming-uniform at the fan-in of the widest layer, or, where
+        the operator computes it, as the operator's own."""
+        if self.full_shape == self.target_shape:
+            return
+        target = self._target_slice(self.weight).clone()
+        own = not self.sharing.multiplicative_augmentation and self.sharing.remap is None
+        drawn = self.operator.init_parameters(self.full_shape)["weight"] if own else kaiming_uniform(self.full_shape)
+        self.weight.copy_(drawn)
+        self._target_slice(self.weight).copy_(target)
+
+    def _target_slice(self, parameter: Tensor) -> Tensor:
+        return parameter[: self.target_shape[0], : self.target_shape[1]]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that the layer hands its operator but `weight`, which is read through slices: by name."""
+        names = (*self.parameter_names, *self.buffer_names)
+        return {name: getattr(self, name) for name in names if name != "weight"}
+
+    def target_parameters(self) -> dict[str, Tensor]:
+        """The operator's trained tensors for the target, by name (of the weight, a view)."""
+        parameters = {name: getattr(self, name) for name in self.parameter_names}
+        if "weight" in parameters and self.full_shape != self.target_shape:
+            parameters["weight"] = self._target_slice(self.weight)
+        return parameters
+
+    def target_state(self, operator_weight: Tensor | None = None) -> dict[str, Tensor]:
+        """State dict of the deployed layer: the operator-ready weight (as `forward` takes it), what prepares its input,
+        and the bias."""
+        state = {"weight": self._operator_weight(self.target_parameters(), operator_weight)}
+        state |= {name: getattr(self, name) for name in self.operator.input_tensors}
+        if self.bias is not None:
+            state["bias"] = self.bias[: self.out.target]
+        return {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in state.items()}
+
+    def _operator_weight(self, parameters: Mapping[str, Tensor], known: Tensor | None = None) -> Tensor:
+        """What the operator computes with, given its trained tensors (of the target, or wider), if not known yet."""
+        if known is not None:
+            return known
+        if self.sharing.remap is not None:
+            return self.effective_weight(self.sharing.read([parameters["weight"]])[0])
+        return self.operator.effective_weight({**self.tensors(), **parameters})
+
+    def effective_weight(self, weight: Tensor) -> Tensor:
+        """What the operator computes with, given the `weight` it reads, remapped or as it is stored."""
+        return self.operator.effective_weight({**self.tensors(), "weight": weight})
+
+    @torch.no_grad()
+    def between_epochs(self, epoch: int) -> None:
+        """Let the operator update its buffers before an epoch begins."""
+        if self.buffer_names:
+            tensors = {**self.tensors(), **self.target_parameters()}
+            if self.sharing.remap is not None:
+                tensors["weight"] = self.sharing.read([tensors["weight"]])[0]
+            self.operator.between_epochs(tensors, epoch)
+
+    @torch.no_grad()
+    def rescale_gradients(self, slope: Tensor | None = None) -> None:
+        """Let the operator turn the accumulated gradients of its tensors into the update directions it publishes.
+
+        Args:
+            slope: of R at the target's slice of the weight, if known; computed if need be.
+        """
+        for name, parameter in self.target_parameters().items():
+            gradient = getattr(self, name).grad
+            if gradient is None:
+                continue
+            if name == "weight":
+                self._rescale_weight(gradient, slope)
+            else:
+                _replace(gradient, self.operator.rescale_gradient(name, parameter.detach(), gradient))
+
+    def _rescale_weight(self, gradient: Tensor, slope: Tensor | None) -> None:
+        if not self.sharing.multiplicative_augmentation:
+            self._rescale_augmented(gradient)
+        stored, target = self._target_slice(self.weight).detach(), self._target_slice(gradient)
+        if slope is None:
+            (slope,) = self.sharing.slopes([stored])
+        read = self.sharing.read([stored])[0] if self.operator.rescales_by_value else stored
+        _replace(target, self.sharing.update(self.operator, "weight", read, target, slope))
+
+    def _rescale_augmented(self, gradient: Tensor) -> None:
+        """What took part around the target is a tensor of its own to the operator."""
+        active = gradient != 0
+        self._target_slice(active).zero_()
+        if active.any():
+            stored, target = self.weight.detach(), self._target_slice(self.weight).detach()
+            (slope,) = self.sharing.slopes([stored], [target])
+            read = self.sharing.read_around(stored, target) if self.operator.rescales_by_value else stored
+            slope = slope if slope is None else slope[active]
+            updated = self.sharing.update(self.operator, "weight", read[active], gradient[active], slope)
+            gradient[active] = updated.to(gradient.dtype)
+
+    def positions(self, source: int) -> Tensor:
+        """The columns of the weight that read a source's channels, in the channels' order; int64 (its max,)."""
+        return positions(self.sources, source)
+
+
+def _replace(gradient: Tensor, direction: Tensor) -> None:
+    if direction is not gradient:
+        gradient.copy_(direction)
