@@ -131,3 +131,10 @@ def test_what_is_no_plugin(plugins: str, message: str) -> None:
 
 def test_without_plugins_the_overrides_stay_as_they_are() -> None:
     assert with_plugin_configs(["op=add"]) == ["op=add"]
+
+
+def test_help_shows_its_configs(plugin: Path) -> None:
+    done = command("op=ternary", f"plugins=['{plugin}']", "--help")
+    assert done.returncode == 0, done.stderr
+    assert "\nop: add, mult, shift, shift_ps, ternary\n" in done.stdout
+    assert "\n  ratio: 0.7\n" in done.stdout

@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -68,7 +68,8 @@ def run_command(config_name: str, function: Callable[[DictConfig], Any]) -> None
     sys.argv[1:] = map(expand_home, sys.argv[1:])
     try:
         if asks_for_help(sys.argv[1:]):
-            print(help_text(config_dir(), config_name, sys.argv[1:]))
+            folders = [config_dir(), *plugin_config_dirs(sys.argv[1:])]
+            print(help_text(folders, config_name, with_plugin_configs(sys.argv[1:])))
             return
         refuse_null_groups(sys.argv[1:])
         refuse_unusable_folders(sys.argv[1:])
@@ -150,17 +151,25 @@ def compose_config(config_name: str, overrides: list[str]) -> DictConfig:
         return compose(config_name, overrides)
 
 
-def with_plugin_configs(overrides: list[str]) -> list[str]:
-    """The overrides, and the plugins' `configs` folders in Hydra's search path: `op=ternary` is found there.
+def plugin_config_dirs(overrides: Iterable[str]) -> list[Path]:
+    """The `configs` folders of the plugins that the overrides name.
 
     Raises:
         UserError: a plugin that cannot be imported.
     """
     given = [override for override in overrides if override.startswith("plugins=")]
     if not given:
-        return overrides
-    plugins = OverridesParser.create().parse_override(given[-1]).value()
-    folders = [f"file://{path}" for path in catalogue_of(plugins).config_dirs()]
+        return []
+    return catalogue_of(OverridesParser.create().parse_override(given[-1]).value()).config_dirs()
+
+
+def with_plugin_configs(overrides: list[str]) -> list[str]:
+    """The overrides, and the plugins' `configs` folders in Hydra's search path: `op=ternary` is found there.
+
+    Raises:
+        UserError: a plugin that cannot be imported.
+    """
+    folders = [f"file://{path}" for path in plugin_config_dirs(overrides)]
     typed = [override for override in overrides if override.startswith("hydra.searchpath=")]
     if typed or not folders:
         return overrides
