@@ -34,6 +34,7 @@ def find(name: object, catalogue: Catalogue = PACKAGE_ONLY) -> WriteBlock:
     """
     modules = catalogue.modules(FOLDER)
     if not isinstance(name, str) or name not in modules:
-        raise UserError(f"net.stages: block={name}: no such block; options: {', '.join(available(catalogue))}")
+        hint = "" if catalogue.plugins else "; one of your own needs plugins=[...]"
+        raise UserError(f"net.stages: block={name}: no such block; options: {', '.join(available(catalogue))}{hint}")
     write: WriteBlock = import_module(modules[name]).write
     return write
