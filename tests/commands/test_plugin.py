@@ -138,3 +138,9 @@ def test_help_shows_its_configs(plugin: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "\nop: add, mult, shift, shift_ps, ternary\n" in done.stdout
     assert "\n  ratio: 0.7\n" in done.stdout
+
+
+def test_a_mistake_in_its_keys_is_answered_by_them(plugin: Path) -> None:
+    done = command("op=ternary", "op.ratoi=1", f"plugins=['{plugin}']")
+    assert done.returncode == 2
+    assert "op.ratoi: no such key; did you mean op.ratio? options: op.name, op.ratio, op.mult_layers (" in done.stderr

@@ -196,7 +196,7 @@ def _no_such_key(key: str, config_name: str, arguments: list[str]) -> str:
     """The keys there are where the user looked for `key`, the nearest one first."""
     from difflib import get_close_matches
 
-    groups = [a for a in arguments if re.fullmatch(rf"({'|'.join(GROUPS)})=\w+", a)]
+    groups = [a for a in arguments if re.fullmatch(rf"({'|'.join(GROUPS)})=\w+|plugins=.*", a)]
     try:
         node: Any = compose_config(config_name, groups)
     except HydraException:  # a group that this command does not have
