@@ -8,12 +8,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from shiftaddaug.commands.ablate import ablate
 from shiftaddaug.commands.entry import compose_config, with_plugin_configs
 from shiftaddaug.commands.evaluate import evaluate
+from shiftaddaug.commands.study import Cell
 from shiftaddaug.commands.train import train
 from shiftaddaug.errors import UserError
 from shiftaddaug.report.results import read_json
-from tests.commands.running import LITTLE, command
+from tests.commands.running import LITTLE, command, composed
 from tests.operators.toy import OPERATOR, write_plugin
 
 STAGES = "net.stages=[{block: inverted_bottleneck, channels: 8, expand: 2, depth: 2}]"
@@ -144,3 +146,20 @@ def test_a_mistake_in_its_keys_is_answered_by_them(plugin: Path) -> None:
     done = command("op=ternary", "op.ratoi=1", f"plugins=['{plugin}']")
     assert done.returncode == 2
     assert "op.ratoi: no such key; did you mean op.ratio? options: op.name, op.ratio, op.mult_layers (" in done.stderr
+
+
+def test_an_ablation_of_it(plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(cell: Cell, command: list[str], *_: object) -> bool:
+        cell.folder.mkdir(parents=True)
+        (cell.folder / "results.json").write_text('{"test_top1_percent": 20.0, "params": 1, "macs": 2}')
+        return f"plugins=['{plugin}']" in command
+
+    def study(overrides: str) -> None:
+        shared = ["rows=[mf_direct]", "ops=[ternary]", "seeds=[0]", f"folder={tmp_path / 'study'}"]
+        ablate(composed(tmp_path / "run", *shared, f"overrides={overrides}", config_name="ablate"))
+
+    monkeypatch.setattr("shiftaddaug.commands.ablate._run", run)
+    with pytest.raises(UserError, match=r"^ops=ternary: no such option; options: .*shift_ps$"):
+        study("[]")
+    study(f"[\"plugins=['{plugin}']\"]")
+    assert "| ternary | mf_direct |" in (tmp_path / "study" / "table.md").read_text(encoding="utf-8")

@@ -10,8 +10,18 @@ from typing import IO, Any
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
+from shiftaddaug.catalogue import catalogue_of
 from shiftaddaug.commands.checks import check_train_config
-from shiftaddaug.commands.entry import PACKAGE, compose_config, config_dir, describe, expand_home, quoted, run_command
+from shiftaddaug.commands.entry import (
+    PACKAGE,
+    compose_config,
+    config_dir,
+    describe,
+    expand_home,
+    plugin_config_dirs,
+    quoted,
+    run_command,
+)
 from shiftaddaug.commands.study import Cell, cells_in, check_finished, check_overrides, finished_results, locked
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.remap_file import take_in_remap_file
@@ -37,7 +47,7 @@ def ablate(cfg: DictConfig) -> None:
     """
     folder = Path(cfg.folder)
     overrides = _overrides(cfg)
-    cells = list(_cells(cfg, folder))
+    cells = list(_cells(cfg, folder, overrides))
     _check_untrained([cell for cell in cells if cell.results() is None], overrides, cfg.paths.data_dir)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder) as lock:
@@ -61,9 +71,10 @@ def ablate(cfg: DictConfig) -> None:
         raise UserError(f"{len(failed)} runs failed: {names}; the log beside each says why; run again to go on")
 
 
-def _cells(cfg: DictConfig, folder: Path) -> Iterator[Cell]:
+def _cells(cfg: DictConfig, folder: Path, overrides: list[str]) -> Iterator[Cell]:
     rows = sorted(path.stem for path in (config_dir() / "experiment" / "ablation").glob("[!_]*.yaml"))
-    ops = sorted(path.stem for path in (config_dir() / "op").glob("*.yaml"))
+    folders = [config_dir(), *plugin_config_dirs(overrides)]
+    ops = sorted({path.stem for configs in folders for path in (configs / "op").glob("*.yaml")})
     for key in ("rows", "ops", "seeds"):
         values = cfg[key]
         if not OmegaConf.is_list(values):
@@ -112,7 +123,7 @@ def _check_untrained(cells: Sequence[Cell], overrides: list[str], data_dir: str)
             cfg = compose_config("train", [*folders, *Cell(op, row, 0, Path()).overrides(overrides)])
         except HydraException as error:
             raise UserError(f"overrides: {describe(error, 'train', overrides)}") from error
-        check_train_config(cfg)
+        check_train_config(cfg, catalogue=catalogue_of(cfg.plugins))
         take_in_remap_file(cfg)
 
 
