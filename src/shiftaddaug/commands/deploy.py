@@ -10,6 +10,8 @@ from shiftaddaug.nets.net import Net
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.supernet import Supernet
 
+MOVED = 1.1
+"""Factor on trained tensors for a proof of fresh weights: no power of two."""
 EXACTNESS_IMAGES = 16
 """Images on which the extracted target is compared with the supernet's target path."""
 
@@ -24,6 +26,28 @@ def extract_checked(supernet: Supernet, data: dict[str, Any]) -> Target:
     target = extract_target(supernet, {"data": data})
     refuse_multiplications(target)
     return target
+
+
+@torch.no_grad()
+def prove_before_training(supernet: Supernet) -> None:
+    """Try the proof on fresh weights, before anything is read or trained; the supernet stays as it was.
+
+    A trained scale that starts at a power of two would pass now and fail after training: all trained tensors but
+    weights are moved off such values first.
+
+    Raises:
+        UserError: layers multiply that may not, or cannot be shown not to.
+    """
+    layers = supernet.hybrid_layers().values()
+    moved = [getattr(layer, name) for layer in layers for name in layer.parameter_names if name != "weight"]
+    before = [parameter.detach().clone() for parameter in moved]
+    for parameter in moved:
+        parameter.mul_(MOVED)
+    try:
+        extract_checked(supernet, {})
+    finally:
+        for parameter, value in zip(moved, before, strict=True):
+            parameter.copy_(value)
 
 
 def refuse_multiplications(target: Target) -> None:

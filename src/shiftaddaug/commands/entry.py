@@ -170,10 +170,12 @@ def with_plugin_configs(overrides: list[str]) -> list[str]:
         UserError: a plugin that cannot be imported.
     """
     folders = [f"file://{path}" for path in plugin_config_dirs(overrides)]
-    typed = [override for override in overrides if override.startswith("hydra.searchpath=")]
-    if typed or not folders:
+    if not folders:
         return overrides
-    return [*overrides, f"hydra.searchpath=[{','.join(quoted(folder) for folder in folders)}]"]
+    typed = [override for override in overrides if override.startswith("hydra.searchpath=")]
+    others: Any = OverridesParser.create().parse_override(typed[-1]).value() if typed else []
+    path = ",".join(quoted(folder) for folder in dict.fromkeys([*others, *folders]))
+    return [*(override for override in overrides if override not in typed), f"hydra.searchpath=[{path}]"]
 
 
 def quoted(value: object) -> str:

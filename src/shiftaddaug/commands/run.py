@@ -19,7 +19,7 @@ from shiftaddaug.callbacks.progress import Throughput
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.commands import STARTED
 from shiftaddaug.commands.checkpoints import find_checkpoint, read_checkpoint, refuse_other_run
-from shiftaddaug.commands.deploy import extract_checked, refuse_difference
+from shiftaddaug.commands.deploy import extract_checked, prove_before_training, refuse_difference
 from shiftaddaug.commands.entry import PACKAGE, ROOT, quieten_lightning
 from shiftaddaug.commands.trainer import build_trainer, check_limits, refuse_search_in_processes
 from shiftaddaug.errors import UserError
@@ -29,6 +29,7 @@ from shiftaddaug.nets.cost import net_cost
 from shiftaddaug.nets.extract import load_target, save_target
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.sizes import shown_size
+from shiftaddaug.operators.trial import try_operator
 from shiftaddaug.report.results import (
     METRICS,
     RESULTS,
@@ -69,9 +70,10 @@ class Run:
         self.results: dict[str, Any] = {}
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
         operator = operators.from_config(self.config["op"], catalogue)
+        try_operator(operator)
         self.assignment = assign(plan, operator, list(cfg.net.mult_layers))
         self.task = self._task()
-        extract_checked(self.task.net, {})  # tried on fresh weights, before anything is read or trained
+        prove_before_training(self.task.net)
         self.ckpt_path = self._resumed_checkpoint()
         self.data: pl.LightningDataModule = instantiate(cfg.data)
         self.data.prepare_data()

@@ -31,7 +31,9 @@ def build(name: str, *, catalogue: Catalogue = PACKAGE_ONLY, **parameters: Any) 
     Raises:
         UserError: unknown operator or field, or a field's value the operator refuses.
     """
-    operator_class: type[Operator] = import_module(f"{_package(name, catalogue)}.operator").OPERATOR
+    from shiftaddaug.operators.base import Operator
+
+    operator_class: type[Operator] = _class_in(name, catalogue, "operator", "OPERATOR", Operator)  # type: ignore[type-abstract]
     return _filled(operator_class, name, parameters)
 
 
@@ -51,7 +53,7 @@ def settings_from(config: Mapping[str, Any], catalogue: Catalogue = PACKAGE_ONLY
         UserError: as `build`.
     """
     name = str(config["name"])
-    settings_class: type[OperatorSettings] = import_module(f"{_package(name, catalogue)}.settings").SETTINGS
+    settings_class = _class_in(name, catalogue, "settings", "SETTINGS", OperatorSettings)
     return _filled(settings_class, name, _fields(config))
 
 
@@ -79,6 +81,26 @@ def _package(name: str, catalogue: Catalogue) -> str:
     return known[name]
 
 
+def _class_in(name: str, catalogue: Catalogue, module: str, constant: str, base: type[T]) -> type[T]:
+    """The class that a module of an operator's folder ends with.
+
+    Raises:
+        UserError: there is no such operator, its module cannot be imported, or ends otherwise.
+    """
+    full_name = f"{_package(name, catalogue)}.{module}"
+    try:
+        found = getattr(import_module(full_name), constant, None)
+    except (Exception, SystemExit) as error:  # whatever the author's code does
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"op={name}: {full_name} cannot be imported ({type(error).__name__}: {reason})") from error
+    if not isinstance(found, type) or not issubclass(found, base) or not dataclasses.is_dataclass(found):
+        wanted = f"a frozen dataclass that inherits from {base.__name__}"
+        raise UserError(f"op={name}: {full_name} must end with {constant} = a class, {wanted}")
+    if getattr(found, "name", None) != name:
+        raise UserError(f"op={name}: {found.__name__}.name is {getattr(found, 'name', 'missing')}; must be {name!r}")
+    return found
+
+
 def _fields(config: Mapping[str, Any]) -> dict[str, Any]:
     return {str(key): value for key, value in config.items() if key not in NO_FIELDS}
 
@@ -89,4 +111,7 @@ def _filled(settings_class: type[T], name: str, parameters: Mapping[str, Any]) -
         if key not in known:
             options = ", ".join(known) or "none"
             raise UserError(f"op.{key}={value}: operator {name} has no such key; options: {options}")
-    return settings_class(**parameters)
+    try:
+        return settings_class(**parameters)
+    except TypeError as error:  # an abstract method that is missing, or a value of another type than is compared with
+        raise UserError(f"op={name}: {' '.join(str(error).split())}") from error

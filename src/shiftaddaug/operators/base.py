@@ -4,8 +4,25 @@ An operator is a small immutable value (its dataclass fields are the keys of its
 no tensor: layers own the trained parameters and the buffers, and hand them to the operator by name. It says by itself
 all that others ask of an operator; nobody else knows one by its name.
 
-Adding an operator takes a folder, `operators/<name>/`, with `settings.py` (`SETTINGS`, without torch) and `operator.py`
-(`OPERATOR`), and one yaml in configs/op; the contract tests find them. A plugin holds the same folders.
+Adding an operator takes a folder, `operators/<name>/`, with `settings.py` (without torch) and `operator.py`, and one
+yaml in configs/op; the contract tests find them. A plugin holds the same folders, each with an `__init__.py`.
+
+    # settings.py                                       # operator.py
+    @dataclass(frozen=True)                             @dataclass(frozen=True)
+    class TernarySettings(OperatorSettings):            class Ternary(TernarySettings, Convolution):
+        name = "ternary"                                    def init_parameters(self, shape): ...
+        ratio: float = 0.7                                  def effective_weight(self, tensors): ...
+                                                            def codes(self, weight): ...
+        @property
+        def arithmetic(self):                           OPERATOR = Ternary
+            return Arithmetic({"add": 1}, weight_bits=2)
+
+    SETTINGS = TernarySettings                          # ternary.yaml: name, ratio, mult_layers
+
+A class inherits from `Operator`, or from `Convolution` if it computes an ordinary convolution with its weight. A field
+`remap` of the settings (`operators/remap_settings.py`) lets `sharing=heterogeneous` read its weights through R,
+the map of `hybrid/remap.py`. A scale of output channels that is no power of two needs a batch-norm after the layer:
+`mult_layers: [stem, se, classifier]` exempts the layers that none follows.
 """
 
 from abc import ABC, abstractmethod
@@ -39,12 +56,13 @@ class Operator(OperatorSettings, ABC):
     """Names of the parameters and buffers that `prepare_input` reads: they are deployed beside the weight."""
     channel_tensors: ClassVar[tuple[str, ...]] = ()
     """Names of the parameters and buffers whose first dimension counts the target's output channels: a reorder of the
-    channels moves them along. A channel that comes from outside the target takes what one that leaves it had."""
+    channels moves them along. The channels that enter the target take the values of those that leave it, in the order
+    of their places."""
     lasting_tensors: ClassVar[tuple[str, ...]] = ()
-    """Names of others of several elements that a reorder may leave as they are: a codebook, or a mask that
-    `between_epochs` makes anew."""
+    """Names of further parameters and buffers that a reorder may leave as they are: a codebook, or a mask that
+    `between_epochs` makes anew. Tensors of one element need not be named."""
     rescales_by_value: ClassVar[bool] = False
-    """Whether `rescale_gradient` looks at the parameter; where R is read, its value costs a pass over all weights."""
+    """Whether `rescale_gradient` looks at the parameter: with R, computing its value costs a pass over all weights."""
 
     @property
     def multiplication_free(self) -> bool:
@@ -77,7 +95,7 @@ class Operator(OperatorSettings, ABC):
         return {}
 
     def between_epochs(self, tensors: Tensors, epoch: int) -> None:
-        """Update the buffers, in place, before an epoch begins (not before the first).
+        """Update the buffers, in place and without gradient, before an epoch begins (not before the first).
 
         Channels have been reordered by then.
 
@@ -94,7 +112,8 @@ class Operator(OperatorSettings, ABC):
         """What the operator does to its input first: fixed point, binarisation, a trained clip.
 
         Args:
-            x: (N, C, ...).
+            x: (N, C, ...), the channels that the operator computes with; those around the target are multiplied as they
+                are.
             tensors: at least those named in `input_tensors`.
 
         Returns:
@@ -119,7 +138,8 @@ class Operator(OperatorSettings, ABC):
     def codes(self, weight: Tensor) -> Codes | None:
         """The integers that deployment stores of an effective weight; None where there are none (a float adder).
 
-        `codes(w).decode()` is w, bit for bit: that is the proof that nothing multiplies (`operators/proof.py`).
+        `codes(w).decode()` is w, bit for bit. With the stated arithmetic, that proves that nothing multiplies
+        (`operators/proof.py`).
         """
         return None
 

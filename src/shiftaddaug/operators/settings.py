@@ -18,7 +18,11 @@ KINDS = ("mult", "shift", "add", "xnor", "lookup")
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """What a layer executes for each multiply-accumulate, or for what stands in its place."""
+    """What a layer executes for each multiply-accumulate, or for what stands in its place.
+
+    Raises:
+        UserError: a kind that is none of `KINDS`, or a count below 1.
+    """
 
     operations: Mapping[str, int]
     """How many of each kind (`KINDS`), the accumulation included, which is an `add`."""
@@ -28,8 +32,9 @@ class Arithmetic:
     """Of an input, as the layer reads it."""
 
     def __post_init__(self) -> None:
-        assert set(self.operations) <= set(KINDS), self.operations
-        assert all(count > 0 for count in self.operations.values()), self.operations
+        for kind, count in self.operations.items():
+            if kind not in KINDS or not isinstance(count, int) or count < 1:
+                raise UserError(f"arithmetic: {count} operations {kind}; options: at least 1 of {', '.join(KINDS)}")
 
     @property
     def multiplication_free(self) -> bool:
