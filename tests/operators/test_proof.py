@@ -67,6 +67,15 @@ def fractional(self: Operator, x: Tensor, weight: Tensor, *geometry: Any) -> Ten
     return torch.ldexp(x, torch.full_like(x, 0.5))
 
 
+def by_numpy(self: Operator, x: Tensor, weight: Tensor, *geometry: Any) -> Tensor:
+    return torch.from_numpy(x.numpy() * 0.37)
+
+
+def bad_scale(self: Operator, weight: Tensor) -> Codes:
+    codes = Shift.codes(self, weight)  # type: ignore[arg-type]
+    return Codes(codes.signs, codes.exponents, torch.ones(7))
+
+
 def by_item(self: Operator, x: Tensor, weight: Tensor, *geometry: Any) -> Tensor:
     return x + weight.amax().item() * 0.3
 
@@ -81,6 +90,8 @@ LIES = {
     "codes that are none": (lying(Shift, codes=lambda self, weight: 3), (4, 3, 3, 3), "cannot be decoded"),
     "add with a factor": (lying(Add, reference_conv2d=alpha), (4, 3, 3, 3), "executes aten::add"),
     "a fractional exponent": (lying(Add, reference_conv2d=fractional), (4, 3, 3, 3), "executes aten::"),
+    "numpy": (lying(Add, reference_conv2d=by_numpy), (4, 3, 3, 3), "executes Tensor.numpy"),
+    "a scale of no channels": (lying(Shift, codes=bad_scale), (4, 3, 3, 3), "a scale that is not one positive number"),
     "a number taken out": (lying(Add, reference_conv2d=by_item), (4, 3, 3, 3), "executes aten::_local_scalar_dense"),
 }
 

@@ -43,7 +43,7 @@ def from_config(config: Mapping[str, Any], catalogue: Catalogue = PACKAGE_ONLY) 
     Raises:
         UserError: as `build`.
     """
-    return build(str(config["name"]), catalogue=catalogue, **_fields(config))
+    return build(_name_in(config), catalogue=catalogue, **_fields(config))
 
 
 def settings_from(config: Mapping[str, Any], catalogue: Catalogue = PACKAGE_ONLY) -> OperatorSettings:
@@ -52,7 +52,7 @@ def settings_from(config: Mapping[str, Any], catalogue: Catalogue = PACKAGE_ONLY
     Raises:
         UserError: as `build`.
     """
-    name = str(config["name"])
+    name = _name_in(config)
     settings_class = _class_in(name, catalogue, "settings", "SETTINGS", OperatorSettings)
     return _filled(settings_class, name, _fields(config))
 
@@ -63,6 +63,12 @@ def cannot_be_augmented(name: str) -> UserError:
         f"op={name}: its trained tensors cannot be shared with a multiplicative weight, so it cannot be augmented; "
         f"options: aug=none, or another op"
     )
+
+
+def _name_in(config: Mapping[str, Any]) -> str:
+    if "name" not in config:
+        raise UserError(f"op={dict(config)}: has no name")
+    return str(config["name"])
 
 
 def _packages(catalogue: Catalogue) -> dict[str, str]:

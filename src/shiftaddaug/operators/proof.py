@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from shiftaddaug.operators.base import Operator, Tensors
@@ -28,6 +29,10 @@ promote_types result_type resize masked_fill flatten view_as diagonal movedim
 """
 FREE = frozenset((_ARITHMETIC + _MEMORY).split())
 """Operations of torch that multiply nothing; all others are refused."""
+
+
+EXITS = ("numpy", "tolist", "__array__", "__dlpack__", "data_ptr", "untyped_storage")
+"""Methods of tensors that hand their values to code that nobody watches."""
 
 
 class MultiplicationFound(Exception):
@@ -64,6 +69,16 @@ class RefuseProducts(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
+class RefuseExits(TorchFunctionMode):
+    """Raise MultiplicationFound where values leave torch, to be multiplied by Python or numpy."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in EXITS:
+            raise MultiplicationFound(f"Tensor.{name}")
+        return func(*args, **(kwargs or {}))
+
+
 def _is_free_with(name: str, args: Any) -> bool:
     """Whether an operation multiplies nothing with these arguments: a shift, or distances that are l1 norms."""
     if name in PRODUCTS:
@@ -85,8 +100,8 @@ def _is_power(value: Any) -> bool:
 def why_it_multiplies(operator: Operator, tensors: Tensors, use: Use = Use()) -> str | None:
     """The reason why a deployed layer multiplies, or cannot be shown not to; None where it is shown.
 
-    An operator is not taken at its word, but its author is no adversary: what Python computes with numbers that it
-    takes out of tensors is not seen.
+    The layer is computed as it is used, on inputs of a few magnitudes. An operator is not taken at its word, but its
+    author is no adversary: what it does in another thread, or with other inputs, is not seen.
 
     Args:
         operator: of the layer.
@@ -104,7 +119,7 @@ def why_it_multiplies(operator: Operator, tensors: Tensors, use: Use = Use()) ->
         use = Use(normalised=use.normalised)
     x = _some_input(weight, use)
     try:
-        with RefuseProducts():
+        with RefuseExits(), RefuseProducts():
             prepared = operator.prepare_input(x, tensors)
     except MultiplicationFound as found:
         return f"it prepares its input by {found}"
@@ -132,17 +147,22 @@ def _why_codes_prove_nothing(operator: Operator, codes: Codes, weight: Tensor, n
     operations, signs = arithmetic.operations, codes.signs
     if signs.dtype != torch.int8 or not bool((signs.abs() <= 1).all()):
         return "its codes hold signs that are not -1, 0 or 1"
+    if signs.shape[1:] != weight.shape or codes.exponents.shape != signs.shape:
+        return "its codes are not of its weights' shape"
+    scale = codes.scale
+    if scale is not None and (scale.shape not in ((), weight.shape[:1]) or not bool((scale > 0).all())):
+        return "its codes have a scale that is not one positive number, or one of each output channel"
     if not torch.equal(Codes.decode(codes), weight):
         return "its codes do not decode to its weights"
     if len(signs) > max(operations.get(kind, 0) for kind in ("add", "xnor", "lookup")):
         return f"its weights are sums of {len(signs)} powers of two, its arithmetic is {dict(operations)}"
     exponents = torch.where(signs == 0, 0, codes.exponents)
-    shifts = operations.get("shift", 0) if "lookup" not in operations else len(signs)
-    if bool((exponents != 0).any()) and len(signs) > shifts:
-        return f"its weights are {len(signs)} shifts each, its arithmetic is {dict(operations)}"
+    shifts = int((exponents != 0).sum(0).amax())
+    if shifts > operations.get("shift", 0) and "lookup" not in operations:
+        return f"its weights take {shifts} shifts, its arithmetic is {dict(operations)}"
     if len(_packed(signs, exponents).unique()) > 2**arithmetic.weight_bits:
         return f"its weights have more values than weight_bits={arithmetic.weight_bits} can code"
-    if codes.scale is not None and not normalised and not bool(is_power_of_two(codes.scale).all()):
+    if scale is not None and not normalised and not bool(is_power_of_two(scale).all()):
         return "its outputs have a scale that is no power of two, and no batch-norm follows to absorb it"
     return None
 
@@ -160,7 +180,7 @@ def _by_execution(operator: Operator, x: Tensor, weight: Tensor, use: Use) -> st
         return operator.reference_conv2d(x, weight, *use.geometry)
 
     try:
-        with RefuseProducts():
+        with RefuseExits(), RefuseProducts():
             reference(_as_images(x.double()), _as_images(weight.double()), use)
     except MultiplicationFound as found:
         return f"it executes {found}"
