@@ -96,7 +96,7 @@ def _imported(plugin: str) -> ModuleType:
         sys.path.append(str(place))
     try:
         module = importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # whatever its author wrote
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"plugins={plugin}: cannot be imported ({type(error).__name__}: {reason})") from error
     if not hasattr(module, "__path__"):

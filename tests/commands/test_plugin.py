@@ -131,6 +131,21 @@ def test_what_is_no_plugin(plugins: str, message: str) -> None:
         with_plugin_configs([plugins])
 
 
+def test_a_plugin_that_ends_the_process_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "leaving").mkdir()
+    (tmp_path / "leaving" / "__init__.py").write_text("import sys\nsys.exit(0)\n")
+    with pytest.raises(UserError, match=r"leaving: cannot be imported \(SystemExit: 0\)"):
+        with_plugin_configs([f"plugins=['{tmp_path / 'leaving'}']"])
+
+
+def test_a_damaged_yaml_of_a_plugin_is_one_line(tmp_path: Path) -> None:
+    plugin = write_plugin(tmp_path).rename(tmp_path / "damaged_plugin")
+    (plugin / "configs/op/ternary.yaml").write_text("name: [ternary\n")
+    done = command("op=ternary", f"plugins=['{plugin}']", f"paths.log_dir={tmp_path}")
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
+    assert "ternary.yaml" in done.stderr
+
+
 def test_without_plugins_the_overrides_stay_as_they_are() -> None:
     assert with_plugin_configs(["op=add"]) == ["op=add"]
 

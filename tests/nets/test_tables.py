@@ -162,3 +162,10 @@ def test_make_divisible(value: float, divisor: int) -> None:
     assert rounded >= divisor
     assert rounded >= 0.9 * value
     assert rounded <= max(divisor, 1.1 * value + divisor)
+
+
+@pytest.mark.parametrize("depth", [10**400, 1001, -1])
+def test_a_depth_that_nobody_could_build_is_refused(configs: Path, depth: int) -> None:
+    stages = [{"block": "basic", "channels": 8, "depth": depth}]
+    with pytest.raises(UserError, match=r"net\.stages: depth=.*: must be between 0 and 1000 blocks"):
+        plan_net(table(configs, "resnet20", stages=stages), 10, 3, 32)

@@ -105,6 +105,11 @@ def test_unknown_operations_are_refused(tmp_path: Path) -> None:
         slipped(tmp_path, 'Arithmetic({"add": 1}', 'Arithmetic({"adds": 1}', SETTINGS).arithmetic  # noqa: B018
 
 
+def test_settings_without_an_arithmetic(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^op=ternary: states no arithmetic$"):
+        slipped(tmp_path, "    def arithmetic(self)", "    def arithmetics(self)", SETTINGS)
+
+
 def test_a_configuration_without_a_name() -> None:
     with pytest.raises(UserError, match=r"^op=\{'eta': 1\}: has no name"):
         settings_from({"eta": 1})

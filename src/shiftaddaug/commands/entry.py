@@ -21,6 +21,7 @@ from hydra.errors import HydraException, InstantiationException, MissingConfigEx
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from shiftaddaug.catalogue import catalogue_of
 from shiftaddaug.commands.usage import asks_for_help, help_text
@@ -28,7 +29,7 @@ from shiftaddaug.errors import TrainingDiverged, UserError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """A disk, or what one may have of it."""
-MISTAKES = (UserError, HydraException, OmegaConfBaseException)
+MISTAKES = (UserError, HydraException, OmegaConfBaseException, YAMLError)
 BUGS = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError)
 """What code raises that is wrong itself: worth a traceback. Arguments are refused by other errors."""
 

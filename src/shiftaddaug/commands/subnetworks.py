@@ -20,7 +20,7 @@ from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.nets.assignment import Assignment
 from shiftaddaug.nets.build import assign, supernet_from_config
 from shiftaddaug.nets.cost import NetCost, net_cost
-from shiftaddaug.nets.extract import Target, extract_target, load_target
+from shiftaddaug.nets.extract import DTYPES, Target, extract_target, load_target
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.recalibrate import recalibrate
 from shiftaddaug.nets.spec import SubnetSpec
@@ -119,8 +119,11 @@ def _supernet_of(
     data, operator = config["data"], operators.from_config(config["op"], catalogue)
     num_classes = data["num_classes"] or state["net.classifier.bias"].numel()
     plan = plan_net(config["net"], num_classes, data["in_channels"], data["image_size"], catalogue)
+    dtype = state["net.stem.conv.weight"].dtype
+    if dtype not in DTYPES:
+        raise ValueError(f"its weights are of {dtype}")
     assignment = assign(plan, operator, config["net"]["mult_layers"])
-    supernet = supernet_from_config(config, plan, assignment).to(state["net.stem.conv.weight"].dtype)
+    supernet = supernet_from_config(config, plan, assignment).to(dtype)
     supernet.load_state_dict({k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")})
     return config, supernet
 

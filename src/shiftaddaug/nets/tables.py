@@ -20,6 +20,8 @@ from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.sizes import Size, as_size, shown_size
 from shiftaddaug.nets.writer import IMAGE, Writer
 
+DEEPEST = 1000
+"""Blocks of a stage: more are a mistake, or a damaged file that would never be built."""
 SMALL_IMAGE = 48
 """Images whose larger side has up to so many pixels get a stride-1 stem unless `net.stem_stride` says otherwise."""
 
@@ -148,4 +150,7 @@ def _depth(stage: Mapping[str, Any]) -> int:
         lengths.add(int(stage["depth"]))
     if len(lengths) > 1:
         raise UserError(f"net.stages: lists of different lengths in {dict(stage)}")
-    return lengths.pop() if lengths else 1
+    depth = lengths.pop() if lengths else 1
+    if not 0 <= depth <= DEEPEST:
+        raise UserError(f"net.stages: depth={str(depth)[:20]}: must be between 0 and {DEEPEST} blocks")
+    return depth

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
-from shiftaddaug.errors import UserError
+from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.operators.settings import OperatorSettings
 
 if TYPE_CHECKING:
@@ -118,6 +118,11 @@ def _filled(settings_class: type[T], name: str, parameters: Mapping[str, Any]) -
             options = ", ".join(known) or "none"
             raise UserError(f"op.{key}={value}: operator {name} has no such key; options: {options}")
     try:
-        return settings_class(**parameters)
-    except TypeError as error:  # an abstract method that is missing, or a value of another type than is compared with
-        raise UserError(f"op={name}: {' '.join(str(error).split())}") from error
+        settings = settings_class(**parameters)
+        settings.arithmetic  # noqa: B018 (what costs and checks rely on is tried at once)
+        return settings
+    except UserError:
+        raise
+    except DAMAGE as error:  # a method that is missing, or a value of another type than it is compared with
+        reason = " ".join(str(error).split()) or "states no arithmetic"
+        raise UserError(f"op={name}: {reason}") from error
