@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +11,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from shiftaddaug.commands.ablate import _run, ablate
-from shiftaddaug.commands.entry import run_command
+from shiftaddaug.commands.entry import compose_config, run_command
 from shiftaddaug.commands.study import Cell, locked
+from shiftaddaug.commands.train import train
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.remap_file import take_in_remap_file
-from shiftaddaug.report.results import RESULTS
+from shiftaddaug.report.results import RESULTS, read_metrics
 from tests.commands.running import LITTLE, composed, run_little
 
 PERCENT = {"test_top1_percent": 20.0, "val_top1_percent": 21.0, "train_top1_percent": 22.0}
@@ -49,7 +51,7 @@ def test_finished_runs_are_tabulated_and_not_run_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("rows=[mf_direkt]", "rows=mf_direkt: no such option; options: block_variant, depth, distill, full"),
+        ("rows=[mf_direkt]", "rows=mf_direkt: no such option; options: .*block_variant, depth, distill, full"),
         ("ops=[ad]", "ops=ad: no such option; options: add, .*mult, .*shift_ps"),
         ("seeds=[]", "seeds=[]: names nothing to run"),
         ("seeds=1", "seeds=1: must be a list, such as seeds=[1]"),
@@ -221,6 +223,32 @@ def test_a_call_that_is_refused_leaves_no_plan(tmp_path: Path) -> None:
     with locked(tmp_path / "study"), pytest.raises(UserError, match="is at work there"):
         study(tmp_path, "rows=[mf_direct]", "ops=[add]", "overrides=['trainer.max_epochs=2']")
     assert not (tmp_path / "study" / "ablation.json").exists()
+
+
+def test_adders_study_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """The weight gradient and its rate, two by two, in this process; no row trains what another does."""
+
+    def run(cell: Cell, command: list[str], *_: object) -> bool:
+        caplog.clear()
+        train(compose_config("train", command[3:]))
+        slow.append("op.weight_gradient=sign: computed in plain torch" in caplog.text)
+        return True
+
+    slow: list[bool] = []
+    monkeypatch.setattr("shiftaddaug.commands.ablate._run", run)
+    little = [*LITTLE, "data=digits", "net=mbv2_micro", "trainer.max_epochs=1", "callbacks.diagnostics=null"]
+    quoted = ",".join(f"'{override}'" for override in [*little, "optim.warmup_epochs=0"])
+    rows = [f"adder_{gradient}_{rate}" for gradient in ("full", "sign") for rate in ("adaptive", "uniform")]
+    table = study(
+        tmp_path, f"rows=[{','.join(rows)}]", "ops=[add]", "seeds=[0]", f"overrides=[{quoted}]", f"baseline={rows[0]}"
+    )
+    assert [line.split("|")[2].strip() for line in table[2:]] == rows
+    assert slow == [False, False, True, True]
+    losses = [
+        (*read_metrics(tmp_path / "study" / "add" / row / "seed0" / "metrics.csv")["train/loss"].values(),)
+        for row in rows
+    ]
+    assert len({*losses}) == 4 and all(math.isfinite(loss) for run in losses for loss in run)
 
 
 def test_a_real_run_that_was_stopped_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,6 +100,28 @@ def test_an_initial_scale_that_r_sets_is_warned_of(
     assert [record.getMessage() for record in caplog.records] == [f"no effect, because {wanted}"] * told
 
 
+@pytest.mark.parametrize(("rate", "told"), [("uniform", True), ("adaptive", False)])
+def test_a_key_that_the_operators_other_keys_take_the_place_of_is_warned_of(
+    rate: str, told: bool, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    typed = ["op=add", f"op.rate={rate}", "op.eta=0.2"]
+    check_train_config(composed(tmp_path / "run", *typed), typed)
+    wanted = "no effect, because op.rate=uniform leaves gradients as they are: op.eta=0.2"
+    assert [record.getMessage() for record in caplog.records] == [wanted] * told
+    caplog.clear()
+    check_train_config(composed(tmp_path / "run", *typed[:2]), typed[:2])
+    assert not caplog.records  # nobody typed it
+
+
+@pytest.mark.parametrize(("rule", "told"), [("sign", True), ("full", False)])
+def test_a_gradient_without_a_fast_path_is_warned_of(
+    rule: str, told: bool, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    check_train_config(composed(tmp_path / "run", "op=add", f"op.weight_gradient={rule}"))
+    warnings = [record.getMessage() for record in caplog.records]
+    assert [w.startswith("op.weight_gradient=sign: computed in plain torch") for w in warnings] == [True] * told
+
+
 @pytest.mark.parametrize("splits", [("train", "val"), ("train", "val", "test")])
 def test_a_split_of_images_that_come_with_their_own_is_warned_of(
     splits: tuple[str, ...], caplog: pytest.LogCaptureFixture, tmp_path: Path

@@ -18,6 +18,7 @@ from shiftaddaug.commands.checkpoints import (
     refuse_other_run,
 )
 from shiftaddaug.errors import UserError
+from shiftaddaug.operators.add.settings import STUDY
 from tests.commands.running import composed
 
 CONFIG: dict[str, Any] = {
@@ -91,6 +92,16 @@ def test_of_another_run(checkpoint: Path, group: str, value: str) -> None:
     ):
         refuse_other_run(checkpoint, read_checkpoint(checkpoint), ours)
     refuse_other_run(checkpoint, read_checkpoint(checkpoint), CONFIG)
+
+
+def test_keys_that_an_operator_had_not_yet_are_its_defaults(checkpoint: Path) -> None:
+    """A run of before AdderNet's study was selectable goes on as it was."""
+    today: dict[str, Any] = OmegaConf.to_container(composed(checkpoint.parent, "op=add", "op.eta=0.5"), resolve=True)
+    earlier = today | {"op": {key: value for key, value in today["op"].items() if key not in STUDY}}
+    refuse_other_run(checkpoint, {"config": earlier}, today)
+    other = today | {"op": today["op"] | {"rate": "uniform"}}
+    with pytest.raises(UserError, match=r"was trained with op\.rate=adaptive, this run has op\.rate=uniform"):
+        refuse_other_run(checkpoint, {"config": earlier}, other)
 
 
 def test_last_is_the_newest_run(tmp_path: Path) -> None:

@@ -1,11 +1,22 @@
 """Rows of the ablation differ from each other in nothing but the thing they name."""
 
+from itertools import product
+
 import pytest
+from omegaconf import OmegaConf
 from tests.configs.test_configs import CONFIGS, composed_once, leaves
 
 from shiftaddaug.commands.checks import check_train_config
+from shiftaddaug.errors import UserError
+from shiftaddaug.operators.add.settings import STUDY as ADDER
 
-ROWS = sorted(path.stem for path in (CONFIGS / "experiment" / "ablation").glob("*.yaml"))
+FILES = sorted(path.stem for path in (CONFIGS / "experiment" / "ablation").glob("*.yaml"))
+ADDER_ROWS = {
+    f"adder_{gradient}_{rate}": {"op.weight_gradient": gradient, "op.rate": rate}
+    for gradient, rate in product(ADDER["weight_gradient"], ADDER["rate"])
+}
+"""Rows of op=add alone, and what each sets; `ablate.py` runs them where they are asked for."""
+ROWS = sorted({*FILES} - {*ADDER_ROWS})
 
 SHARING = ("sharing.", "callbacks.stored_scale.ratio")
 CLAIMS = {
@@ -28,9 +39,7 @@ def test_every_row_is_claimed() -> None:
     assert {row for pair in CLAIMS for row in pair} == set(ROWS)
 
 
-def test_the_study_runs_every_row() -> None:
-    from omegaconf import OmegaConf
-
+def test_the_study_runs_every_row_of_any_operator() -> None:
     assert sorted(OmegaConf.load(CONFIGS / "ablate.yaml").rows) == ROWS
 
 
@@ -50,3 +59,17 @@ def test_rows_differ_as_they_claim(one: str, other: str, op: str) -> None:
 def test_every_row_is_sound(row: str, op: str) -> None:
     plan = check_train_config(composed_once(f"experiment=ablation/{row}", f"op={op}"))
     assert (plan.name, plan.image_size, plan.num_classes) == ("mbv2_w02", (16, 16), 100)
+
+
+@pytest.mark.parametrize("row", ADDER_ROWS)
+@pytest.mark.parametrize("op", [(), ("op=add",)], ids=["alone", "in the study"])
+def test_rows_of_adders_set_what_they_are_called_and_nothing_else(row: str, op: tuple[str, ...]) -> None:
+    baseline = leaves(composed_once("experiment=ablation/mf_direct", "op=add"))
+    cfg = composed_once(f"experiment=ablation/{row}", *op)
+    assert leaves(cfg) == baseline | ADDER_ROWS[row]
+    check_train_config(cfg)
+
+
+def test_rows_of_adders_refuse_other_operators() -> None:
+    with pytest.raises(UserError, match=r"^op\.weight_gradient=sign: operator shift has no such key; options: "):
+        check_train_config(composed_once("experiment=ablation/adder_sign_uniform", "op=shift"))

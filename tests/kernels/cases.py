@@ -83,6 +83,10 @@ def pair(value: int | tuple[int, int]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else value
 
 
+RULES = {"clipped": F.hardtanh, "full": lambda difference: difference, "sign": torch.sign}
+"""What a gradient makes of W - X or X - W, by the name that `kernels.add.rules` has for it."""
+
+
 class Reference:
     """Differences X - W of every filter, input of a patch and position, all at once, in float64."""
 
@@ -101,12 +105,12 @@ class Reference:
     def forward(self, shape: torch.Size) -> Tensor:
         return -self.difference.abs().sum(3).reshape(shape)
 
-    def input_grad(self, grad_y: Tensor) -> Tensor:
-        columns = (F.hardtanh(-self.difference) * self._spread(grad_y)).sum(2)
+    def input_grad(self, grad_y: Tensor, rule: str = "clipped") -> Tensor:
+        columns = (RULES[rule](-self.difference) * self._spread(grad_y)).sum(2)
         return F.fold(columns.flatten(1, 2), tuple(self.x.shape[2:]), **self.unfolding)
 
-    def weight_grad(self, grad_y: Tensor) -> Tensor:
-        return (self.difference * self._spread(grad_y)).sum((0, 4)).reshape(self.w.shape)
+    def weight_grad(self, grad_y: Tensor, rule: str = "full") -> Tensor:
+        return (RULES[rule](self.difference) * self._spread(grad_y)).sum((0, 4)).reshape(self.w.shape)
 
     def _spread(self, grad_y: Tensor) -> Tensor:
         return grad_y.double().reshape(grad_y.shape[0], self.groups, -1, 1, self.difference.shape[4])

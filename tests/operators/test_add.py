@@ -1,6 +1,7 @@
 """add: the formula with its scale, the rescaled gradient, autocast."""
 
 import math
+from itertools import product
 
 import pytest
 import torch
@@ -10,8 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from shiftaddaug.errors import UserError
+from shiftaddaug.kernels import add as kernels
 from shiftaddaug.operators import build
 from shiftaddaug.operators.add.operator import Add
+from shiftaddaug.operators.add.settings import STUDY, AddSettings
 
 TOLERANCE = 3e-6
 """Of the largest magnitude, float32 against float64."""
@@ -74,6 +77,62 @@ def test_published_gradients_reach_the_parameters() -> None:
     torch.testing.assert_close(x.grad, (g[..., None] * F.hardtanh(-difference)).sum(1))
 
 
+COMBINATIONS = [dict(zip(STUDY, values, strict=True)) for values in product(*STUDY.values())]
+parametrize_study = pytest.mark.parametrize("study", COMBINATIONS, ids=lambda study: "-".join(study.values()))
+RULES = {"clipped": F.hardtanh, "full": lambda difference: difference, "sign": torch.sign}
+
+
+@parametrize_study
+@pytest.mark.parametrize(
+    ("shape", "groups", "geometry"),
+    [((5, 3, 3, 2), 1, (2, 1, 1)), ((4, 3, 3, 3), 2, (1, 2, 2)), ((6, 1, 5, 3), 6, (1, 2, 1)), ((7, 11), 1, (1, 0, 1))],
+    ids=["dense", "grouped", "depthwise", "linear"],
+)
+def test_gradients_and_rate_of_the_study(
+    study: dict, shape: tuple[int, ...], groups: int, geometry: tuple[int, int, int]
+) -> None:
+    operator = build("add", eta=0.3, **study)
+    x, w = torch.randn(3, shape[1] * groups, *[7, 9][: len(shape) - 2]), torch.randn(shape) * 1.5
+    x, w = x.requires_grad_(), w.requires_grad_()
+    y = operator.linear(x, w) if len(shape) == 2 else operator.conv2d(x, w, *geometry, groups)
+    g = torch.randn_like(y)
+    y.backward(g)
+    stride, padding, dilation = geometry
+    images, filters = (t.detach().double().reshape(*t.shape, *[1] * (4 - t.dim())) for t in (x, w))
+    unfolding = {"kernel_size": filters.shape[2:], "dilation": dilation, "padding": padding, "stride": stride}
+    columns = F.unfold(images, **unfolding).reshape(3, groups, 1, filters[0].numel(), -1)
+    difference = columns - filters.reshape(1, groups, -1, filters[0].numel(), 1)
+    spread = g.double().reshape(3, groups, -1, 1, columns.shape[4]) * 2.0 ** operator.output_exponent(w[0].numel())
+    dw = (RULES[study["weight_gradient"]](difference) * spread).sum((0, 4)).reshape(shape)
+    dx = (RULES[study["input_gradient"]](-difference) * spread).sum(2).flatten(1, 2)
+    assert_near(w.grad, dw)
+    assert_near(x.grad, F.fold(dx, images.shape[2:], **unfolding).reshape(x.shape))
+    step = dw if study["rate"] == "uniform" else 0.3 * math.sqrt(dw.numel()) * dw / dw.norm()
+    assert_near(operator.rescale_gradient("weight", w.detach(), w.grad), step)
+
+
+def test_a_uniform_rate_gives_the_gradient_itself() -> None:
+    g = torch.randn(7, 3, 3)
+    assert Add(rate="uniform").rescale_gradient("weight", torch.ones(7, 3, 3), g) is g
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_the_published_choices_are_the_defaults_bit_for_bit(dtype: torch.dtype) -> None:
+    published = Add(weight_gradient="full", input_gradient="clipped", rate="adaptive")
+    assert Add() == published
+    x, w = torch.randn(2, 3, 7, 6, dtype=dtype), torch.randn(4, 3, 3, 3, dtype=dtype)
+    found = [torch.autograd.grad(op.conv2d(x, w.requires_grad_()).sum(), w)[0] for op in (Add(), published)]
+    assert torch.equal(*found)
+    arguments = (torch.full((2, 4, 5, 4), 2.0**-2, dtype=dtype), x, w)
+    assert torch.equal(found[0], kernels.implementation(x).add_conv2d_weight_grad(*arguments))
+
+
+def test_settings_and_kernels_name_the_same_rules() -> None:
+    assert STUDY["weight_gradient"] == kernels.rules.WEIGHT_GRADIENTS
+    assert STUDY["input_gradient"] == kernels.rules.INPUT_GRADIENTS
+    assert all(options[0] == getattr(AddSettings(), key) for key, options in STUDY.items())
+
+
 def test_scale_takes_part_in_the_gradients() -> None:
     x, w = torch.randn(3, 16, requires_grad=True), torch.randn(4, 16, requires_grad=True)
     scaled = torch.autograd.grad(Add().linear(x, w).sum(), (x, w))
@@ -129,6 +188,10 @@ def test_autocast_computes_in_float32() -> None:
         ({"eta": float("inf")}, r"op\.eta=inf"),
         ({"eta": float("nan")}, r"op\.eta=nan"),
         ({"init_std": -1.0}, r"^op\.init_std=-1\.0: must be a positive number$"),
+        ({"weight_gradient": "clipped"}, r"^op\.weight_gradient=clipped: no such option; options: full, sign$"),
+        ({"input_gradient": None}, r"^op\.input_gradient=None: no such option; options: clipped, full, sign$"),
+        ({"rate": "fast"}, r"^op\.rate=fast: no such option; options: adaptive, uniform$"),
+        ({"rate": ["uniform"]}, r"op\.rate=\['uniform'\]: no such option"),
         ({"output_scale": "yes"}, r"^op\.output_scale=yes: must be true or false$"),
     ],
 )

@@ -103,10 +103,13 @@ def test_settings_are_read_without_the_operator(operator: Operator, catalogue: C
     """By the class that the operator inherits them from."""
     settings = settings_from(operator.config() | {"mult_layers": []}, catalogue)
     assert isinstance(operator, type(settings))
-    for name in ("shareable", "remap", "turns", "arithmetic", "replaced_by_remap"):
+    for name in ("shareable", "remap", "turns", "arithmetic", "replaced_by_remap", "without_effect"):
         assert getattr(settings, name) == getattr(operator, name)
     assert settings.config() == operator.config()
     assert settings.check_precision("32-true") is None
+    assert settings.training_warning() is None  # by default
+    fields = {field.name for field in dataclasses.fields(settings)}
+    assert fields >= {*settings.replaced_by_remap, *settings.without_effect}
 
 
 def test_settings_state_an_arithmetic(operator: Operator) -> None:

@@ -1,6 +1,7 @@
 """Every operator in every precision, outputs and gradients against itself in float64 on the same values."""
 
 import math
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,14 @@ from tests.precisions import PRECISIONS, ROUNDINGS
 from torch import Tensor, nn
 
 from shiftaddaug.operators import from_config
+from shiftaddaug.operators.add.settings import STUDY
 from shiftaddaug.operators.base import Operator
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "op").glob("*.yaml"))
+GRADIENTS = [
+    {"name": "add", "weight_gradient": of_weight, "input_gradient": of_input}
+    for of_weight, of_input in product(STUDY["weight_gradient"], STUDY["input_gradient"])
+]
 SHAPES = {
     # input, weight, groups
     "dense": ((4, 24, 7, 6), (10, 24, 3, 3), 1),
@@ -22,10 +28,13 @@ SHAPES = {
 }
 
 
-@pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
+@pytest.fixture(
+    params=[*(yaml.safe_load(path.read_text()) for path in CONFIGS), *GRADIENTS],
+    ids=[*(path.stem for path in CONFIGS), *("-".join(config.values()) for config in GRADIENTS)],
+)
 def operator(request: pytest.FixtureRequest) -> Operator:
     torch.manual_seed(0)
-    return from_config(yaml.safe_load(request.param.read_text()))
+    return from_config(request.param)
 
 
 def computed(

@@ -43,6 +43,9 @@ def check_mechanisms(cfg: DictConfig, operator: OperatorSettings) -> None:
             check_number(f"callbacks.reorder.{key}", cfg.callbacks.reorder[key], at_least=0, at_most=1)
         if not widened:
             log.warning("no effect, because aug=%s widens nothing: reorder=l1", aug.name)
+    warning = operator.training_warning()
+    if warning is not None:
+        log.warning(warning)
     warning = operator.multiplied_warning()
     if warning is not None and cfg.callbacks.get("block_variant") and sharing.name != "heterogeneous":
         log.warning("block_variant with op=%s and sharing=%s: %s", cfg.op.name, sharing.name, warning)
@@ -50,8 +53,11 @@ def check_mechanisms(cfg: DictConfig, operator: OperatorSettings) -> None:
         log.warning("no effect, because aug=%s has no augmented pass: aug.distill_weight", aug.name)
 
 
-def check_initialisation(cfg: DictConfig, operator: OperatorSettings, overrides: Sequence[str]) -> None:
-    """Warn of typed keys of the operator that R takes the place of."""
+def check_operator_keys(cfg: DictConfig, operator: OperatorSettings, overrides: Sequence[str]) -> None:
+    """Warn of typed keys of the operator that its other keys, or R, take the place of."""
+    for key, reason in operator.without_effect.items():
+        for override in (o for o in overrides if o.split("=")[0] == f"op.{key}"):
+            log.warning("no effect, because %s: %s", reason, override)
     typed = [override for override in overrides if override.split("=")[0] in _replaced(operator)]
     if typed and cfg.sharing.name == "heterogeneous" and operator.remap is not None:
         scale = "op.remap.laplace_scale" if cfg.sharing.remap_file is None else "the remap file"

@@ -13,8 +13,8 @@ from shiftaddaug import operators
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.commands.check_mechanisms import (
     check_augmentation,
-    check_initialisation,
     check_mechanisms,
+    check_operator_keys,
     check_stored_ratio,
 )
 from shiftaddaug.commands.check_values import check_number, check_option, check_positive_integer
@@ -80,7 +80,7 @@ def check_train_config(cfg: DictConfig, overrides: Sequence[str] = (), catalogue
     _check_batch(cfg, plan)
     operator = operators.settings_from(_plain(cfg.op), catalogue)
     check_mechanisms(cfg, operator)
-    check_initialisation(cfg, operator, overrides)
+    check_operator_keys(cfg, operator, overrides)
     check_stored_ratio(cfg, operator, overrides)
     _check_operator(cfg, operator, plan, select_layers(plan, list(cfg.net.mult_layers)))
     plan_extra_blocks(plan, cfg.aug.extra_blocks, None if cfg.aug.extra_after is None else list(cfg.aug.extra_after))

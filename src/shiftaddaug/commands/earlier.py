@@ -11,7 +11,8 @@ from shiftaddaug.errors import UserError
 def as_of_today(config: Mapping[str, Any]) -> dict[str, Any]:
     """A stored configuration under today's keys; values are left as they are.
 
-    Padding of images once was in pixels; the constants of R once stood in `sharing.remaps`, by operator.
+    Padding of images once was in pixels; the constants of R once stood in `sharing.remaps`, by operator. Keys that an
+    operator of this package had not yet get its defaults, which do what was done then.
     """
     today = dict(config)
     if isinstance(today.get("data"), dict):
@@ -20,18 +21,17 @@ def as_of_today(config: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(op, dict) and isinstance(sharing, dict):
         remaps = sharing.get("remaps")
         today["sharing"] = {key: value for key, value in sharing.items() if key != "remaps"}
-        if "remap" not in op:
-            known = remaps.get(op.get("name")) if isinstance(remaps, dict) else None
-            default = _default_remap(op)
-            remap = known if known is not None else default
-            today["op"] = op if remap is None else op | {"remap": remap}
+        defaults = _defaults(op)
+        known = remaps.get(op.get("name")) if isinstance(remaps, dict) else None
+        today["op"] = defaults | ({} if known is None else {"remap": known}) | op
     return today
 
 
-def _default_remap(op: Mapping[str, Any]) -> dict[str, Any] | None:
+def _defaults(op: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the operator, if it is one of this package."""
     try:
-        remap = operators.settings_from({"name": op.get("name")}).remap
+        settings = operators.settings_from({"name": op.get("name")})
     except UserError:
-        return None
-    return None if remap is None else remap.config()
+        return {}
+    remap = {} if settings.remap is None else {"remap": settings.remap.config()}
+    return settings.config() | remap

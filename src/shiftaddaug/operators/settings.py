@@ -5,7 +5,7 @@ Each operator's folder holds a `settings.py` whose `SETTINGS` inherits from `Ope
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -46,6 +46,7 @@ class Arithmetic:
 class OperatorSettings:
     """Keys of an operator's yaml in configs/op, besides those that are for the nets.
 
+    A field that comes later needs a default that does what was done without it: stored configurations lack the field.
     A field `remap`, of an operator that has one, holds the constants of R (`sharing=heterogeneous`).
 
     Raises:
@@ -59,6 +60,11 @@ class OperatorSettings:
     remap: ClassVar[RemapSettings | None] = None
     replaced_by_remap: ClassVar[tuple[str, ...]] = ()
     """Fields without effect where weights are read through R."""
+
+    @property
+    def without_effect(self) -> Mapping[str, str]:
+        """Fields without effect beside the others' values: name, and because of what."""
+        return {}
 
     @property
     def arithmetic(self) -> Arithmetic:
@@ -76,6 +82,10 @@ class OperatorSettings:
         Raises:
             UserError: these settings cannot be had in it.
         """
+        return None
+
+    def training_warning(self) -> str | None:
+        """What to warn of wherever a run trains with these settings."""
         return None
 
     def multiplied_warning(self) -> str | None:
@@ -106,6 +116,16 @@ def check_positive(key: str, value: object) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise UserError(f"op.{key}={value}: must be a positive number")
+
+
+def check_option(key: str, value: object, options: Collection[str]) -> None:
+    """Refuse what is none of the options.
+
+    Raises:
+        UserError: it is none.
+    """
+    if value not in options:
+        raise UserError(f"op.{key}={value}: no such option; options: {', '.join(options)}")
 
 
 def check_boolean(key: str, value: object) -> None:

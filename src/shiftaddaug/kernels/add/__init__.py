@@ -1,4 +1,4 @@
-"""Add convolution: Y = -sum |X - W| over each patch, with AdderNet's published gradients.
+"""Add convolution: Y = -sum |X - W| over each patch, with AdderNet's published gradients, or those of its study.
 
 `add_conv2d` is differentiable. It and its gradients are torch operators (`torch.ops.shiftaddaug.*`), which
 `torch.compile`, autocast and FLOP counting see; `implementation` is the one place that chooses how they are computed.
@@ -9,7 +9,8 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from shiftaddaug.kernels.add import gpu, naive, native
+from shiftaddaug.kernels.add import gpu, naive, native, rules
+from shiftaddaug.kernels.add.rules import INPUT_GRADIENTS, WEIGHT_GRADIENTS
 from shiftaddaug.kernels.geometry import Geometry, Pair, conv2d_geometry, pair
 from shiftaddaug.kernels.registration import Convolution
 
@@ -41,7 +42,15 @@ def describe(device: str = "cpu") -> str:
 
 
 def _forward(
-    x: Tensor, w: Tensor, stride: list[int], padding: list[int], dilation: list[int], groups: int, scale: float
+    x: Tensor,
+    w: Tensor,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int,
+    scale: float,
+    weight_gradient: str = WEIGHT_GRADIENTS[0],
+    input_gradient: str = INPUT_GRADIENTS[0],
 ) -> Tensor:
     arguments = (_pair(stride), _pair(padding), _pair(dilation), groups, scale)
     y: Tensor = implementation(x).add_conv2d(x, w, *arguments)
@@ -57,10 +66,11 @@ def _input_grad(
     dilation: list[int],
     groups: int,
     scale: float,
+    weight_gradient: str = WEIGHT_GRADIENTS[0],
+    input_gradient: str = INPUT_GRADIENTS[0],
 ) -> Tensor:
     arguments = (_pair(stride), _pair(padding), _pair(dilation), groups, scale)
-    dx: Tensor = implementation(x).add_conv2d_input_grad(grad_y, x, w, *arguments)
-    return dx
+    return rules.input_grad(implementation(x), input_gradient, grad_y, x, w, *arguments)
 
 
 def _weight_grad(
@@ -72,14 +82,23 @@ def _weight_grad(
     dilation: list[int],
     groups: int,
     scale: float,
+    weight_gradient: str = WEIGHT_GRADIENTS[0],
+    input_gradient: str = INPUT_GRADIENTS[0],
 ) -> Tensor:
     arguments = (_pair(stride), _pair(padding), _pair(dilation), groups, scale)
-    dw: Tensor = implementation(x).add_conv2d_weight_grad(grad_y, x, w, *arguments)
-    return dw.contiguous()
+    return rules.weight_grad(implementation(x), weight_gradient, grad_y, x, w, *arguments).contiguous()
 
 
 def _geometry(
-    x: Tensor, w: Tensor, stride: list[int], padding: list[int], dilation: list[int], groups: int, scale: float
+    x: Tensor,
+    w: Tensor,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int,
+    scale: float,
+    weight_gradient: str = WEIGHT_GRADIENTS[0],
+    input_gradient: str = INPUT_GRADIENTS[0],
 ) -> Geometry:
     return conv2d_geometry(x, w, _pair(stride), _pair(padding), _pair(dilation), groups)
 
@@ -106,27 +125,30 @@ def add_conv2d(
     dilation: Pair = 1,
     groups: int = 1,
     scale: float = 1.0,
+    weight_gradient: str = WEIGHT_GRADIENTS[0],
+    input_gradient: str = INPUT_GRADIENTS[0],
 ) -> Tensor:
     """Y[n,f,p] = -scale sum_k |X[n,k,p] - W[f,k]|, differentiable once (AdderNet, arXiv 1912.13200, 3.1-3.2).
 
-    NOTE: the gradients are the published ones, dY/dX = scale HardTanh(W - X) and dY/dW = scale (X - W), not the
-    derivatives. Under autocast x and w are cast to float32.
+    NOTE: the gradients are by default the published ones, dY/dX = scale HardTanh(W - X) and dY/dW = scale (X - W), not
+    the derivatives. Under autocast x and w are cast to float32.
 
     Args:
         x: (N, C, H, W), floating; half precision is computed in float32.
         w: (F, C / groups, kh, kw), of the same dtype and device; depthwise if groups = C.
         stride, padding, dilation: integers or (vertical, horizontal) pairs; padding adds zeros that take part.
         scale: of the output.
+        weight_gradient, input_gradient: by what rules gradients are computed (`rules`).
 
     Returns:
         (N, F, H', W') of x's dtype; laid out as x is.
 
     Raises:
-        ValueError: arguments that make no convolution (see `conv2d_geometry`).
+        ValueError: arguments that make no convolution (see `conv2d_geometry`), or an unknown rule.
     """
-    return _add_conv2d(
-        x, w, pair("stride", stride, 1), pair("padding", padding, 0), pair("dilation", dilation, 1), groups, scale
-    )
+    geometry = (pair("stride", stride, 1), pair("padding", padding, 0), pair("dilation", dilation, 1), groups)
+    chosen = rules.check(weight_gradient, input_gradient)
+    return _add_conv2d(x, w, *geometry, scale, *chosen)
 
 
 def add_conv2d_input_grad(
@@ -138,10 +160,11 @@ def add_conv2d_input_grad(
     dilation: Pair = 1,
     groups: int = 1,
     scale: float = 1.0,
+    input_gradient: str = INPUT_GRADIENTS[0],
 ) -> Tensor:
-    """Gradient with respect to x; see `naive.add_conv2d_input_grad`."""
-    dx: Tensor = implementation(x).add_conv2d_input_grad(grad_y, x, w, stride, padding, dilation, groups, scale)
-    return dx
+    """Gradient with respect to x; see `naive.add_conv2d_input_grad`, and `rules` for others."""
+    arguments = (stride, padding, dilation, groups, scale)
+    return rules.input_grad(implementation(x), input_gradient, grad_y, x, w, *arguments)
 
 
 def add_conv2d_weight_grad(
@@ -153,7 +176,8 @@ def add_conv2d_weight_grad(
     dilation: Pair = 1,
     groups: int = 1,
     scale: float = 1.0,
+    weight_gradient: str = WEIGHT_GRADIENTS[0],
 ) -> Tensor:
-    """Gradient with respect to w; see `naive.add_conv2d_weight_grad`."""
-    dw: Tensor = implementation(x).add_conv2d_weight_grad(grad_y, x, w, stride, padding, dilation, groups, scale)
-    return dw
+    """Gradient with respect to w; see `naive.add_conv2d_weight_grad`, and `rules` for others."""
+    arguments = (stride, padding, dilation, groups, scale)
+    return rules.weight_grad(implementation(x), weight_gradient, grad_y, x, w, *arguments)

@@ -15,6 +15,9 @@ from shiftaddaug.operators.base import Operator, Pair, Tensors
 class Add(AddSettings, Operator):
     """Y = -c sum |X - W|, c = 1 or a fixed power of two; gradients as in `kernels.add`.
 
+    The gradients and the learning rate of AdderNet's study are settings: `weight_gradient`, `input_gradient`, `rate`.
+    The defaults are those that AdderNet chose.
+
     Under autocast everything is computed, and returned, in float32: a sum of many magnitudes needs the bits.
 
     NOTE: AdderNet's code uses eta = 0.2 (its text 0.1) and weights ~ N(0, 1). In narrow inverted bottlenecks these
@@ -36,7 +39,8 @@ class Add(AddSettings, Operator):
         self, x: Tensor, weight: Tensor, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1, groups: int = 1
     ) -> Tensor:
         scale = 2.0 ** self.output_exponent(weight[0].numel())
-        return kernels.add_conv2d(x, weight, stride, padding, dilation, groups, scale)
+        gradients = (self.weight_gradient, self.input_gradient)
+        return kernels.add_conv2d(x, weight, stride, padding, dilation, groups, scale, *gradients)
 
     def linear(self, x: Tensor, weight: Tensor) -> Tensor:
         if weight.dim() != 2 or x.dim() == 0 or x.shape[-1] != weight.shape[1]:
@@ -62,8 +66,11 @@ class Add(AddSettings, Operator):
     def rescale_gradient(self, name: str, parameter: Tensor, gradient: Tensor) -> Tensor:
         """eta sqrt(k) g / ||g||_2, k the number of elements of g (AdderNet, section 3.3, equation 13).
 
-        A zero gradient stays zero. Same shape and dtype as the gradient, which is left as it is.
+        A zero gradient stays zero. Same shape and dtype as the gradient, which is left as it is. The gradient itself
+        where `rate` is uniform.
         """
+        if self.rate == "uniform":
+            return gradient
         # Scaling by the largest element first keeps the squares of tiny gradients from vanishing.
         values = gradient.to(torch.promote_types(gradient.dtype, torch.float32))
         largest = torch.linalg.vector_norm(values, ord=math.inf)

@@ -1,12 +1,20 @@
 """Settings of add: what a net of l1 distances is trained with."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shiftaddaug.operators.remap_settings import RemapSettings, remap_settings_from
-from shiftaddaug.operators.settings import Arithmetic, OperatorSettings, check_boolean, check_positive
+from shiftaddaug.operators.settings import Arithmetic, OperatorSettings, check_boolean, check_option, check_positive
 
 REMAP = RemapSettings("replace", laplace_scale=5.5)
 """R of these weights by default (b is ours: the paper names none)."""
+
+STUDY = {
+    "weight_gradient": ("full", "sign"),
+    "input_gradient": ("clipped", "full", "sign"),
+    "rate": ("adaptive", "uniform"),
+}
+"""What AdderNet's paper compares (sections 3.2 and 3.3), by field; the published choice first."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +35,32 @@ class AddSettings(OperatorSettings):
     output_scale: bool = True
     """Whether outputs are multiplied by 2^-round(log2 sqrt(k)), k the inputs of a filter: a shift that keeps them
     comparable to a convolution's. NOTE: not in AdderNet; the batch norm that follows absorbs it."""
+    weight_gradient: str = "full"
+    """dY/dW: the difference X - W (full), or its sign, the derivative. `kernels/add/rules.py` has the formulas."""
+    input_gradient: str = "clipped"
+    """dY/dX: HardTanh(W - X) (clipped), the difference W - X (full), or its sign, the derivative."""
+    rate: str = "adaptive"
+    """Whether each layer's weight gradient is rescaled to `eta` (adaptive), or left as it is (uniform), so that one
+    learning rate serves all layers."""
     remap: RemapSettings | None = REMAP  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         for key in ("eta", "init_std"):
             check_positive(key, getattr(self, key))
         check_boolean("output_scale", self.output_scale)
+        for key, options in STUDY.items():
+            check_option(key, getattr(self, key), options)
         object.__setattr__(self, "remap", remap_settings_from(self.remap))
 
     @property
     def arithmetic(self) -> Arithmetic:
         """A difference and an accumulation; taking the magnitude chooses between adding and subtracting."""
         return Arithmetic({"add": 2})
+
+    @property
+    def without_effect(self) -> Mapping[str, str]:
+        """`eta` belongs to the adaptive rate."""
+        return {"eta": "op.rate=uniform leaves gradients as they are"} if self.rate == "uniform" else {}
 
     def check_precision(self, precision: str) -> str | None:
         """Warn of weights stored in half precision."""
@@ -48,6 +70,12 @@ class AddSettings(OperatorSettings):
             f"trainer.precision={precision} with op=add: an output's mean is hundreds of times its spread, most of "
             f"which half precision rounds away (10 % of the digits right, and 96 % with bf16-mixed)"
         )
+
+    def training_warning(self) -> str | None:
+        """Warn of a gradient that no fast path computes."""
+        if self.weight_gradient != "sign":
+            return None
+        return "op.weight_gradient=sign: computed in plain torch, on every device, which takes longer than full"
 
     def multiplied_warning(self) -> str | None:
         """Warn of weights that are far larger than a convolution's."""
