@@ -16,6 +16,7 @@ from tests.commands.running import composed
 
 from shiftaddaug import operators
 from shiftaddaug.commands.checks import check_train_config
+from shiftaddaug.commands.optimizers import build_optim
 from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.nets.units import ends
 
@@ -26,7 +27,12 @@ FOLDER = Path("/logs/run")
 NOT_SELECTED = ("paths", "hydra", "task")
 """Groups of one file, of which there is nothing to select."""
 
-NETS, OPS, AUGS = (sorted(path.stem for path in (CONFIGS / group).glob("*.yaml")) for group in ("net", "op", "aug"))
+
+def names(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+
+
+NETS, OPS, AUGS = (names(group) for group in ("net", "op", "aug"))
 
 
 @cache
@@ -35,8 +41,9 @@ def composed_once(*overrides: str) -> DictConfig:
 
 
 def files() -> list[str]:
-    """group/name of every yaml of a group."""
-    return sorted(str(path.relative_to(CONFIGS).with_suffix("")) for path in CONFIGS.glob("*/*.yaml"))
+    """group/name of every yaml of a group; an experiment's own groups have tests of their own."""
+    paths = [*CONFIGS.glob("*/*.yaml"), *CONFIGS.glob("optim/*/*.yaml")]
+    return sorted(str(path.relative_to(CONFIGS).with_suffix("")) for path in paths)
 
 
 def selected() -> list[str]:
@@ -97,7 +104,7 @@ def test_the_files_are_found() -> None:
 class TestEveryFile:
     @pytest.mark.parametrize("file", selected())
     def test_opens_with_the_command_that_selects_it(self, file: str) -> None:
-        group, name = file.split("/")
+        group, _, name = file.rpartition("/")
         assert f"{group}={name}" in overrides_of(file)
 
     @pytest.mark.parametrize("file", files())
@@ -106,6 +113,8 @@ class TestEveryFile:
         container = plain(composed_once(*overrides))
         for node in targets(container):
             arguments = {key: value for key, value in node.items() if not key.startswith("_")}
+            if node is container.get("optim", {}).get("scheduler"):
+                arguments.pop("interval")  # says how often it is called
             signature = inspect.signature(get_object(node["_target_"]))
             signature.bind_partial(**arguments)  # TypeError: an argument it does not take
 
@@ -199,13 +208,33 @@ class TestInstantiates:
         assert ("ema" in made) == (name == "ema")
         assert made["best_checkpoint"].dirpath == made["last_checkpoint"].dirpath == str(tmp_path / "checkpoints")
 
-    @pytest.mark.parametrize("name", ["sgd", "radam"])
+    @pytest.mark.parametrize("name", names("optim"))
     def test_optimizers_at_the_groups_learning_rate(self, name: str) -> None:
         cfg = composed_once(f"optim={name}").copy()
         cfg.optim.lr = 0.123
-        optimizer = instantiate(cfg.optim.optimizer)([{"params": [torch.nn.Parameter(torch.zeros(1))]}])
-        assert type(optimizer).__name__.lower() == name
-        assert optimizer.param_groups[0]["lr"] == 0.123
+        matrix, vector = (torch.nn.Parameter(torch.zeros(1)) for _ in range(2))
+        optimizer = instantiate(cfg.optim.optimizer)([{"params": [matrix]}, {"params": [vector], "weight_decay": 0.0}])
+        assert type(optimizer).__name__.lower() == cfg.optim.get("name", name)
+        assert [group["lr"] for group in optimizer.param_groups] == [0.123, 0.123]
+        assert [group["params"] for group in optimizer.param_groups] == [[matrix], [vector]]
+        decay = cfg.optim.optimizer.weight_decay
+        assert [group["weight_decay"] for group in optimizer.param_groups] == [decay, 0.0]
+
+    @pytest.mark.parametrize("optim", names("optim"))
+    @pytest.mark.parametrize("name", names("optim/scheduler"))
+    def test_schedules_of_every_optimizer(self, name: str, optim: str) -> None:
+        """No rate is negative or above the base rate, in any group, at any step."""
+        cfg = composed_once(f"optim={optim}", f"optim/scheduler={name}")
+        make, scheduler = build_optim(cfg.optim, epochs=4)
+        parameters = [torch.nn.Parameter(torch.ones(1)) for _ in range(2)]
+        optimizer = make([{"params": parameters[:1]}, {"params": parameters[1:], "weight_decay": 0.0}])
+        schedule = scheduler(optimizer, 12, 4)
+        for _ in range(12):
+            first, second = (group["lr"] for group in optimizer.param_groups)
+            assert 0 < first == second <= cfg.optim.lr * (1 + 1e-12)
+            sum(p.square().sum() for p in parameters).backward()
+            optimizer.step()
+            schedule.step()
 
     def test_csv_adds_no_logger(self) -> None:
         assert composed_once("logger=csv").logger == {}

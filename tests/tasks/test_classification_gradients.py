@@ -22,6 +22,8 @@ from shiftaddaug.nets.build import assign, build_supernet
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.tasks.classification import Batch, ClassificationTask
+from shiftaddaug.tasks.schedule import cosine
+from shiftaddaug.tasks.scheduler import ASKED, Scheduler
 
 ETA = 0.8  # of the learning rate of add layers, shipped
 
@@ -47,7 +49,7 @@ class TestOptimizer:
             assert decay[id(parameter)] == (0.0 if exempt else 0.01), name
 
     def test_learning_rate_of_every_step(self) -> None:
-        task = make_task(warmup_epochs=1.0, min_lr=0.05)
+        task = make_task(scheduler=Scheduler(partial(cosine, **ASKED, min_lr=0.05), warmup_epochs=1.0))
         trainer = SimpleNamespace(estimated_stepping_batches=12, max_epochs=3)
         task.trainer = trainer  # type: ignore[assignment]
         configured = task.configure_optimizers()

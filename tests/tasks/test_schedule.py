@@ -1,4 +1,4 @@
-"""Warm-up and cosine against the closed form."""
+"""Factors on the learning rate against closed forms."""
 
 import math
 from itertools import pairwise
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shiftaddaug.tasks.schedule import warmup_cosine
+from shiftaddaug.tasks.schedule import warmup_cosine, warmup_polynomial, warmup_steps_down
 
 FLOORS = st.floats(0, 1)
 LENGTHS = st.integers(0, 200).flatmap(lambda warmup: st.tuples(st.just(warmup), st.integers(warmup + 1, 400)))
@@ -56,3 +56,21 @@ def test_values() -> None:
 
 def test_warmup_of_the_whole_run_is_no_division_by_zero() -> None:
     assert [warmup_cosine(step, 2, 2) for step in range(3)] == [0.5, 1.0, 1.0]
+
+
+@given(LENGTHS, FLOORS, st.floats(0.25, 4), st.data())
+def test_polynomial(lengths: tuple[int, int], floor: float, power: float, data: st.DataObject) -> None:
+    warmup, total = lengths
+    step = data.draw(st.integers(0, total))
+    left = (total - step) / (total - warmup)
+    wanted = (step + 1) / warmup if step < warmup else floor + (1 - floor) * left**power
+    assert warmup_polynomial(step, total, warmup, floor, power) == pytest.approx(wanted, rel=1e-9, abs=1e-9)
+
+
+def test_polynomial_stays_at_the_floor() -> None:
+    assert [warmup_polynomial(step, 4, 0, 0.2) for step in (0, 2, 4, 9)] == pytest.approx([1.0, 0.6, 0.2, 0.2])
+
+
+def test_steps_down() -> None:
+    factors = [warmup_steps_down(step, [4, 6], 0.1, warmup_steps=2) for step in range(8)]
+    assert factors == pytest.approx([0.5, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])

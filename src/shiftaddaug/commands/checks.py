@@ -17,6 +17,7 @@ from shiftaddaug.commands.check_mechanisms import (
     check_operator_keys,
     check_stored_ratio,
 )
+from shiftaddaug.commands.check_optim import check_optim
 from shiftaddaug.commands.check_values import check_number, check_option, check_positive_integer
 from shiftaddaug.data.checks import HELD, check_data_config
 from shiftaddaug.errors import UserError
@@ -53,19 +54,11 @@ def check_train_config(cfg: DictConfig, overrides: Sequence[str] = (), catalogue
     """
     check_positive_integer("trainer.max_epochs", cfg.trainer.max_epochs)
     check_trainer(cfg.trainer)
-    check_number("optim.lr", cfg.optim.lr, above=0)
-    check_number("optim.warmup_epochs", cfg.optim.warmup_epochs, at_least=0)
-    check_number("optim.min_lr", cfg.optim.min_lr, at_least=0)
+    check_optim(cfg, overrides)
     check_number("seed", cfg.seed, at_least=0, at_most=2**32 - 1)
     check_number("task.label_smoothing", cfg.task.label_smoothing, at_least=0, at_most=1)
     _check_compile(cfg.task.compile)
     check_positive_integer("net.divisor", cfg.net.divisor)
-    if cfg.optim.warmup_epochs >= cfg.trainer.max_epochs:
-        log.warning(
-            "optim.warmup_epochs=%s leaves no epoch at the full learning rate of trainer.max_epochs=%s",
-            cfg.optim.warmup_epochs,
-            cfg.trainer.max_epochs,
-        )
     if not OmegaConf.is_list(cfg.net.mult_layers):
         raise UserError(f"net.mult_layers={cfg.net.mult_layers}: must be a list; [] names no layer")
     check_augmentation(cfg, overrides)

@@ -7,14 +7,26 @@ from shiftaddaug import operators
 from shiftaddaug.data.checks import read_stored
 from shiftaddaug.errors import UserError
 
+COSINE = {
+    "_target_": "shiftaddaug.tasks.schedule.cosine",
+    "_partial_": True,
+    "interval": "step",
+    "total_steps": "run.total_steps",
+    "warmup_steps": "run.warmup_steps",
+}
+"""configs/optim/scheduler/cosine.yaml, but for `min_lr`."""
+
 
 def as_of_today(config: Mapping[str, Any]) -> dict[str, Any]:
     """A stored configuration under today's keys; values are left as they are.
 
-    Padding of images once was in pixels; the constants of R once stood in `sharing.remaps`, by operator. Keys that an
-    operator of this package had not yet get its defaults, which do what was done then.
+    Padding of images once was in pixels; the constants of R once stood in `sharing.remaps`, by operator; every schedule
+    once was a cosine. Keys that an operator of this package had not yet get its defaults, which do what was done then.
     """
     today = dict(config)
+    optim = today.get("optim")
+    if isinstance(optim, dict) and "scheduler" not in optim:
+        today["optim"] = optim | {"scheduler": COSINE | {"min_lr": optim.get("min_lr")}}
     if isinstance(today.get("data"), dict):
         today["data"] = read_stored(today["data"])
     op, sharing = today.get("op"), today.get("sharing")

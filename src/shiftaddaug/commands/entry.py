@@ -34,7 +34,7 @@ BUGS = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError,
 """What code raises that is wrong itself: worth a traceback. Arguments are refused by other errors."""
 
 GROUPS = (
-    *("op", "aug", "net", "data", "task", "optim", "callbacks", "trainer", "logger"),
+    *("op", "aug", "net", "data", "task", "optim", "optim/scheduler", "callbacks", "trainer", "logger"),
     *("sharing", "reorder", "block_variant", "bn"),
 )
 """Config groups whose choice decides which keys there are."""

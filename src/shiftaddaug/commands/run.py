@@ -2,13 +2,11 @@
 
 import logging
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
@@ -21,6 +19,7 @@ from shiftaddaug.commands import STARTED
 from shiftaddaug.commands.checkpoints import find_checkpoint, read_checkpoint, refuse_other_run
 from shiftaddaug.commands.deploy import extract_checked, prove_before_training, refuse_difference
 from shiftaddaug.commands.entry import PACKAGE, ROOT, quieten_lightning
+from shiftaddaug.commands.optimizers import build_optim
 from shiftaddaug.commands.trainer import build_trainer, check_limits, refuse_search_in_processes
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.kl import penalty_from_config
@@ -89,33 +88,22 @@ class Run:
         cfg = self.cfg
         aug = cfg.aug
         net = supernet_from_config(self.config, self.plan, self.assignment)
+        optimizer, scheduler = build_optim(cfg.optim, cfg.trainer.max_epochs)
         return ClassificationTask(
             net,
             self.plan.num_classes,
-            optimizer=self._optimizer(),
+            optimizer=optimizer,
+            scheduler=scheduler,
             aug_weight=aug.weight,
             distill_weight=aug.distill_weight,
             distill_temperature=aug.distill_temperature,
             weight_penalty=penalty_from_config(self.config["sharing"]),
-            warmup_epochs=cfg.optim.warmup_epochs,
-            min_lr=cfg.optim.min_lr,
             label_smoothing=cfg.task.label_smoothing,
             mixup=cfg.task.mixup,
             cutmix=cfg.task.cutmix,
             compile_backend=cfg.task.compile,
             config=self.config,
         )
-
-    def _optimizer(self) -> Callable[..., torch.optim.Optimizer]:
-        """Tried on a weight, before any data is read: what it says of its arguments it says only when it is built."""
-        try:
-            optimizer: Callable[..., torch.optim.Optimizer] = instantiate(self.cfg.optim.optimizer)
-            matrix, vector = (torch.nn.Parameter(torch.zeros(1)) for _ in range(2))
-            optimizer([{"params": [matrix]}, {"params": [vector], "weight_decay": 0.0}])
-        except Exception as error:
-            reason = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
-            raise UserError(f"optim.optimizer: {' '.join(str(reason).split())}") from error
-        return optimizer
 
     def _resumed_checkpoint(self) -> Path | None:
         if self.cfg.ckpt_path is None:

@@ -19,7 +19,7 @@ from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.operators.base import Operator
 from shiftaddaug.tasks.metrics import MeanLoss
-from shiftaddaug.tasks.schedule import warmup_cosine
+from shiftaddaug.tasks.scheduler import COSINE
 
 Batch = tuple[Tensor, Tensor]
 
@@ -88,11 +88,10 @@ class ClassificationTask(ClassificationEvaluation):
         net: the supernet.
         num_classes: of the data.
         optimizer: parameter groups to optimiser.
+        scheduler: optimiser, its steps in this run, and epochs, to a schedule that is advanced after every step.
         aug_weight: lambda.
         distill_weight, distill_temperature: of in-place distillation; 0 is off.
         weight_penalty: added to the loss, a function of the supernet (the baseline `sharing=kl`).
-        warmup_epochs: of linear warm-up before the cosine.
-        min_lr: at the end of the cosine.
         label_smoothing: of both losses.
         mixup, cutmix: alpha of timm's mixup and cutmix; 0 is off.
         compile_backend: of `torch.compile`, for the target's training pass; None is eager. Augmented passes, whose
@@ -112,19 +111,19 @@ class ClassificationTask(ClassificationEvaluation):
         distill_weight: float = 0.0,
         distill_temperature: float = 1.0,
         weight_penalty: Callable[[Supernet], Tensor] | None = None,
-        warmup_epochs: float = 0.0,
-        min_lr: float = 0.0,
         label_smoothing: float = 0.0,
         mixup: float = 0.0,
         cutmix: float = 0.0,
         compile_backend: str | None = None,
         config: dict[str, Any] | None = None,
+        scheduler: Callable[[torch.optim.Optimizer, int, int], Any] = COSINE,
     ) -> None:
         super().__init__(net, num_classes)
-        self.optimizer, self.aug_weight, self.label_smoothing = optimizer, aug_weight, label_smoothing
+        self.optimizer, self.scheduler = optimizer, scheduler
+        self.aug_weight, self.label_smoothing = aug_weight, label_smoothing
         self.distill_weight, self.distill_temperature = distill_weight, distill_temperature
         self.weight_penalty = weight_penalty
-        self.warmup_epochs, self.min_lr, self.config = warmup_epochs, min_lr, config or {}
+        self.config = config or {}
         self.mix = self._timm_mixup(mixup, cutmix, num_classes) if mixup or cutmix else None
         self.compiled_target_pass = None
         if compile_backend is not None:
@@ -221,11 +220,13 @@ class ClassificationTask(ClassificationEvaluation):
                 "optim.optimizer.fused=true: divides gradients by the loss scale of trainer.precision=16-mixed once "
                 "op=add has normalised them, and weights would stand still; options: fused=false, or bf16-mixed"
             )
-        total = int(self.trainer.estimated_stepping_batches)
-        warmup = round(self.warmup_epochs * total / max(1, self.trainer.max_epochs or 1))
-        floor = self.min_lr / optimizer.param_groups[0]["lr"]
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_cosine(step, total, warmup, floor))
+        steps, epochs = int(self.trainer.estimated_stepping_batches), max(1, self.trainer.max_epochs or 1)
+        schedule = self.scheduler(optimizer, steps, epochs)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Lightning leaves this to the task for schedulers that are not of torch."""
+        scheduler.step()
 
     def _normalises_scaled_gradients(self) -> bool:
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)

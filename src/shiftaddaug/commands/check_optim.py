@@ -1,0 +1,60 @@
+"""Check the `optim` group: rates, warm-up and what the schedule asks for; warn of what has no effect."""
+
+import logging
+from collections.abc import Sequence
+
+from omegaconf import DictConfig, OmegaConf
+
+from shiftaddaug.commands.check_values import check_number, check_option
+from shiftaddaug.errors import UserError
+from shiftaddaug.tasks.run_length import asked_for
+
+log = logging.getLogger(__name__)
+
+INTERVALS = ("step", "epoch")
+USED_BY = {
+    "optim.warmup_epochs": ("${optim.warmup_epochs}", "run.warmup_steps"),
+    "optim.min_lr": ("${optim.min_lr}",),
+}
+"""Keys that only some schedules obey, and the values in a schedule's yaml that say so."""
+
+
+def check_optim(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Check rates, warm-up and schedule.
+
+    Args:
+        cfg: of a run, its interpolations not resolved.
+        overrides: what the user typed, to warn of settings without effect.
+
+    Raises:
+        UserError: the first mistake, by key.
+    """
+    optim = cfg.optim
+    check_number("optim.lr", optim.lr, above=0)
+    check_number("optim.warmup_epochs", optim.warmup_epochs, at_least=0)
+    check_number("optim.min_lr", optim.min_lr, at_least=0)
+    if optim.min_lr >= optim.lr:
+        raise UserError(f"optim.min_lr={optim.min_lr}: must be below optim.lr={optim.lr}")
+    scheduler = optim.scheduler
+    if not OmegaConf.is_dict(scheduler) or "_target_" not in scheduler:
+        name = "constant" if scheduler is None else scheduler
+        raise UserError(f"optim.scheduler={scheduler}: is a group of its own; write optim/scheduler={name}")
+    check_option("optim.scheduler.interval", scheduler.get("interval", "step"), INTERVALS)
+    for key, value in scheduler.items():
+        asked_for(f"optim.scheduler.{key}", value)
+    if optim.warmup_epochs >= cfg.trainer.max_epochs and _obeys(scheduler, "optim.warmup_epochs"):
+        log.warning(
+            "optim.warmup_epochs=%s leaves no epoch at the full learning rate of trainer.max_epochs=%s",
+            optim.warmup_epochs,
+            cfg.trainer.max_epochs,
+        )
+    for override in overrides:
+        key = override.split("=")[0].lstrip("+")
+        if key in USED_BY and not _obeys(scheduler, key):
+            name = scheduler._target_.rpartition(".")[2]
+            log.warning("no effect, because the schedule %s does not use it: %s", name, override)
+
+
+def _obeys(scheduler: DictConfig, key: str) -> bool:
+    values = OmegaConf.to_container(scheduler, resolve=False).values()  # type: ignore[union-attr]
+    return any(value in USED_BY[key] for value in values if isinstance(value, str))

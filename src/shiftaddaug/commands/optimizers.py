@@ -1,0 +1,60 @@
+"""The optimiser and the schedule of a run, from its configuration."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from shiftaddaug.errors import UserError
+from shiftaddaug.tasks.scheduler import Scheduler
+
+MakeOptimizer = Callable[..., torch.optim.Optimizer]
+"""Parameter groups to optimiser."""
+
+
+def build_optim(optim: DictConfig, epochs: int) -> tuple[MakeOptimizer, Scheduler]:
+    """Return what makes the optimiser and its schedule once there are parameters and data.
+
+    Both are tried on a weight: what they say of their arguments they say only when they are made.
+
+    Args:
+        optim: the group, checked.
+        epochs: of the run.
+
+    Raises:
+        UserError: one of them cannot be made.
+    """
+    with _answering("optim.optimizer"):
+        make: MakeOptimizer = instantiate(optim.optimizer)
+        matrix, vector = (torch.nn.Parameter(torch.zeros(1)) for _ in range(2))
+        tried = make([{"params": [matrix]}, {"params": [vector], "weight_decay": 0.0}])
+    with _answering("optim.scheduler"):
+        scheduler = _scheduler(optim)
+        scheduler(tried, total_steps=100 * epochs, epochs=epochs)
+    return make, scheduler
+
+
+def _scheduler(optim: DictConfig) -> Scheduler:
+    node: dict[str, Any] = OmegaConf.to_container(optim.scheduler, resolve=True)  # type: ignore[assignment]
+    interval = node.pop("interval", "step")
+    make = instantiate(node, _convert_="all")
+    if not isinstance(make, partial):
+        raise UserError("optim.scheduler: needs `_partial_: true`, for the optimiser is made later")
+    return Scheduler(make, interval, optim.warmup_epochs)
+
+
+@contextmanager
+def _answering(key: str) -> Iterator[None]:
+    """Say in one line, by key, what the code that a configuration names does not like."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
+        raise UserError(f"{key}: {' '.join(str(reason).split())}") from error
