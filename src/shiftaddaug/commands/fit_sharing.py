@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue, catalogue_of
 from shiftaddaug.commands.entry import run_command
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.remap_file import OPERATOR
@@ -88,7 +89,8 @@ def _check(cfg: DictConfig) -> None:
 
 
 def _load_pair(cfg: DictConfig) -> tuple[Trained, Trained]:
-    mult, mf = (_load(key, Path(cfg[key]).expanduser()) for key in ("mult_ckpt", "mf_ckpt"))
+    catalogue = catalogue_of(cfg.plugins)
+    mult, mf = (_load(key, Path(cfg[key]).expanduser(), catalogue) for key in ("mult_ckpt", "mf_ckpt"))
     if mult.operator.name != "mult":
         raise UserError(f"mult_ckpt={cfg.mult_ckpt}: was trained with op={mult.operator.name}; needs op=mult")
     if mf.operator.remap is None:
@@ -106,13 +108,13 @@ def _load_pair(cfg: DictConfig) -> tuple[Trained, Trained]:
     return mult, mf
 
 
-def _load(key: str, path: Path) -> Trained:
+def _load(key: str, path: Path, catalogue: Catalogue = PACKAGE_ONLY) -> Trained:
     """The target of a checkpoint, with the weights that were trained; or a deployed one, with the weights it stores."""
     from shiftaddaug.commands.checkpoints import read_checkpoint
     from shiftaddaug.commands.subnetworks import read_target
 
     try:
-        target = read_target(path)
+        target = read_target(path, catalogue)
         deployed = path.is_dir() or path.suffix != ".ckpt"
         weights = _stored_weights(target) if deployed else _latent_weights(target, read_checkpoint(path), path)
     except UserError as error:
