@@ -15,7 +15,7 @@ from shiftaddaug.commands.study import Cell
 from shiftaddaug.commands.train import train
 from shiftaddaug.errors import UserError
 from shiftaddaug.report.results import read_json
-from tests.commands.running import LITTLE, command, composed
+from tests.commands.running import LITTLE, ROOT, command, composed
 from tests.operators.toy import OPERATOR, write_plugin
 
 STAGES = "net.stages=[{block: inverted_bottleneck, channels: 8, expand: 2, depth: 2}]"
@@ -77,6 +77,38 @@ def test_the_target_is_read_with_the_plugin_alone(run: Path, plugin: Path, tmp_p
     cfg = compose_config("eval", [f"paths.output_dir={tmp_path / 'without'}", *given])
     with pytest.raises(UserError, match=r"ckpt_path=.*op=ternary: no such operator; .*needs plugins=\[\.\.\.\]"):
         evaluate(cfg)
+
+
+DATA = """from shiftaddaug.data.digits import DigitsDataModule
+
+
+class HalfOfThem(DigitsDataModule):
+    pass
+"""
+
+
+def test_its_data_are_read_with_the_plugin_alone(tmp_path: Path) -> None:
+    plugin = tmp_path / "data_plugin"
+    files = {
+        "__init__.py": "",
+        "data/__init__.py": "",
+        "data/halves.py": DATA,
+        "configs/data/halves.yaml": (ROOT / "configs/data/digits.yaml").read_text().replace(
+            "shiftaddaug.data.digits.DigitsDataModule", "data_plugin.data.halves.HalfOfThem"
+        ),
+    }  # fmt: skip
+    for name, content in files.items():
+        (plugin / name).parent.mkdir(parents=True, exist_ok=True)
+        (plugin / name).write_text(content)
+    run_with(tmp_path / "run", plugin, *SHORT, "data=halves", "aug=none", "trainer.max_epochs=1")
+    given = (f"ckpt_path={tmp_path / 'run' / 'target'}", "trainer.accelerator=cpu", "+trainer.limit_test_batches=2")
+    run_with(tmp_path / "with", plugin, *given, config="eval")
+    wanted = read_json(tmp_path / "run" / "results.json")["test_top1_percent"]
+    assert read_json(tmp_path / "with" / "results.json")["test_top1_percent"] == wanted
+    with pytest.raises(
+        UserError, match=r"^data_plugin\.data\.halves\.HalfOfThem: no class of shiftaddaug\.data; .*plugins="
+    ):
+        evaluate(compose_config("eval", [f"paths.output_dir={tmp_path / 'without'}", *given]))
 
 
 @pytest.mark.parametrize(
