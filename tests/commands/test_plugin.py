@@ -8,12 +8,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from shiftaddaug.catalogue import catalogue_of
 from shiftaddaug.commands.ablate import ablate
 from shiftaddaug.commands.entry import compose_config, with_plugin_configs
 from shiftaddaug.commands.evaluate import evaluate
 from shiftaddaug.commands.study import Cell
 from shiftaddaug.commands.train import train
 from shiftaddaug.errors import UserError
+from shiftaddaug.operators import available
 from shiftaddaug.report.results import read_json
 from tests.commands.running import LITTLE, ROOT, command, composed
 from tests.operators.toy import OPERATOR, write_plugin
@@ -36,13 +38,13 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(plugin: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
-    run_with(folder, plugin, *SHORT, "op=ternary", "aug=full", "reorder=l1", "block_variant=layer")
+    run_with(folder, plugin, *SHORT, "op=toy", "aug=full", "reorder=l1", "block_variant=layer")
     return folder
 
 
 def test_it_trains_augmented_and_deploys(run: Path) -> None:
     results = read_json(run / "results.json")
-    assert results["op"] == "ternary"
+    assert results["op"] == "toy"
     assert results["extraction_max_difference"] == 0
     assert 50 < results["multiplication_free_macs_percent"] < 100
     weights = load_file(run / "target" / "model.safetensors")
@@ -75,7 +77,7 @@ def test_the_target_is_read_with_the_plugin_alone(run: Path, plugin: Path, tmp_p
     evaluated = read_json(tmp_path / "with" / "results.json")
     assert evaluated["test_top1_percent"] == read_json(run / "results.json")["test_top1_percent"]
     cfg = compose_config("eval", [f"paths.output_dir={tmp_path / 'without'}", *given])
-    with pytest.raises(UserError, match=r"ckpt_path=.*op=ternary: no such operator; .*needs plugins=\[\.\.\.\]"):
+    with pytest.raises(UserError, match=r"ckpt_path=.*op=toy: no such operator; .*needs plugins=\[\.\.\.\]"):
         evaluate(cfg)
 
 
@@ -129,14 +131,14 @@ def test_one_that_multiplies_after_all_is_refused_before_data_are_read(
 ) -> None:
     """In a process of its own, as the module's name is taken here."""
     plugin = write_plugin(tmp_path, OPERATOR.replace(written, instead))
-    assert instead in (plugin / "operators/ternary/operator.py").read_text()
+    assert instead in (plugin / "operators/toy/operator.py").read_text()
     done: subprocess.CompletedProcess[str] = command(
-        *SHORT, "op=ternary", "aug=none", f"plugins=['{plugin}']", f"paths.log_dir={tmp_path / 'logs'}",
+        *SHORT, "op=toy", "aug=none", f"plugins=['{plugin}']", f"paths.log_dir={tmp_path / 'logs'}",
         "data=image_folder", f"data.data_dir={folder_of_classes(tmp_path)}", "data.in_channels=3",
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
     line = done.stderr.strip().splitlines()[-1]
-    assert line.startswith("error: op=ternary: layer blocks.0.expand.conv multiplies, for ")
+    assert line.startswith("error: op=toy: layer blocks.0.expand.conv multiplies, for ")
     assert reason in line
 
 
@@ -172,10 +174,17 @@ def test_a_plugin_that_ends_the_process_is_one_line(tmp_path: Path) -> None:
 
 def test_a_damaged_yaml_of_a_plugin_is_one_line(tmp_path: Path) -> None:
     plugin = write_plugin(tmp_path).rename(tmp_path / "damaged_plugin")
-    (plugin / "configs/op/ternary.yaml").write_text("name: [ternary\n")
-    done = command("op=ternary", f"plugins=['{plugin}']", f"paths.log_dir={tmp_path}")
+    (plugin / "configs/op/toy.yaml").write_text("name: [toy\n")
+    done = command("op=toy", f"plugins=['{plugin}']", f"paths.log_dir={tmp_path}")
     assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
-    assert "ternary.yaml" in done.stderr
+    assert "toy.yaml" in done.stderr
+
+
+def test_an_operator_called_as_one_of_the_package_is_refused(tmp_path: Path) -> None:
+    plugin = write_plugin(tmp_path).rename(tmp_path / "shadowing_plugin")
+    (plugin / "operators" / "toy").rename(plugin / "operators" / "shift")
+    with pytest.raises(UserError, match=r"^plugins: shadowing_plugin\.operators\.shift is called as shiftaddaug\.oper"):
+        available(catalogue_of([str(plugin)]))
 
 
 def test_without_plugins_the_overrides_stay_as_they_are() -> None:
@@ -183,14 +192,14 @@ def test_without_plugins_the_overrides_stay_as_they_are() -> None:
 
 
 def test_help_shows_its_configs(plugin: Path) -> None:
-    done = command("op=ternary", f"plugins=['{plugin}']", "--help")
+    done = command("op=toy", f"plugins=['{plugin}']", "--help")
     assert done.returncode == 0, done.stderr
     assert "\nop: add, mult, shift, shift_ps, ternary\n" in done.stdout
     assert "\n  ratio: 0.7\n" in done.stdout
 
 
 def test_a_mistake_in_its_keys_is_answered_by_them(plugin: Path) -> None:
-    done = command("op=ternary", "op.ratoi=1", f"plugins=['{plugin}']")
+    done = command("op=toy", "op.ratoi=1", f"plugins=['{plugin}']")
     assert done.returncode == 2
     assert "op.ratoi: no such key; did you mean op.ratio? options: op.name, op.ratio, op.mult_layers (" in done.stderr
 

@@ -18,7 +18,7 @@ from shiftaddaug.operators.proof import Use, why_it_multiplies
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "op").glob("*.yaml"))
 TODAY = {"add", "mult", "shift", "shift_ps"}
-TOY = "ternary, a plugin's"
+TOY = "toy, a plugin's"
 CONV_SHAPES = {
     # input, weight, (stride, padding, dilation, groups)
     "dense": ((3, 6, 7, 5), (4, 6, 3, 3), (1, 1, 1, 1)),
@@ -40,7 +40,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=[*CONFIGS, TOY], ids=lambda path: getattr(path, "stem", path))
 def path(request: pytest.FixtureRequest, toy: Path) -> Path:
     """The yaml of each operator."""
-    return toy / "configs/op/ternary.yaml" if request.param == TOY else request.param
+    return toy / "configs/op/toy.yaml" if request.param == TOY else request.param
 
 
 @pytest.fixture

@@ -28,12 +28,12 @@ def slipped_catalogue(folder: Path, written: str, instead: str, file: str = OPER
     renamed = {"settings": SETTINGS, "operator": OPERATOR}
     for name, content in renamed.items():
         content = content.replace(written, instead).replace("ternary_plugin", package)
-        (plugin / f"operators/ternary/{name}.py").write_text(content)
+        (plugin / f"operators/toy/{name}.py").write_text(content)
     return catalogue_of([str(plugin.rename(folder / package))])
 
 
 def slipped(folder: Path, written: str, instead: str, file: str = OPERATOR) -> Operator:
-    return build("ternary", catalogue=slipped_catalogue(folder, written, instead, file))
+    return build("toy", catalogue=slipped_catalogue(folder, written, instead, file))
 
 
 CONV = "    def conv2d(self, x, weight, stride=1"
@@ -72,7 +72,7 @@ SLIPS = {
     "no constant": (
         "OPERATOR = Ternary",
         "OPERATORS = Ternary",
-        r"operators\.ternary\.operator must end with OPERATOR = a class",
+        r"operators\.toy\.operator must end with OPERATOR = a class",
     ),
     "no class": ("OPERATOR = Ternary", "OPERATOR = 3", r"must end with OPERATOR = a class, a frozen dataclass"),
     "syntax": ("import torch\n", "import torch torch\n", r"operator cannot be imported \(SyntaxError"),
@@ -82,7 +82,7 @@ SLIPS = {
 
 @pytest.mark.parametrize(("written", "instead", "message"), SLIPS.values(), ids=SLIPS.keys())
 def test_a_slip_is_one_line(written: str, instead: str, message: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=rf"^op=ternary: .*{message}") as caught:
+    with pytest.raises(UserError, match=rf"^op=toy: .*{message}") as caught:
         try_operator(slipped(tmp_path, written, instead))
     assert "\n" not in str(caught.value)
 
@@ -90,14 +90,14 @@ def test_a_slip_is_one_line(written: str, instead: str, message: str, tmp_path: 
 @pytest.mark.parametrize(
     ("written", "instead", "message"),
     [
-        ('name = "ternary"', 'name = "other"', r"TernarySettings\.name is other; must be 'ternary'"),
-        ('    name = "ternary"\n', "", r"TernarySettings\.name is missing; must be 'ternary'"),
+        ('name = "toy"', 'name = "other"', r"TernarySettings\.name is other; must be 'toy'"),
+        ('    name = "toy"\n', "", r"TernarySettings\.name is missing; must be 'toy'"),
         ("SETTINGS = TernarySettings", "", r"settings must end with SETTINGS = a class"),
     ],
 )
 def test_a_slip_of_the_settings(written: str, instead: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
-        settings_from({"name": "ternary"}, slipped_catalogue(tmp_path, written, instead, SETTINGS))
+        settings_from({"name": "toy"}, slipped_catalogue(tmp_path, written, instead, SETTINGS))
 
 
 def test_unknown_operations_are_refused(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_unknown_operations_are_refused(tmp_path: Path) -> None:
 
 
 def test_settings_without_an_arithmetic(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^op=ternary: states no arithmetic$"):
+    with pytest.raises(UserError, match=r"^op=toy: states no arithmetic$"):
         slipped(tmp_path, "    def arithmetic(self)", "    def arithmetics(self)", SETTINGS)
 
 

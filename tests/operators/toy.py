@@ -11,9 +11,9 @@ from shiftaddaug.operators.settings import Arithmetic, OperatorSettings, check_p
 
 @dataclass(frozen=True)
 class TernarySettings(OperatorSettings):
-    """Keys of configs/op/ternary.yaml."""
+    """Keys of configs/op/toy.yaml."""
 
-    name = "ternary"
+    name = "toy"
     ratio: float = 0.7
 
     def __post_init__(self) -> None:
@@ -36,7 +36,7 @@ import torch.nn.functional as F
 from shiftaddaug.operators.base import Operator
 from shiftaddaug.operators.codes import Codes
 from shiftaddaug.operators.mult.operator import kaiming_uniform
-from ternary_plugin.operators.ternary.settings import TernarySettings
+from ternary_plugin.operators.toy.settings import TernarySettings
 
 
 class _Ternary(torch.autograd.Function):
@@ -93,8 +93,8 @@ class Ternary(TernarySettings, Operator):
 OPERATOR = Ternary
 '''
 
-YAML = """# python src/train.py op=ternary plugins=[ternary_plugin]
-name: ternary
+YAML = """# python src/train.py op=toy plugins=[ternary_plugin]
+name: toy
 ratio: 0.7
 mult_layers: [stem, se, classifier]
 """
@@ -105,10 +105,10 @@ def write_plugin(folder: Path, operator: str = OPERATOR) -> Path:
     plugin = folder / "ternary_plugin"
     files = {
         "__init__.py": "",
-        "operators/ternary/__init__.py": "",
-        "operators/ternary/settings.py": SETTINGS,
-        "operators/ternary/operator.py": operator,
-        "configs/op/ternary.yaml": YAML,
+        "operators/toy/__init__.py": "",
+        "operators/toy/settings.py": SETTINGS,
+        "operators/toy/operator.py": operator,
+        "configs/op/toy.yaml": YAML,
     }
     for name, content in files.items():
         (plugin / name).parent.mkdir(parents=True, exist_ok=True)

@@ -75,7 +75,10 @@ def _packages(catalogue: Catalogue) -> dict[str, str]:
     found: dict[str, str] = {}
     for root, path in catalogue.folders(FOLDER):
         for settings in sorted(Path(path).glob("*/settings.py")):
-            found.setdefault(settings.parent.name, f"{root}.{settings.parent.name}")
+            name = settings.parent.name
+            if name in found:
+                raise UserError(f"plugins: {root}.{name} is called as {found[name]} is; rename its folder")
+            found[name] = f"{root}.{name}"
     return found
 
 
