@@ -32,7 +32,7 @@ class Trained:
     """What is fitted: a net's target, as it was trained."""
 
     operator: "Operator"
-    """Of the layers that do not multiply, or mult."""
+    """The operator of the layers that do not multiply, or mult."""
     mult_layers: frozenset[str]
     """Names of the layers that multiply."""
     weights: Mapping[str, "Tensor"]

@@ -38,7 +38,7 @@ class Subnetwork:
     assignment: Assignment[Operator]
     cost: NetCost
     data_config: Any
-    """As it is stored: a dictionary, unless the file is damaged."""
+    """The stored value: a dictionary, unless the file is damaged."""
 
 
 class _Fixed(nn.Module):

@@ -15,7 +15,7 @@ from shiftaddaug.errors import UserError
 Check = Callable[[str, Any], None]
 
 LARGEST_SIDE = 2**14
-"""Of an image, in pixels."""
+"""Largest side of an image, in pixels."""
 HELD = {"digits": (10, 1)} | {name: (layout.num_classes, 3) for name, layout in CIFAR_LAYOUTS.items()}
 """(classes, channels) of the data sets that come in one form only."""
 

@@ -21,7 +21,7 @@ class Assignment(Generic[T]):
     """An operator for every layer of a plan."""
 
     layers: Mapping[str, T]
-    """By the layer's name, in the order of execution."""
+    """Operators by the name of their layer, in the order of execution."""
 
     def __getitem__(self, layer: str) -> T:
         return self.layers[layer]
@@ -34,7 +34,7 @@ class Assignment(Generic[T]):
         return list(dict.fromkeys(self.layers.values()))
 
     def multiplication_free(self) -> list[T]:
-        """Of the operators in use, those that multiply nothing."""
+        """The operators in use that multiply nothing."""
         return [operator for operator in self.operators() if operator.arithmetic.multiplication_free]
 
     def exempt(self) -> frozenset[str]:

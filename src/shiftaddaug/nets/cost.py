@@ -19,7 +19,7 @@ class NetCost:
     macs: int
     multiplication_free_macs: int
     operations: Mapping[str, int] = field(default_factory=dict)
-    """By kind (`operators/settings.py`), for the MACs alone, sorted."""
+    """Operations by kind (`operators/settings.py`), for the MACs alone, sorted."""
 
     @property
     def multiplication_free_share(self) -> float:

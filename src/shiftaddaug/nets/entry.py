@@ -34,7 +34,7 @@ class Entry:
     """
 
     name: str
-    """Of the block, such as blocks.3: its unit, and the beginning of its nodes' names."""
+    """Name of the block, such as blocks.3: its unit, and the beginning of its nodes' names."""
     values: Mapping[str, Any]
     """The stage's keys, each with this block's value."""
     first: bool

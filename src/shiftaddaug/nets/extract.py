@@ -26,7 +26,7 @@ from shiftaddaug.operators.base import Operator
 from shiftaddaug.operators.proof import Use, why_it_multiplies
 
 FORMAT = 2
-"""Of architecture.json. Format 1, whose plans held blocks in place of nodes, is still read."""
+"""The format of architecture.json. Format 1, whose plans held blocks in place of nodes, is still read."""
 
 READERS = {1: plan_of_format1, FORMAT: Plan.from_dict}
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -40,7 +40,7 @@ class Target:
 
     net: Net
     assignment: Assignment[Operator]
-    """Of operators to its layers."""
+    """The operators of its layers."""
     config: dict[str, Any]
     """Whatever else an evaluation needs, such as the data's normalisation."""
 
@@ -154,7 +154,7 @@ def multiplicative_layers(net: Net) -> dict[str, str]:
 
 
 def unexpected_multiplications(target: Target) -> dict[str, str]:
-    """Of `multiplicative_layers`, those whose operator says that it multiplies nothing."""
+    """The `multiplicative_layers` whose operator says that it multiplies nothing."""
     exempt = target.assignment.exempt()
     return {name: reason for name, reason in multiplicative_layers(target.net).items() if name not in exempt}
 
