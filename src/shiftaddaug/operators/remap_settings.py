@@ -13,7 +13,7 @@ from shiftaddaug.errors import UserError
 
 FORMS = ("replace", "residual")
 LIMIT = 1e12
-"""Of the constants and of FC's slopes (and its inverse of the latter's), so that float32 holds every product."""
+"""Largest constant and largest slope of FC (and its inverse the smallest), so that float32 holds every product."""
 
 
 @dataclass(frozen=True)

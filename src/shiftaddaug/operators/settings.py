@@ -27,9 +27,9 @@ class Arithmetic:
     operations: Mapping[str, int]
     """How many of each kind (`KINDS`), the accumulation included, which is an `add`."""
     weight_bits: int = 32
-    """Of a stored weight."""
+    """Bits of a stored weight."""
     input_bits: int = 32
-    """Of an input, as the layer reads it."""
+    """Bits of an input, as the layer reads it."""
 
     def __post_init__(self) -> None:
         for kind, count in self.operations.items():

@@ -9,7 +9,7 @@ from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.operators.base import Operator
 
 SHAPES = ((4, 3, 3, 3), (6, 1, 3, 3), (5, 7))
-"""Of weights: a dense and a depthwise convolution, a linear layer."""
+"""Shapes of weights: a dense and a depthwise convolution, a linear layer."""
 
 
 def try_operator(operator: Operator) -> None:

@@ -7,7 +7,7 @@ from shiftaddaug.operators.remap_settings import RemapSettings, remap_settings_f
 from shiftaddaug.operators.settings import Arithmetic, OperatorSettings, check_integer
 
 SMALLEST_EXPONENT, LARGEST_EXPONENT = -126, 127
-"""Of a normal float32: an exponent outside would not survive training."""
+"""Exponents of a normal float32: one outside would not survive training."""
 FLOAT32_BITS = 24
 """Sign and significand of a float32: what it holds of a fixed-point number."""
 HALF_BITS = {"bf16": 9, "16": 12}
