@@ -91,7 +91,7 @@ def _check(cfg: DictConfig) -> None:
 def _load_pair(cfg: DictConfig) -> tuple[Trained, Trained]:
     catalogue = catalogue_of(cfg.plugins)
     mult, mf = (_load(key, Path(cfg[key]).expanduser(), catalogue) for key in ("mult_ckpt", "mf_ckpt"))
-    if mult.operator.name != "mult":
+    if mult.operator.multiplication_free:
         raise UserError(f"mult_ckpt={cfg.mult_ckpt}: was trained with op={mult.operator.name}; needs op=mult")
     if mf.operator.remap is None:
         raise UserError(
