@@ -84,12 +84,12 @@ class BlockVariant(pl.Callback):
         multiplied |= {extra for extra, model in followers.items() if model in multiplied}
         shares = dict(blends)
         blends += tuple((extra, shares[model]) for extra, model in followers.items() if model in shares)
-        target = pl_module.target_spec or net.target_spec
+        target = pl_module.target_spec
         pl_module.target_spec = replace(target, multiplied=multiplied, blends=blends)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Say which layers have not turned, where training was cut short: they are deployed as they never trained."""
-        spec = pl_module.target_spec or pl_module.net.target_spec
+        spec = pl_module.target_spec
         unfinished = spec.multiplied | {name for name, _ in spec.blends}
         late = [name for name in _target_layers(pl_module.net) if name in unfinished]
         if late:

@@ -45,12 +45,11 @@ class RetireDepth(pl.Callback):
         net: Supernet = pl_module.net
         extras = [extra.name for extra in net.widening.extra_blocks]
         if extras:
-            target = pl_module.target_spec or net.target_spec
-            pl_module.target_spec = replace(target, depth=self.retirement.schedule(extras, share))
+            pl_module.target_spec = replace(pl_module.target_spec, depth=self.retirement.schedule(extras, share))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Say which extra blocks are left, where training was cut short: the deployed net does not have them."""
-        spec = pl_module.target_spec or pl_module.net.target_spec
+        spec = pl_module.target_spec
         if spec.depth:
             log.warning(
                 "training ended before callbacks.retire_depth.end=%s: the deployed net goes without these extra "

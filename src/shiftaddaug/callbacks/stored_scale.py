@@ -35,7 +35,7 @@ class KeepStoredScale(pl.Callback):
         if self.ratio is None or trainer.current_epoch == 0 or len(optimizers) < len(trainer.optimizers):
             return
         net: Supernet = pl_module.net
-        target = pl_module.target_spec or net.target_spec
+        target = pl_module.target_spec
         multiplied = target.multiplied | {name for name, _ in target.blends}
         # all ranks hold the same weights, but sums may round otherwise on another device
         factors = trainer.strategy.broadcast(scale_factors(net, self.ratio, multiplied))

@@ -128,7 +128,7 @@ class ClassificationTask(ClassificationEvaluation):
         self.compiled_target_pass = None
         if compile_backend is not None:
             self.compiled_target_pass = torch.compile(partial(net, spec=None), backend=compile_backend)
-        self.target_spec: SubnetSpec | None = None
+        self.target_spec = net.target_spec
         self.augmented_spec: SubnetSpec | None = None
 
     @staticmethod
@@ -149,7 +149,7 @@ class ClassificationTask(ClassificationEvaluation):
         if self.mix is not None and len(images) % 2 == 0:
             images, wanted = self.mix(images.clone(), labels)  # which mixes in place; callbacks see what was drawn
         images = self._prepared(images)
-        target = self.target_spec or self.net.target_spec
+        target = self.target_spec
         weights = self.net.operator_weights(target.multiplied)
         logits = self._target_logits(images, target, weights)
         target_loss = loss = self.loss(logits, wanted)
@@ -245,7 +245,7 @@ class ClassificationTask(ClassificationEvaluation):
         the same for one loss, and right for two losses, for gradient accumulation and for loss scaling.
         """
         self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-        self.net.rescale_gradients((self.target_spec or self.net.target_spec).multiplied)
+        self.net.rescale_gradients(self.target_spec.multiplied)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config
