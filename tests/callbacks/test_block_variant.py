@@ -93,6 +93,11 @@ def test_blends_move_with_every_step(tmp_path: Path) -> None:
     assert wanted[-1] == (frozenset(), ())
 
 
+def share(spec: SubnetSpec, layer: str) -> float:
+    """Of the operator in the layer's result."""
+    return 0.0 if layer in spec.multiplied else dict(spec.blends).get(layer, 1.0)
+
+
 @pytest.mark.parametrize("blend", [False, True])
 def test_extra_blocks_that_do_not_multiply_turn_with_the_block_they_are_built_as(tmp_path: Path, blend: bool) -> None:
     """Where what surrounds the target computes with its operator."""
@@ -105,7 +110,7 @@ def test_extra_blocks_that_do_not_multiply_turn_with_the_block_they_are_built_as
     for spec in record.specs:
         for name in extras:
             block = ".".join(name.split(".")[:2])
-            assert spec.operator_share(name) == spec.operator_share(models[block] + name.removeprefix(block))
+            assert share(spec, name) == share(spec, models[block] + name.removeprefix(block))
     assert record.specs[-1] == task.net.target_spec
 
 
@@ -115,16 +120,18 @@ def test_conversion_and_retirement_write_beside_each_other(tmp_path: Path, swapp
     fit(make_task(), tmp_path, *(callbacks[::-1] if swapped else callbacks), record)
     retirement, extras = Retirement(0.25, 0.75), ("extras.0", "extras.1")
     for step, spec in enumerate(record.specs):
-        assert spec.depth == retirement.schedule(extras, step / (EPOCHS * STEPS - 1))
+        active = retirement.schedule(extras, step / (EPOCHS * STEPS - 1))
+        assert spec.skipped == set(extras) - dict(active).keys()
+        assert spec.fades == tuple((name, factor) for name, factor in active if factor < 1)
         assert len(spec.multiplied) == (6, 4, 2, 0)[step // STEPS]
-    assert record.specs[0].depth == (("extras.0", 1.0), ("extras.1", 1.0))
-    assert record.specs[-1].depth == ()
+    assert record.specs[0].skipped == frozenset()
+    assert record.specs[-1].skipped == set(extras)
 
 
 def test_a_hard_cut_comes_between_epochs(tmp_path: Path) -> None:
     record = Record()
     fit(make_task(), tmp_path, record, RetireDepth(0.0, 1.0, fade=False))
-    assert [len(spec.depth) for spec in record.specs] == [2] * 2 * STEPS + [1] * STEPS + [0] * STEPS
+    assert [len(spec.skipped) for spec in record.specs] == [0] * 2 * STEPS + [1] * STEPS + [2] * STEPS
 
 
 @pytest.mark.parametrize("blend", [False, True])
@@ -210,5 +217,6 @@ def test_a_single_epoch_leaves_hard_turning_without_effect(
 def test_without_extra_blocks_nothing_is_retired(tmp_path: Path) -> None:
     task = make_task()
     task.net = build_supernet(task.net.plan, assign(task.net.plan, operators.build("shift"), ["stem"]))
+    task.target_spec = task.net.target_spec
     fit(task, tmp_path, RetireDepth(), max_epochs=1)
-    assert task.target_spec.depth == ()
+    assert task.target_spec.skipped == frozenset()

@@ -17,7 +17,8 @@ from shiftaddaug.callbacks.stored_scale import KeepStoredScale
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.remap import Remap
 from shiftaddaug.hybrid.sharing import Sharing
-from shiftaddaug.nets.build import assign, build_supernet, plain_state
+from shiftaddaug.nets.build import assign, build_supernet
+from shiftaddaug.nets.extract import extract_target
 from shiftaddaug.nets.stored_scale import scale_factors
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import plan_net
@@ -37,7 +38,7 @@ def make_task(optimizer: Any = SGD) -> ClassificationTask:
 
 
 def equal(one: Supernet, other: Supernet) -> bool:
-    ours, theirs = plain_state(one), plain_state(other)
+    ours, theirs = extract_target(one).net.state_dict(), extract_target(other).net.state_dict()
     return all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 

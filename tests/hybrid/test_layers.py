@@ -11,6 +11,7 @@ from torch import Tensor
 from shiftaddaug import operators
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.layers import HybridConv2d, HybridLinear
+from shiftaddaug.hybrid.reading import MULTIPLIED
 from shiftaddaug.hybrid.widths import Widths
 from shiftaddaug.operators.base import Operator
 from shiftaddaug.operators.mult.operator import Mult
@@ -98,7 +99,7 @@ def test_multiplicative_pass_multiplies_with_the_same_weight(operator: Operator)
     layer = HybridConv2d(operator, SOURCE, OUT, kernel=3)
     draw(layer)
     x = torch.randn(2, 9, 7, 5, dtype=torch.float64)
-    y = layer(x, 11, multiplicative=True)
+    y = layer(x, 11, MULTIPLIED)
     torch.testing.assert_close(y, F.conv2d(x, layer.weight, None, 1, 1), rtol=0, atol=TOLERANCE)
 
 
@@ -149,7 +150,10 @@ def test_target_state_is_operator_ready() -> None:
     shift = operators.build("shift")
     layer = HybridConv2d(shift, SOURCE, OUT, bias=True)
     draw(layer)
-    state = layer.target_state()
+    plain = layer.state()
+    assert plain is not None
+    operator, state = plain
+    assert operator is shift
     assert state["weight"].shape == (6, 5, 1, 1)
     magnitudes = state["weight"].abs()
     assert torch.equal(magnitudes, torch.exp2(torch.log2(magnitudes).round()))

@@ -32,7 +32,7 @@ def test_target_pass_is_batch_norm() -> None:
         assert torch.equal(norm(x), reference(x))
     norm.eval(), reference.eval()
     assert torch.equal(norm(x), reference(x))
-    state = norm.target_state()
+    state = norm.state()
     assert state.keys() == reference.state_dict().keys()
     assert all(torch.equal(value, state[name]) for name, value in reference.state_dict().items())
     assert int(norm.num_batches_tracked) == 3

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from shiftaddaug import operators
 from shiftaddaug.hybrid.layers import HybridConv2d, HybridLinear
+from shiftaddaug.hybrid.reading import BY_OPERATOR, MULTIPLIED, Reading
 from shiftaddaug.hybrid.remap import Remap
 from shiftaddaug.hybrid.sharing import PLAIN, Sharing
-from shiftaddaug.hybrid.sources import join, positions, total
+from shiftaddaug.hybrid.sources import active_columns, active_part, natural_order, positions, total
 from shiftaddaug.hybrid.widths import Widths
 from shiftaddaug.operators.base import Operator
 
@@ -104,18 +105,16 @@ def test_two_sources_equal_the_layer_on_their_concatenation(
         one.rescale_gradients()
 
 
-@pytest.mark.parametrize("multiplicative", [False, True])
+@pytest.mark.parametrize("reading", [BY_OPERATOR, MULTIPLIED], ids=["by_operator", "multiplied"])
 @pytest.mark.parametrize("widths", [(5,), (7,), (9,)])
-def test_one_source_in_a_list_is_the_layer_to_the_bit(
-    operator: Operator, widths: tuple[int], multiplicative: bool
-) -> None:
+def test_one_source_in_a_list_is_the_layer_to_the_bit(operator: Operator, widths: tuple[int], reading: Reading) -> None:
     torch.manual_seed(0)
     layers = [HybridConv2d(operator, source, OUT, 3) for source in (SOURCES[:1], SOURCES[0])]
     layers[0].init_target()
     layers[0].init_augmented()
     layers[1].load_state_dict(layers[0].state_dict())
     x = torch.randn(2, *widths, 7, 5)
-    outputs = [layers[0]([x], 6, multiplicative), layers[1](x, 6, multiplicative)]
+    outputs = [layers[0]([x], 6, reading), layers[1](x, 6, reading)]
     assert torch.equal(*outputs)
     for y in outputs:
         y.square().sum().backward()
@@ -134,7 +133,7 @@ def test_multiplied_it_is_the_convolution_in_the_order_of_the_concatenation(
         natural = [positions(SOURCES, i)[:width] for i, width in enumerate(widths)]
         weight = two.weight[:7, torch.cat(natural)].contiguous()
         wanted = torch.nn.functional.conv2d(torch.cat(xs, 1), weight, None, 1, 1) + two.bias.view(1, -1, 1, 1)
-        assert torch.equal(two(xs, 7, multiplicative=True), wanted)
+        assert torch.equal(two(xs, 7, MULTIPLIED), wanted)
 
 
 def test_linear_layers_take_several_sources(operator: Operator) -> None:
@@ -167,8 +166,7 @@ def test_where_the_columns_of_each_source_lie() -> None:
     assert total(SOURCES) == Widths(8, 17)
 
 
-def test_joining_targets_alone_copies_no_weight() -> None:
-    weight = torch.randn(7, 17)
-    x, chosen, order = join([torch.randn(2, 5), torch.randn(2, 3)], SOURCES, weight, natural=False)
-    assert (x.shape, order) == ((2, 8), None)
-    assert chosen is weight
+def test_targets_alone_copy_no_weight() -> None:
+    weight, active = torch.randn(7, 17), [active_part(source, source.target) for source in SOURCES]
+    assert active_columns(weight, SOURCES, active) is weight
+    assert natural_order(active) is None

@@ -10,6 +10,7 @@ import yaml
 from torch import Tensor
 
 from shiftaddaug import operators
+from shiftaddaug.hybrid.reading import MULTIPLIED, Blended, MultipliedBeside
 from shiftaddaug.hybrid.remap import Remap
 from shiftaddaug.hybrid.sharing import Sharing
 from shiftaddaug.nets.build import assign, build_supernet
@@ -67,18 +68,19 @@ def test_the_ends_of_a_blend_are_multiplication_and_operator(net: str, op: str) 
 def test_a_blend_mixes_both_results_of_one_weight(net: str, op: str) -> None:
     """In every layer that can turn, squeeze-excite and classifier too: the result and the weight's gradient."""
     share, (supernet, free) = 0.3, make(net, op)
-    layers, calls = supernet.hybrid_layers(), dict[str, list[tuple[Tensor, bool, Tensor]]]()
-
-    def record(name: str, inputs: tuple[Any, ...], y: Tensor) -> None:
-        calls.setdefault(name, []).append((inputs[0], len(inputs) == 3 and inputs[2], y))
-
-    for name in free:
-        layers[name].register_forward_hook(lambda module, inputs, y, name=name: record(name, inputs, y))
+    layers, calls = supernet.hybrid_layers(), dict[str, tuple[Any, ...]]()
+    hooks = [
+        layers[name].register_forward_hook(lambda _, inputs, y, name=name: calls.update({name: (*inputs, y)}))
+        for name in free
+    ]
     supernet(images(), replace(supernet.target_spec, blends=tuple((name, share) for name in free)))
+    for hook in hooks:
+        hook.remove()
     assert calls.keys() == set(free)
-    for name, ((x, first, _), (same, second, _)) in calls.items():
-        assert (first, second) == (False, True), name
-        assert torch.equal(x, same)
+    for name, (x, channels, reading, _, y) in calls.items():
+        assert isinstance(reading, Blended) and reading.share == share
+        mixed = share * layers[name](x, channels) + (1 - share) * layers[name](x, channels, MULTIPLIED)
+        torch.testing.assert_close(y, mixed)
     _assert_mixed(supernet, free[0], share)
 
 
@@ -90,7 +92,7 @@ def _assert_mixed(supernet: Supernet, name: str, share: float) -> None:
     x: list[Tensor] = []
     layer.register_forward_pre_hook(lambda module, inputs: x.append(inputs[0].detach()))
     supernet(images(), replace(supernet.target_spec, blends=((name, share),)))
-    mixed = share * layer(x[0]) + (1 - share) * layer(x[0], None, True)
+    mixed = share * layer(x[0]) + (1 - share) * layer(x[0], None, MULTIPLIED)
     torch.testing.assert_close(raw[0], mixed)
     gradients = [torch.autograd.grad(y.square().sum(), layer.weight)[0] for y in (raw[0], mixed)]
     torch.testing.assert_close(*gradients)
@@ -115,7 +117,7 @@ def test_gradients_of_a_remapped_blend_have_the_operators_units(op: str, remap: 
     direction = torch.randn_like(calls[0])
     (together,) = torch.autograd.grad((calls[0] * direction).sum(), layer.weight, retain_graph=True)
     (by_operator,) = torch.autograd.grad((layer(x[0]) * direction).sum(), layer.weight)
-    (by_product,) = torch.autograd.grad((layer(x[0], None, True) * direction).sum(), layer.weight)
+    (by_product,) = torch.autograd.grad((layer(x[0], None, MULTIPLIED) * direction).sum(), layer.weight)
     wanted = share * by_operator + (1 - share) * by_product / remap.slope(layer.weight)
     torch.testing.assert_close(together, wanted, rtol=1e-4, atol=1e-5 * float(wanted.abs().max()))
     assert (1 - share) * by_product.norm() > 0.01 * wanted.norm()
@@ -135,7 +137,7 @@ def test_so_they_have_where_what_surrounds_the_target_is_blended_with_it(op: str
     (divided,) = layer.sharing.stored([layer.target_parameters()["weight"]])
     wide = layer.out.max
     assert wide > rows
-    mixed, alone = (layer(x, wide, True, operator_weight=known) for known in (divided, None))
+    mixed, alone = (layer(x, wide, reading) for reading in (MultipliedBeside(divided), MULTIPLIED))
     assert torch.equal(mixed, alone)
     direction = torch.randn_like(alone)
     of_stored, plain = (torch.autograd.grad((y * direction).sum(), layer.weight)[0] for y in (mixed, alone))
@@ -167,26 +169,42 @@ def test_gradients_reach_everything_at_every_stage_of_a_conversion(net: str, op:
 class TestSpec:
     def test_it_is_a_value(self) -> None:
         specs = [
-            SubnetSpec((8,), blends=(("a", 0.5),), depth=(("extras.0", 1.0),)),
-            SubnetSpec((8,), blends=(("a", 0.5),), depth=(("extras.0", 1.0),)),
-            SubnetSpec((8,), blends=(("a", 0.6),), depth=(("extras.0", 1.0),)),
+            SubnetSpec((8,), blends=(("a", 0.5),), kernels=(("a", 3),), skipped=frozenset({"extras.0"})),
+            SubnetSpec((8,), blends=(("a", 0.5),), kernels=(("a", 3),), skipped=frozenset({"extras.0"})),
+            SubnetSpec((8,), blends=(("a", 0.6),), kernels=(("a", 3),), skipped=frozenset({"extras.0"})),
+            SubnetSpec((8,), blends=(("a", 0.5),), kernels=(("a", 5),), skipped=frozenset({"extras.0"})),
         ]
-        assert len(set(specs)) == 2
+        assert len(set(specs)) == 3
         assert hash(specs[0]) == hash(specs[1])
 
     def test_around_a_target(self) -> None:
-        target = SubnetSpec((8,), multiplied=frozenset({"a"}), blends=(("b", 0.5),), depth=(("extras.0", 0.5),))
-        drawn = SubnetSpec((16,), augmented=True)
+        target = SubnetSpec(
+            (8,), multiplied=frozenset("a"), blends=(("b", 0.5),), skipped=frozenset({"e.1"}), fades=(("e.0", 0.5),)
+        )
+        drawn = SubnetSpec((16,), augmented=True, skipped=frozenset({"e.0", "e.1"}))
         assert drawn.around(target) == replace(target, channels=(16,), augmented=True)
-        deep = replace(drawn, depth=(("extras.0", 1.0), ("extras.1", 1.0)))
-        assert deep.around(target) == replace(target, channels=(16,), augmented=True, depth=deep.depth)
-        assert drawn.around(SubnetSpec((8,))) == drawn
+        deep = SubnetSpec((16,), augmented=True, kernels=(("a", 3),))
+        wanted = replace(deep, multiplied=target.multiplied, blends=target.blends)
+        assert deep.around(target) == wanted
+        assert drawn.around(SubnetSpec((8,), skipped=drawn.skipped)) == drawn
+
+    def test_at_depth(self) -> None:
+        """Some blocks active, others not; those that are not named stay as they are."""
+        spec = SubnetSpec((8,), skipped=frozenset({"b", "e.0"}), fades=(("e.2", 0.3), ("c", 0.5)))
+        extras = ("e.0", "e.1", "e.2")
+        made = spec.at_depth(extras, [("e.0", 1.0), ("e.1", 0.25)])
+        assert made == SubnetSpec((8,), skipped=frozenset({"b", "e.2"}), fades=(("c", 0.5), ("e.1", 0.25)))
+        assert spec.at_depth(extras, []).skipped == {"b", *extras}
+        assert spec.at_depth(extras, [("e.1", 0.0)]).skipped == {"b", *extras}
 
     @pytest.mark.parametrize(
         "settings",
         [
             {"blends": (("a", 1.1),)},
-            {"depth": (("extras.0", -0.1),)},
+            {"fades": (("extras.0", -0.1),)},
+            {"fades": (("extras.0", 0.0),)},
+            {"fades": (("extras.0", 1.0),)},
+            {"fades": (("extras.0", 0.5),), "skipped": frozenset({"extras.0"})},
             {"multiplied": frozenset("a"), "blends": (("a", 0.5),)},
         ],
     )

@@ -12,14 +12,16 @@ from torch import Tensor
 
 from shiftaddaug import operators
 from shiftaddaug.errors import UserError
+from shiftaddaug.hybrid.layers import HybridLayer
+from shiftaddaug.hybrid.norm import HybridBatchNorm2d
 from shiftaddaug.hybrid.sharing import Sharing
 from shiftaddaug.hybrid.weight import HybridWeight
-from shiftaddaug.nets.build import assign, build_plain, build_supernet, plain_state
+from shiftaddaug.nets.build import assign, build_plain, build_supernet
 from shiftaddaug.nets.cost import net_cost
 from shiftaddaug.nets.extract import extract_target, max_difference
-from shiftaddaug.nets.extras import deepened, is_extra, plan_extra_blocks
+from shiftaddaug.nets.extras import deepened, plan_extra_blocks
 from shiftaddaug.nets.net import Net
-from shiftaddaug.nets.nodes import Space
+from shiftaddaug.nets.nodes import Space, is_extra
 from shiftaddaug.nets.plain import plain_factory
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.spec import SubnetSpec, Widening
@@ -70,7 +72,7 @@ def make(net: str, op: str = "shift", **arguments: Any) -> Supernet:
 
 
 def full(supernet: Supernet) -> SubnetSpec:
-    return replace(supernet.target_spec, depth=supernet.widening.full_depth())
+    return replace(supernet.target_spec, skipped=frozenset())
 
 
 def deep_plain_net(supernet: Supernet, factors: dict[str, float]) -> Net:
@@ -80,8 +82,12 @@ def deep_plain_net(supernet: Supernet, factors: dict[str, float]) -> Net:
     net = Net(graph, plain_factory(graph, assign(graph, shift, ["stem", *extras])))
     state: dict[str, Tensor] = {}
     for name, part in supernet.named_modules():
-        if hasattr(part, "target_state"):
-            state |= {f"{name}.{key}": value for key, value in part.target_state().items()}
+        tensors: Any = {}
+        if isinstance(part, HybridLayer):
+            _, tensors = part.state()  # type: ignore[misc]
+        elif isinstance(part, HybridBatchNorm2d):
+            tensors = part.state()
+        state |= {f"{name}.{key}": value for key, value in tensors.items()}
     for name, factor in factors.items():
         for key in ("weight", "bias"):
             state[f"{last_norm(graph, name)}.{key}"] *= factor
@@ -207,7 +213,7 @@ class TestTarget:
         assert max_difference(supernet, target.net, images()) == 0
         assert target.net.plan == plan_of(net)
         bare = build_plain(plan_of(net), assign(plan_of(net), operator, mult_layers))
-        assert plain_state(supernet).keys() == bare.state_dict().keys()
+        assert extract_target(supernet).net.state_dict().keys() == bare.state_dict().keys()
         cost = net_cost(supernet.plan, assign(supernet.plan, operator, mult_layers))
         assert sum(p.numel() for p in target.net.parameters()) == cost.params
 
@@ -232,10 +238,10 @@ class TestTarget:
         for seed in range(20):
             spec, deeper = plain.sample(random.Random(seed)), deep.sample(random.Random(seed))
             assert deeper.channels[:count] == spec.channels
-            assert (spec.depth, deeper.depth) == ((), deep.full_depth())
+            assert (spec.skipped, deeper.skipped) == (frozenset(), frozenset())
             hidden.add(deeper.channels[count:])
         assert len(hidden) > 10
-        assert deep.sample(random.Random(0), depth=False).depth == ()
+        assert deep.sample(random.Random(0), depth=False).skipped == deep.extras()
 
 
 class TestForward:
@@ -243,7 +249,7 @@ class TestForward:
     def test_a_deeper_target_is_its_blocks_one_after_the_other(self, net: str) -> None:
         supernet = make(net, extra_blocks=2).eval()
         factors = {extra.name: (1.0, 0.3, 0.0)[i % 3] for i, extra in enumerate(supernet.widening.extra_blocks)}
-        spec = replace(supernet.target_spec, depth=tuple(factors.items()))
+        spec = supernet.target_spec.at_depth(factors, factors.items())
         wanted = deep_plain_net(supernet, factors)
         for stride, y in supernet.levels(images(), supernet.run(spec)).items():
             torch.testing.assert_close(y, wanted.levels(images())[stride], rtol=1e-4, atol=1e-4)
@@ -254,14 +260,15 @@ class TestForward:
     @pytest.mark.parametrize("training", [False, True])
     def test_without_factor_an_extra_block_is_not_there(self, net: str, training: bool) -> None:
         supernet = make(net, **WIDER).train(training)
-        zeros = tuple((name, 0.0) for name, _ in supernet.widening.full_depth())
-        spec = replace(supernet.target_spec, depth=zeros)
+        extras = supernet.widening.extras()
+        spec = full(supernet).at_depth(extras, [(name, 0.0) for name in extras])
         assert torch.equal(supernet(images(), spec), supernet(images()))
 
     @pytest.mark.parametrize("net", NETS)
     def test_a_vanishing_factor_leads_to_the_target(self, net: str) -> None:
         supernet = make(net).eval()
-        spec = replace(full(supernet), depth=tuple((name, 1e-7) for name, _ in supernet.widening.full_depth()))
+        extras = supernet.widening.extras()
+        spec = full(supernet).at_depth(extras, [(name, 1e-7) for name in extras])
         torch.testing.assert_close(supernet(images(), spec), supernet(images()), rtol=1e-3, atol=1e-4)
 
     @pytest.mark.parametrize("net", NETS)
@@ -287,9 +294,9 @@ class TestForward:
     @pytest.mark.parametrize("op", ["shift", "add"])
     def test_every_active_parameter_gets_a_finite_gradient(self, net: str, op: str) -> None:
         supernet = make(net, op, **WIDER)
-        augmented = SubnetSpec(supernet.widening.max_channels(), True, depth=supernet.widening.full_depth())
-        fading = tuple((name, 0.5) for name, _ in supernet.widening.full_depth())
-        target = replace(supernet.target_spec, depth=fading)
+        augmented = SubnetSpec(supernet.widening.max_channels(), True)
+        extras = supernet.widening.extras()
+        target = supernet.target_spec.at_depth(extras, [(name, 0.5) for name in extras])
         (supernet(images(), target).square().sum() + supernet(images(), augmented).square().sum()).backward()
         for name, parameter in supernet.named_parameters():
             assert parameter.grad is not None, name

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from shiftaddaug import operators
 from shiftaddaug.hybrid.remap import Remap
 from shiftaddaug.hybrid.sharing import PLAIN, Sharing
-from shiftaddaug.nets.build import assign, build_plain, build_supernet, plain_state
+from shiftaddaug.nets.build import assign, build_plain, build_supernet
 from shiftaddaug.nets.cost import net_cost
 from shiftaddaug.nets.extract import extract_target, load_target, max_difference, save_target
 from shiftaddaug.nets.net import Net, Run
@@ -41,7 +41,7 @@ CASES = {
 
 
 def widest(net: Supernet) -> SubnetSpec:
-    return SubnetSpec(net.widening.max_channels(), augmented=True, depth=net.widening.full_depth())
+    return SubnetSpec(net.widening.max_channels(), augmented=True)
 
 
 def small(net: str = "mbv3_w035") -> Plan:
@@ -82,7 +82,7 @@ class TestUnet:
         net, x = make_unet(op, sharing), images()
         optimizer = torch.optim.SGD(net.parameters(), lr=1e-3)
         before = {name: parameter.clone() for name, parameter in net.named_parameters()}
-        deep = SubnetSpec(net.target_spec.channels, depth=net.widening.full_depth())
+        deep = SubnetSpec(net.target_spec.channels)
         for spec in (deep, widest(net)):
             net(x, spec).square().mean().backward()
         net.rescale_gradients()
@@ -211,7 +211,7 @@ class TestModules:
         net = make_unet("add")
         assert [name for name, module in net.named_modules() if name in net.graph.registered] == [*net.graph.registered]
         assert net.module("blocks.0.se.gate") is None
-        assert set(plain_state(net)) == set(
+        assert set(extract_target(net).net.state_dict()) == set(
             build_plain(net.plan, assign(net.plan, operators.build("add"), ["stem"])).state_dict()
         )
 

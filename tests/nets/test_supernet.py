@@ -13,7 +13,7 @@ from shiftaddaug import operators
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.remap import Remap
 from shiftaddaug.hybrid.sharing import Sharing
-from shiftaddaug.nets.build import assign, build_plain, build_supernet, plain_state
+from shiftaddaug.nets.build import assign, build_plain, build_supernet
 from shiftaddaug.nets.cost import net_cost
 from shiftaddaug.nets.extract import extract_target, load_target, max_difference, save_target
 from shiftaddaug.nets.net import Net
@@ -90,8 +90,7 @@ def test_aug_none_is_the_plain_network_in_training_too(net: str, op: str) -> Non
     """Same outputs, bit for bit, and the same gradients and batch-norm statistics."""
     supernet = make(net, op)
     assert net_cost(supernet.plan, supernet.assignment).params == sum(p.numel() for p in supernet.parameters())
-    plain = build_plain(supernet.plan, supernet.assignment)
-    plain.load_state_dict(plain_state(supernet))
+    plain = extract_target(supernet).net
     y, wanted = supernet(images()), plain.train()(images())
     assert torch.equal(y, wanted)
     y.square().sum().backward()
@@ -125,7 +124,8 @@ def test_one_seed_one_target_whatever_the_augmentation(net: str) -> None:
     for aug in AUGS:
         torch.manual_seed(0)
         plan = plan_net(config("net", net), 7, 3, SIDE)
-        states.append(plain_state(build_supernet(plan, assign(plan, operators.build("add"), ["stem"]), **AUGS[aug])))
+        supernet = build_supernet(plan, assign(plan, operators.build("add"), ["stem"]), **AUGS[aug])
+        states.append(extract_target(supernet).net.state_dict())
     for state in states[1:]:
         assert state.keys() == states[0].keys()
         assert all(torch.equal(value, states[0][name]) for name, value in state.items())
@@ -270,7 +270,7 @@ class TestReadingOnce:
         layers, weights = supernet.hybrid_layers(), supernet.operator_weights()
         assert weights.keys() == {name for name, layer in layers.items() if layer.operator is add}
         for name, weight in weights.items():
-            torch.testing.assert_close(weight, layers[name].target_state()["weight"], rtol=2e-6, atol=2e-5)
+            torch.testing.assert_close(weight, layers[name].state()[1]["weight"], rtol=2e-6, atol=2e-5)
         supernet(images()).square().sum().backward()
         kept, turned = list(weights)[:2]
         before = {name: layers[name].weight.grad.clone() for name in (kept, turned)}  # type: ignore[union-attr]

@@ -1,7 +1,7 @@
 """Depth augmentation: extra blocks start in the target, and are retired from it one by one."""
 
 import logging
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import lightning.pytorch as pl
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 class RetireDepth(pl.Callback):
     """Set which extra blocks the target still has (ShiftAddAug, arXiv 2407.02881): the deepest goes first.
 
-    A function of the share of training. It sets `depth` of the task's `target_spec` and nothing else of it. Augmented
+    A function of the share of training. It sets the depth of the task's `target_spec` and nothing else of it. Augmented
     sub-networks keep all extra blocks (`Widening.sample`). Without extra blocks it does nothing.
 
     NOTE: without `fade` blocks go between epochs, as `BlockVariant` turns layers; with it the factor falls at every
@@ -45,17 +45,19 @@ class RetireDepth(pl.Callback):
         net: Supernet = pl_module.net
         extras = [extra.name for extra in net.widening.extra_blocks]
         if extras:
-            pl_module.target_spec = replace(pl_module.target_spec, depth=self.retirement.schedule(extras, share))
+            active = self.retirement.schedule(extras, share)
+            pl_module.target_spec = pl_module.target_spec.at_depth(extras, active)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Say which extra blocks are left, where training was cut short: the deployed net does not have them."""
-        spec = pl_module.target_spec
-        if spec.depth:
+        extras = [extra.name for extra in pl_module.net.widening.extra_blocks]
+        left = [name for name in extras if name not in pl_module.target_spec.skipped]
+        if left:
             log.warning(
                 "training ended before callbacks.retire_depth.end=%s: the deployed net goes without these extra "
                 "blocks, and training did not: %s",
                 self.retirement.end,
-                ", ".join(name for name, _ in spec.depth),
+                ", ".join(left),
             )
 
     def state_dict(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from shiftaddaug.nets.assignment import select_layers
 from shiftaddaug.nets.extras import plan_extra_blocks
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.sizes import shown_size
-from shiftaddaug.nets.spec import Widening
+from shiftaddaug.nets.spec import SubnetSpec, Widening
 from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.operators.settings import OperatorSettings
 
@@ -140,8 +140,8 @@ def _check_operator(cfg: DictConfig, operator: OperatorSettings, plan: Plan, mul
         return
     aug = cfg.aug
     widening = Widening(plan, tuple(aug.width_multipliers), tuple(aug.expand_multipliers), aug.divisor)
-    most = zip(plan.spaces, widening.max_channels(), strict=True)
-    wider = {space.name for space, channels in most if channels > space.channels}
+    widest = plan.at(SubnetSpec(widening.max_channels())).channels()
+    wider = {space.name for space in plan.spaces if widest[space.name] > space.channels}
     for layer in plan.layers():
         if layer.name not in mult_layers and wider & {*plan.sources(layer), layer.space}:
             raise operators.cannot_be_augmented(cfg.op.name)

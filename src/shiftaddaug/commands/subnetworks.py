@@ -93,10 +93,8 @@ def load_subnetwork(
         if value > widest:
             raise UserError(f"subnet.{key}_multiplier={value}: ckpt_path={path} was trained up to {widest}")
     spec = widening.uniform(width_multiplier, expand_multiplier)
-    widths = zip(plan.spaces, spec.channels, strict=False)  # those of extra blocks are left out
-    wide = dataclasses.replace(plan, spaces=tuple(dataclasses.replace(space, channels=n) for space, n in widths))
     free = net_cost(plan, assignment).multiplication_free_macs
-    cost = dataclasses.replace(net_cost(wide, assignment), multiplication_free_macs=free)
+    cost = dataclasses.replace(net_cost(supernet.graph.at(spec), assignment), multiplication_free_macs=free)
     return Subnetwork(_Fixed(supernet, spec).eval(), plan, assignment, cost, config["data"])
 
 

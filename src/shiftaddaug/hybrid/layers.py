@@ -5,22 +5,43 @@ input's channels and the arguments of `forward` alone; no layer remembers a widt
 layer is its operator and nothing else. Nothing but `hybrid/` slices weights.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from shiftaddaug.hybrid.channels import add_to_first_channels, split_channels, with_first_channels
+from shiftaddaug.hybrid.reading import BY_OPERATOR, MULT, Blended, ByOperator, Multiplied, Reading
 from shiftaddaug.hybrid.sharing import PLAIN, NetSharing
-from shiftaddaug.hybrid.sources import join
-from shiftaddaug.hybrid.weight import HybridWeight
+from shiftaddaug.hybrid.sources import (
+    active_columns,
+    active_part,
+    in_natural_order,
+    joined,
+    target_columns,
+    targets_first,
+    total,
+)
+from shiftaddaug.hybrid.weight import HybridWeight, centre
 from shiftaddaug.hybrid.widths import Widths
 from shiftaddaug.operators.base import Operator
-from shiftaddaug.operators.mult.operator import Mult
 
-MULT = Mult()
+
+@dataclass(frozen=True)
+class Cut:
+    """How much of a layer a pass uses: the target's active channels and all active ones, and the kernel."""
+
+    sources: tuple[Widths, ...]
+    out: Widths
+    kernel: int | None = None
+    """Side of the kernel, odd; the layer's own by default."""
+
+    @property
+    def widened(self) -> bool:
+        """Whether channels around the target take part."""
+        return self.out.max > self.out.target or any(source.max > source.target for source in self.sources)
 
 
 class HybridLayer(HybridWeight):
@@ -31,98 +52,128 @@ class HybridLayer(HybridWeight):
         dense      Y_t = op(X_t) + mult(X_a),  Y_a = mult(X)
         depthwise  Y_t = op(X_t),              Y_a = mult(X_a)
 
-    A layer of several sources computes as one of their concatenation: the operator is applied once, to the joined
-    targets, for scales and R depend on the whole fan-in.
+    Below the target's width, X_t and Y_t are its first channels. A layer of several sources computes as one of their
+    concatenation: the operator is applied once, to the joined targets, for scales and R depend on the whole fan-in.
     """
 
     def forward(
         self,
         x: Tensor | Sequence[Tensor],
         out_channels: int | None = None,
-        multiplicative: bool = False,
-        operator_weight: Tensor | None = None,
+        reading: Reading = BY_OPERATOR,
+        kernel: int | None = None,
     ) -> Tensor:
         """Compute with the input's channels, and as many output channels as told.
 
         Args:
-            x: (N, source.target <= C <= source.max, ...); one tensor for each of several sources.
-            out_channels: between out.target and out.max; the target's by default. A depthwise layer returns C.
-            multiplicative: compute the target part by multiplication too, with the same weight.
-            operator_weight: what the target part computes (or multiplies) with, where that was read for all layers
-                and passes at once (`Supernet.operator_weights`); by default it is read from the parameters. One to
-                multiply with says that the layer is blended and remapped.
+            x: (N, 1 <= C <= source.max, ...); one tensor for each of several sources.
+            out_channels: between 1 and out.max; the target's by default. A depthwise layer returns C.
+            reading: how the weight is read.
+            kernel: side of the kernel, odd and at most the layer's own, which it is by default.
         """
-        operator = MULT if multiplicative else self.operator
-        x, weight, order = self._joined(x, operator)
-        out_channels = out_channels or self.out.target
-        narrow = x.shape[1] == self.source.target and (self.depthwise or out_channels == self.out.target)
-        if narrow:
-            # contiguous, as the deployed weight is: a matrix product of a slice may round otherwise
-            y = self._map(operator, x, self._read(operator, self.target_parameters(), operator_weight).contiguous())
-        elif not self.sharing.multiplicative_augmentation:
-            inputs = 1 if self.depthwise else x.shape[1]
-            outputs = x.shape[1] if self.depthwise else out_channels
-            blended = operator is MULT and operator_weight is not None
-            y = self._map(operator, x, self._read_around(operator, weight[:outputs, :inputs], blended))
-        elif self.depthwise:
-            y = self._depthwise(operator, x, operator_weight)
-        else:
-            y = self._dense(operator, x, weight, out_channels, operator_weight, order)
+        xs = [x] if isinstance(x, Tensor) else list(x)
+        cut = self.cut([x.shape[1] for x in xs], out_channels, kernel)
+        if isinstance(reading, Blended):
+            operated, multiplied = (self._biased(xs, cut, each) for each in (reading.by_operator, reading.multiplied))
+            return reading.share * operated + (1 - reading.share) * multiplied
+        return self._biased(xs, cut, reading)
+
+    def cut(self, channels: Sequence[int], out_channels: int | None = None, kernel: int | None = None) -> Cut:
+        """Return what a pass uses of the layer, given the active channels of each source, and those of the output."""
+        sources = tuple(active_part(width, active) for width, active in zip(self.sources, channels, strict=True))
+        out = sources[0] if self.depthwise else active_part(self.out, out_channels or self.out.target)
+        return Cut(sources, out, kernel)
+
+    def state(
+        self, reading: ByOperator | Multiplied = BY_OPERATOR, cut: Cut | None = None
+    ) -> tuple[Operator, dict[str, Tensor]] | None:
+        """Return the plain layer that this one is in a pass: its operator, and its state dict.
+
+        None where it is none: an operator that is not linear in its weight, beside a multiplication.
+
+        Args:
+            reading: how the weight is read.
+            cut: what the pass uses; the target by default.
+        """
+        cut = cut or self.cut([source.target for source in self.sources])
+        plain = self._plain(reading, cut)
+        if plain is None:
+            return None
+        operator, state = plain[0], {"weight": plain[1]}
+        state |= {name: getattr(self, name) for name in operator.input_tensors}
+        if self.bias is not None:
+            state["bias"] = self.bias[: cut.out.max]
+        copied = {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in state.items()}
+        return operator, copied
+
+    def _biased(self, xs: Sequence[Tensor], cut: Cut, reading: ByOperator | Multiplied) -> Tensor:
+        y = self._compute(xs, cut, reading)
         return y if self.bias is None else y + self._broadcast(self.bias[: y.shape[1]])
 
-    def _read(self, operator: Operator, parameters: Mapping[str, Tensor], known: Tensor | None = None) -> Tensor:
-        if operator is not MULT:
-            return self._operator_weight(parameters, known)
-        return parameters["weight"] if known is None else known
+    def _compute(self, xs: Sequence[Tensor], cut: Cut, reading: ByOperator | Multiplied) -> Tensor:
+        plain = self._plain(reading, cut)
+        if plain is not None:
+            return self._map(plain[0], joined(xs), plain[1])
+        if self.depthwise:
+            return self._depthwise(xs[0], cut, reading)
+        return self._dense(targets_first(xs, cut.sources), cut, reading)
 
-    def _read_around(self, operator: Operator, weight: Tensor, blended: bool) -> Tensor:
-        """Target and what surrounds it, computed by one operator; `blended`: multiplied, beside what R(W) computes."""
-        if operator is MULT:
-            return self.sharing.stored([weight], [self._target_slice(self.weight)])[0] if blended else weight
-        return self.effective_weight(self.sharing.read_around(weight, self._target_slice(self.weight)))
+    def _plain(self, reading: ByOperator | Multiplied, cut: Cut) -> tuple[Operator, Tensor] | None:
+        """The operator and the weight of the plain layer that this one is in a pass, if it is one.
 
-    def _joined(self, x: Tensor | Sequence[Tensor], operator: Operator) -> tuple[Tensor, Any, Tensor | None]:
-        """The input, the weight whose columns read it, and their order, where the input's is another."""
-        weight = getattr(self, "weight", None)  # not every operator's parameter is called so
-        if isinstance(x, Tensor):
-            return x, weight, None
-        # what is linear in the weight sums in the order of the concatenation, as the plain layer does
-        natural = operator.linear_in_weight and self.sharing.multiplicative_augmentation
-        return join(x, self.sources, weight, natural)
-
-    def _dense(
-        self,
-        operator: Operator,
-        x: Tensor,
-        weight: Tensor,
-        out_channels: int,
-        known: Tensor | None,
-        order: Tensor | None,
-    ) -> Tensor:
-        rows, columns = self.target_shape[:2]
-        channels = x.shape[1]
-        target = self._read(operator, {"weight": weight[:rows, :columns]}, known)
+        Columns are in the order of the concatenation, in which a plain layer sums. The weight is contiguous, as the
+        deployed one is: a matrix product of a slice may round otherwise.
+        """
+        operator = reading.operator(self)
+        if not cut.widened:
+            return operator, self._target(reading, cut).contiguous()
+        if not self.sharing.multiplicative_augmentation:
+            columns = self._active(cut)[: cut.out.max, : 1 if self.depthwise else total(cut.sources).max]
+            return operator, in_natural_order(reading.whole(self, columns), cut.sources).contiguous()
         if operator.linear_in_weight:
-            if channels > columns:
-                target = torch.cat([target, weight[:rows, columns:channels]], 1)
-            if out_channels > rows:
-                target = torch.cat([target, weight[rows:out_channels, :channels]], 0)
-            return self._map(MULT, x, target if order is None else target.index_select(1, order))
+            return MULT, in_natural_order(self._linear(reading, cut), cut.sources)
+        return None
+
+    def _target(self, reading: ByOperator | Multiplied, cut: Cut) -> Tensor:
+        """What the target part computes with, of its active channels and kernel."""
+        weight = centre(reading.target(self, cut.kernel), cut.kernel)
+        if not self.depthwise:
+            weight = target_columns(weight, self.sources, cut.sources)
+        return weight if cut.out.target == weight.shape[0] else weight[: cut.out.target]
+
+    def _active(self, cut: Cut) -> Tensor:
+        """The stored weight, the active columns first."""
+        weight = self.at_kernel(self.weight, cut.kernel)
+        return weight if self.depthwise else active_columns(weight, self.sources, cut.sources)
+
+    def _linear(self, reading: ByOperator | Multiplied, cut: Cut) -> Tensor:
+        """One weight of the target part and what surrounds it, where the operator is linear in its own."""
+        target, weight = self._target(reading, cut), self._active(cut)
+        rows, outputs, source = cut.out.target, cut.out.max, total(cut.sources)
+        if self.depthwise:
+            return torch.cat([target, weight[rows:outputs]], 0)
+        if source.max > source.target:
+            target = torch.cat([target, weight[:rows, source.target : source.max]], 1)
+        if outputs > rows:
+            target = torch.cat([target, weight[rows:outputs, : source.max]], 0)
+        return target
+
+    def _dense(self, x: Tensor, cut: Cut, reading: ByOperator | Multiplied) -> Tensor:
+        operator, target, weight = reading.operator(self), self._target(reading, cut), self._active(cut)
+        rows, outputs, columns, channels = cut.out.target, cut.out.max, total(cut.sources).target, x.shape[1]
         if channels == columns:
-            beside = self._map(MULT, x, weight[rows:out_channels, :channels])
+            beside = self._map(MULT, x, weight[rows:outputs, :channels])
             return torch.cat([self._map(operator, x, target), beside], 1)
         # one convolution multiplies everything that is multiplied: the operator's own block of it is zero
         beside = F.pad(weight[:rows, columns:channels], (0, 0) * (weight.dim() - 2) + (columns, 0))
-        if out_channels > rows:
-            beside = torch.cat([beside, weight[rows:out_channels, :channels]], 0)
+        if outputs > rows:
+            beside = torch.cat([beside, weight[rows:outputs, :channels]], 0)
         whole, inputs = with_first_channels(x, columns)
         return add_to_first_channels(self._map(MULT, whole, beside), self._map(operator, inputs, target))
 
-    def _depthwise(self, operator: Operator, x: Tensor, known: Tensor | None) -> Tensor:
-        weight, rows, channels = self.weight, self.target_shape[0], x.shape[1]
-        target = self._read(operator, {"weight": weight[:rows]}, known)
-        if operator.linear_in_weight:
-            return self._map(MULT, x, torch.cat([target, weight[rows:channels]], 0))
+    def _depthwise(self, x: Tensor, cut: Cut, reading: ByOperator | Multiplied) -> Tensor:
+        operator, target, weight = reading.operator(self), self._target(reading, cut), self._active(cut)
+        rows, channels = cut.out.target, cut.out.max
         inputs, beside = split_channels(x, rows)
         return torch.cat([self._map(operator, inputs, target), self._map(MULT, beside, weight[rows:channels])], 1)
 
@@ -147,14 +198,15 @@ class HybridConv2d(HybridLayer):
         bias: bool = False,
         sharing: NetSharing = PLAIN,
         dilation: int = 1,
+        kernel_transform: bool = False,
     ) -> None:
-        super().__init__(operator, source, out, (kernel, kernel), depthwise, bias, sharing)
-        self.stride, self.padding, self.dilation = stride, dilation * (kernel // 2), dilation
+        super().__init__(operator, source, out, (kernel, kernel), depthwise, bias, sharing, kernel_transform)
+        self.stride, self.dilation = stride, dilation
 
     def _map(self, operator: Operator, x: Tensor, weight: Tensor) -> Tensor:
-        groups = x.shape[1] if self.depthwise else 1
+        groups, padding = x.shape[1] if self.depthwise else 1, self.dilation * (weight.shape[-1] // 2)
         x = operator.prepare_input(x, self.tensors() if operator.input_tensors else {})
-        return operator.conv2d(x, weight, self.stride, self.padding, self.dilation, groups)
+        return operator.conv2d(x, weight, self.stride, padding, self.dilation, groups)
 
     def _broadcast(self, bias: Tensor) -> Tensor:
         return bias.view(1, -1, 1, 1)

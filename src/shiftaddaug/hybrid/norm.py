@@ -42,7 +42,7 @@ class HybridBatchNorm2d(nn.Module):
         self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.long))  # the target's
 
     def forward(self, x: Tensor, augmented: bool = False) -> Tensor:
-        """Normalise x (N, C, H, W), target <= C <= max.
+        """Normalise x (N, C, H, W), 1 <= C <= max.
 
         Unless augmented, running statistics are used and moved as the target's: a wider sub-network evaluated in this
         way needs statistics measured for it (`nets/recalibrate.py`).
@@ -59,7 +59,7 @@ class HybridBatchNorm2d(nn.Module):
     def _augmented(self, x: Tensor) -> Tensor:
         target, channels = self.widths.target, x.shape[1]
         weight, bias = self.weight[:channels], self.bias[:channels]
-        if not self.training or channels == target:
+        if not self.training or channels <= target:
             return self._normalise(x, None, None, weight, bias, True)
         mean, var = self.running_mean[:channels].clone(), self.running_var[:channels].clone()
         y = self._normalise(x, mean, var, weight, bias, True)
@@ -76,14 +76,14 @@ class HybridBatchNorm2d(nn.Module):
             return batch_norm_over_processes(x, mean, var, weight, bias, self.momentum, self.eps)
         return F.batch_norm(x, mean, var, weight, bias, by_batch, self.momentum, self.eps)
 
-    def target_state(self) -> dict[str, Tensor]:
-        """State dict of the deployed `nn.BatchNorm2d`."""
-        target = self.widths.target
+    def state(self, channels: int | None = None) -> dict[str, Tensor]:
+        """Return the state dict of a plain `nn.BatchNorm2d` of the first channels, by default the target's."""
+        channels = channels or self.widths.target
         state: Mapping[str, Tensor] = {
-            "weight": self.weight[:target],
-            "bias": self.bias[:target],
-            "running_mean": self.running_mean[:target],
-            "running_var": self.running_var[:target],
+            "weight": self.weight[:channels],
+            "bias": self.bias[:channels],
+            "running_mean": self.running_mean[:channels],
+            "running_var": self.running_var[:channels],
             "num_batches_tracked": self.num_batches_tracked,
         }
         return {name: value.detach().clone() for name, value in state.items()}

@@ -33,9 +33,13 @@ class HybridWeight(nn.Module):
         depthwise: one filter per channel.
         bias: add one value per output channel; the target's belong to its operator.
         sharing: how a multiplication-free operator reads its slice, and what the augmented part computes with.
+        kernel_transform: learn what a smaller kernel reads: each side, down to 3, is a linear map of the centre of the
+            next larger one, shared by all filters, the identity at first (once-for-all, arXiv 1908.09791, section 3.2).
+            Else a smaller kernel is the centre of the largest.
 
     Raises:
-        UserError: a widened layer whose operator cannot share its weight with a multiplication.
+        UserError: a widened layer whose operator cannot share its weight with a multiplication; transforms of a weight
+            that is read through R, or of an operator with tensors besides the weight.
     """
 
     weight: Tensor  # of shareable operators
@@ -50,6 +54,7 @@ class HybridWeight(nn.Module):
         depthwise: bool = False,
         bias: bool = False,
         sharing: NetSharing = PLAIN,
+        kernel_transform: bool = False,
     ) -> None:
         super().__init__()
         self.sources = (source,) if isinstance(source, Widths) else tuple(source)
@@ -73,6 +78,20 @@ class HybridWeight(nn.Module):
         for name, buffer in buffers.items():
             self.register_buffer(name, buffer)
         self._draw_target()
+        self.transforms = tuple(range(kernel[0] - 2, 1, -2)) if kernel_transform and kernel else ()
+        for side in self.transforms:
+            self.register_parameter(transform_name(side), nn.Parameter(torch.eye(side**2)))
+        self._refuse_transforms()
+
+    def _refuse_transforms(self) -> None:
+        """Refuse transforms of a weight that has no one to one relation with what the operator computes with."""
+        others = {*self.parameter_names, *self.buffer_names} - {"weight"}
+        if self.transforms and (others or self.sharing.remap is not None):
+            reason = f"trains {', '.join(sorted(others))} besides" if others else "reads its weight through R"
+            raise UserError(
+                f"kernel_transform=true: op={self.operator.name} {reason}; options: false, which takes the centre of "
+                f"the largest kernel"
+            )
 
     def _refuse_wider_operator(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Refuse tensors of the target's shape where the operator would compute what surrounds the target too."""
@@ -125,21 +144,40 @@ class HybridWeight(nn.Module):
             parameters["weight"] = self._target_slice(self.weight)
         return parameters
 
-    def target_state(self, operator_weight: Tensor | None = None) -> dict[str, Tensor]:
-        """State dict of the deployed layer: the operator-ready weight (as `forward` takes it), what prepares its input,
-        and the bias."""
-        state = {"weight": self._operator_weight(self.target_parameters(), operator_weight)}
-        state |= {name: getattr(self, name) for name in self.operator.input_tensors}
-        if self.bias is not None:
-            state["bias"] = self.bias[: self.out.target]
-        return {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in state.items()}
+    def target_weight(self, kernel: int | None = None) -> Tensor:
+        """Return the target's slice of the weight, as it is stored."""
+        return self.at_kernel(self.target_parameters()["weight"], kernel)
 
-    def _operator_weight(self, parameters: Mapping[str, Tensor], known: Tensor | None = None) -> Tensor:
-        """What the operator computes with, given its trained tensors (of the target, or wider), if not known yet."""
-        if known is not None:
-            return known
+    def at_kernel(self, weight: Tensor, kernel: int | None) -> Tensor:
+        """Return a slice of the stored weight at a smaller kernel: its centre, or what transforms make of that.
+
+        Args:
+            weight: (..., k, k), k the largest kernel.
+            kernel: odd and at most k; None is k.
+        """
+        if kernel is None:
+            return weight
+        for side in self.transforms:
+            if side < kernel:
+                break
+            flat = centre(weight, side).flatten(-2) @ getattr(self, transform_name(side)).T
+            weight = flat.view(*weight.shape[:-2], side, side)
+        return centre(weight, kernel)
+
+    def operator_weight(self, kernel: int | None = None) -> Tensor:
+        """Return what the operator computes with at the target's width, read from the parameters.
+
+        What it derives from the whole weight (mean and spread of R, scales) is the target's, at its largest kernel: a
+        narrower sub-network, or one of a smaller kernel, reads a slice of it.
+
+        Args:
+            kernel: where the layer has transforms, that of the weight; without them it is the largest.
+        """
+        parameters = self.target_parameters()
         if self.sharing.remap is not None:
             return self.effective_weight(self.sharing.read([parameters["weight"]])[0])
+        if self.transforms:
+            parameters["weight"] = self.at_kernel(parameters["weight"], kernel)
         return self.operator.effective_weight({**self.tensors(), **parameters})
 
     def effective_weight(self, weight: Tensor) -> Tensor:
@@ -195,6 +233,19 @@ class HybridWeight(nn.Module):
     def positions(self, source: int) -> Tensor:
         """The columns of the weight that read a source's channels, in the channels' order; int64 (its max,)."""
         return positions(self.sources, source)
+
+
+def transform_name(side: int) -> str:
+    """Return the name of the parameter that makes a kernel of that side."""
+    return f"kernel_transform_{side}"
+
+
+def centre(weight: Tensor, kernel: int | None) -> Tensor:
+    """Return the centre of (..., k, k), of an odd side of at most k; None is k."""
+    if kernel is None or kernel == weight.shape[-1]:
+        return weight
+    first = (weight.shape[-1] - kernel) // 2
+    return weight[..., first : first + kernel, first : first + kernel]
 
 
 def _replace(gradient: Tensor, direction: Tensor) -> None:

@@ -34,6 +34,7 @@ def build_supernet(
     extra_after: Sequence[str] | None = None,
     sharing: NetSharing = PLAIN,
     synchronised_norm: bool = False,
+    kernel_transform: bool = False,
 ) -> Supernet:
     """The network that is trained; with multipliers (1,) and no extra block it is the target and nothing else.
 
@@ -43,7 +44,7 @@ def build_supernet(
     """
     extras = plan_extra_blocks(plan, extra_blocks, extra_after)
     widening = Widening(plan, tuple(width_multipliers), tuple(expand_multipliers), divisor, extras)
-    return Supernet(widening, assignment, sharing, synchronised_norm)
+    return Supernet(widening, assignment, sharing, synchronised_norm, kernel_transform)
 
 
 def supernet_from_config(config: Mapping[str, Any], plan: Plan, assignment: Assignment[Operator]) -> Supernet:
@@ -69,14 +70,3 @@ def supernet_from_config(config: Mapping[str, Any], plan: Plan, assignment: Assi
 def build_plain(plan: Plan, assignment: Assignment[Operator]) -> Net:
     """The deployable network, its weights not yet set."""
     return Net(plan, plain_factory(plan, assignment))
-
-
-def plain_state(supernet: Supernet) -> Mapping[str, Any]:
-    """State dict of the target as `build_plain` builds it: slices of the supernet's weights, made operator-ready."""
-    state, operator_weights = {}, supernet.operator_weights()
-    for node in supernet.plan.nodes:
-        module: Any = supernet.module(node.name)
-        if hasattr(module, "target_state"):
-            known = {"operator_weight": operator_weights[node.name]} if node.name in operator_weights else {}
-            state.update({f"{node.name}.{key}": value for key, value in module.target_state(**known).items()})
-    return state

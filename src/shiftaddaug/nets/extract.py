@@ -1,4 +1,4 @@
-"""Take the target out of a supernet, save it by itself, load it, and prove that nothing changed on the way.
+"""Take a sub-network out of a supernet, save it by itself, load it, and prove that nothing changed on the way.
 
 A saved target is a folder of two files: `model.safetensors` (operator-ready weights) and `architecture.json`
 (the plan, the operators, the layers of each). Loading it executes nothing and needs no supernet.
@@ -15,13 +15,18 @@ from torch import Tensor
 from shiftaddaug import operators
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.errors import DAMAGE, UserError
+from shiftaddaug.hybrid.layers import HybridLayer
+from shiftaddaug.hybrid.norm import HybridBatchNorm2d
+from shiftaddaug.hybrid.reading import Blended
 from shiftaddaug.nets.assignment import Assignment, assignment_from
-from shiftaddaug.nets.build import assign, build_plain, plain_state
+from shiftaddaug.nets.build import assign, build_plain
 from shiftaddaug.nets.format1 import plan_of_format1
 from shiftaddaug.nets.net import Net
+from shiftaddaug.nets.nodes import Node
 from shiftaddaug.nets.plain import OperatorConv2d, OperatorLinear
 from shiftaddaug.nets.plan import Plan
-from shiftaddaug.nets.supernet import Supernet
+from shiftaddaug.nets.spec import SubnetSpec
+from shiftaddaug.nets.supernet import Pass, Supernet
 from shiftaddaug.operators.base import Operator
 from shiftaddaug.operators.proof import Use, why_it_multiplies
 
@@ -45,12 +50,63 @@ class Target:
     """Whatever else an evaluation needs, such as the data's normalisation."""
 
 
+def extract(supernet: Supernet, spec: SubnetSpec, config: dict[str, Any] | None = None) -> Target:
+    """Return a sub-network as a plain one, in evaluation mode, of the supernet's device and dtype.
+
+    It computes what the supernet does with running statistics, to the last bit: what the operators derive from a whole
+    weight, such as mean and spread of R, is the target's at every width. Layers that multiply in the sub-network, by
+    `spec.multiplied` or because they are wider than the target, are assigned multiplication.
+
+    Args:
+        supernet: that it is a part of.
+        spec: which part; `supernet.target_spec` is the target.
+        config: kept beside it.
+
+    Raises:
+        ValueError: a spec that the supernet does not have; as UserError, one that is no plain network: it blends or
+            fades, or widens a layer whose operator is not linear in its weight and is surrounded by multiplication.
+    """
+    mixed = [name for name, _ in (*spec.blends, *spec.fades)]
+    if mixed:
+        raise UserError(f"spec: {mixed[0]} is computed in shares of two, and no plain network does that")
+    plan, run = supernet.graph.at(spec), supernet.run(spec)
+    layers: dict[str, Operator] = {}
+    state: dict[str, Tensor] = {}
+    for node in plan.nodes:
+        module, tensors = supernet.module(node.name), dict[str, Tensor]()
+        if isinstance(module, HybridLayer):
+            layers[node.name], tensors = _plain_layer(module, node, plan, run)
+        elif isinstance(module, HybridBatchNorm2d):
+            tensors = module.state(run.channels(node.space))
+        state |= {f"{node.name}.{key}": value for key, value in tensors.items()}
+    assignment, weight = Assignment(layers), next(supernet.parameters())
+    net = build_plain(plan, assignment).to(weight.device, weight.dtype)
+    net.load_state_dict(state)
+    return Target(net.eval(), assignment, config or {})
+
+
 def extract_target(supernet: Supernet, config: dict[str, Any] | None = None) -> Target:
-    """The target of a supernet as a plain network, in evaluation mode, of the supernet's device and dtype."""
-    weight = next(supernet.parameters())
-    net = build_plain(supernet.plan, supernet.assignment).to(weight.device, weight.dtype)
-    net.load_state_dict(plain_state(supernet))
-    return Target(net.eval(), supernet.assignment, config or {})
+    """Return the target of a supernet as a plain network: `extract` of its `target_spec`."""
+    return extract(supernet, supernet.target_spec, config)
+
+
+def _plain_layer(layer: HybridLayer, node: Node, plan: Plan, run: Pass) -> tuple[Operator, dict[str, Tensor]]:
+    """The operator and the state dict of a layer of a sub-network."""
+    sources, kernel = [run.channels(space) for space in plan.sources(node)], run.kernels.get(node.name)
+    reading = run.reading(node.name)
+    assert not isinstance(reading, Blended)
+    plain = layer.state(reading, layer.cut(sources, run.channels(node.space), kernel))
+    if plain is None:
+        raise UserError(
+            f"spec: {node.name} is wider than the target, and op={layer.operator.name} beside a multiplication is no "
+            f"plain layer; options: channels up to the target's, or layers in `multiplied`"
+        )
+    operator, state = plain
+    shapes = operator.parameter_shapes(tuple(state["weight"].shape))
+    for name in operator.input_tensors:
+        if name in shapes and shapes[name] != tuple(state[name].shape):
+            raise UserError(f"spec: op={operator.name} keeps {name} of {node.name} for the target's width alone")
+    return plain
 
 
 def save_target(target: Target, folder: Path) -> None:

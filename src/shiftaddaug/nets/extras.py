@@ -8,15 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.nets.nodes import Space
+from shiftaddaug.nets.nodes import EXTRAS, Space
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.units import ends, insert_copy, last_act, renamed_spaces
 
 IDEMPOTENT_ACTS = ("none", "relu", "relu6")
 """Activations that change nothing of their own output: after one, x + 0 f(x) is x."""
-
-EXTRAS = "extras"
-"""Where the modules of extra blocks lie in a supernet."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +71,6 @@ def deepened(plan: Plan, extras: Sequence[ExtraBlock]) -> Plan:
         plan = insert_copy(plan, extra.model, extra.name, value, last_act(plan, extra.after))
         last[extra.after] = plan.units()[extra.name][-1].name
     return plan
-
-
-def is_extra(name: str) -> bool:
-    """Return whether a node or unit of that name belongs to an extra block."""
-    return name.startswith(f"{EXTRAS}.")
 
 
 def _reason(plan: Plan, unit: str, has_model: bool) -> str | None:

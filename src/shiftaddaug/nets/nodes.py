@@ -16,6 +16,15 @@ GATE = "se"
 """Group of the layers that compute gates (squeeze-excite)."""
 
 
+EXTRAS = "extras"
+"""Where the modules of extra blocks lie in a supernet."""
+
+
+def is_extra(name: str) -> bool:
+    """Return whether a node or unit of that name belongs to an extra block."""
+    return name.startswith(f"{EXTRAS}.")
+
+
 @dataclass(frozen=True)
 class Space:
     """Channels shared by the nodes that produce and consume them."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from shiftaddaug.nets.assignment import Assignment
 from shiftaddaug.nets.net import Factory
-from shiftaddaug.nets.nodes import Node
+from shiftaddaug.nets.nodes import WEIGHTED, Node
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.operators.base import Operator
 
@@ -90,7 +90,7 @@ def plain_factory(plan: Plan, assignment: Assignment[Operator]) -> Factory:
     def make(node: Node) -> nn.Module | None:
         if node.kind == "norm":
             return nn.BatchNorm2d(channels[node.space])
-        if node.kind not in ("conv", "linear"):
+        if node.kind not in WEIGHTED:
             return None
         source, out = sum(channels[space] for space in plan.sources(node)), channels[node.space]
         operator = assignment[node.name]

@@ -7,13 +7,17 @@ producers and consumers cannot disagree. A *node* is one operation; its value an
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shiftaddaug.nets.node_checks import check_node, check_positive, check_size, check_space
-from shiftaddaug.nets.nodes import WEIGHTED, WITH_MODULES, Level, Node, Space, stride_after, with_modules
+from shiftaddaug.nets.nodes import WEIGHTED, WITH_MODULES, Level, Node, Space, is_extra, stride_after, with_modules
 from shiftaddaug.nets.sizes import Size
+from shiftaddaug.nets.units import without
+
+if TYPE_CHECKING:
+    from shiftaddaug.nets.spec import SubnetSpec
 
 Step = tuple[Node, tuple[str, ...]]
 """A node, and the values that nobody reads after it."""
@@ -90,6 +94,49 @@ class Plan:
             if node.unit:
                 units.setdefault(node.unit, []).append(node)
         return {name: tuple(nodes) for name, nodes in units.items()}
+
+    def at(self, spec: "SubnetSpec") -> "Plan":
+        """Return the plan of a sub-network: what it computes, and so what it costs.
+
+        A block that fades is still in it.
+
+        Args:
+            spec: whose channels are at least those of this plan's spaces, in their order. The plan of a supernet's
+                target takes any spec that skips the extra blocks, `Supernet.graph` every spec.
+
+        Raises:
+            ValueError: a spec that no sub-network of this plan has.
+        """
+        if len(spec.channels) < len(self.spaces):
+            raise ValueError(f"channels: {len(spec.channels)} for {len(self.spaces)} spaces of net={self.name}")
+        for space, channels in zip(self.spaces, spec.channels, strict=False):
+            check_positive(f"channels of {space.name}", channels)
+        if spec.channels[0] != self.in_channels:
+            raise ValueError(f"channels of the image: {spec.channels[0]}: must be {self.in_channels}")
+        kernels = dict(spec.kernels)
+        for name, kernel in kernels.items():
+            self.check_kernel(name, kernel)
+        widths = zip(self.spaces, spec.channels, strict=False)
+        whole = replace(
+            self,
+            spaces=tuple(replace(space, channels=channels) for space, channels in widths),
+            nodes=tuple(replace(node, kernel=kernels.get(node.name, node.kernel)) for node in self.nodes),
+        )
+        units = self.units()
+        return without(whole, [unit for unit in spec.skipped if unit in units or not is_extra(unit)])
+
+    def check_kernel(self, layer: str, kernel: Any) -> None:
+        """Refuse a kernel that a layer cannot have in a sub-network.
+
+        Raises:
+            ValueError: no such convolution, or a side that is even, or larger than the layer's.
+        """
+        node = self.by_name.get(layer)
+        if node is None or node.kind != "conv":
+            raise ValueError(f"kernels: {layer}: no such convolution in net={self.name}")
+        options = range(1, node.kernel + 1, 2)
+        if isinstance(kernel, bool) or kernel not in options:
+            raise ValueError(f"kernels: {layer}={kernel}: options: {', '.join(map(str, options))}")
 
     def last_uses(self, names: Collection[str] | None = None) -> tuple[Step, ...]:
         """The nodes that have to be computed, each with the values that nobody reads after it.

@@ -5,7 +5,7 @@ widened and deepened, and draws augmented sub-networks.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from shiftaddaug.nets.entry import make_divisible
@@ -16,37 +16,50 @@ from shiftaddaug.nets.plan import Plan
 
 @dataclass(frozen=True)
 class SubnetSpec:
-    """Active channels of every space, what computes the target's part of each layer, and the active extra blocks."""
+    """Active channels of every space, kernels, skipped blocks, and what computes the target's part of each layer."""
 
     channels: tuple[int, ...]
-    """In the order of `Widening.spaces`."""
+    """In the order of `Widening.spaces`, from 1 to the widest."""
     augmented: bool = False
     """Normalise with the batch's own statistics and leave the target's alone."""
     multiplied: frozenset[str] = frozenset()
     """Layers (by name) whose target part multiplies in this pass, whatever their operator."""
     blends: tuple[tuple[str, float], ...] = ()
     """Layers that mix both: name and share a of the operator in y = a op(x) + (1 - a) mult(x), in [0, 1]."""
-    depth: tuple[tuple[str, float], ...] = ()
-    """Extra blocks that are active: name and factor a on the residual branch in y = x + a f(x), in [0, 1]."""
+    kernels: tuple[tuple[str, int], ...] = ()
+    """Convolutions whose kernel is smaller than the plan's: name and side, odd."""
+    skipped: frozenset[str] = frozenset()
+    """Blocks (units of the plan, and extra ones) that pass on what they read."""
+    fades: tuple[tuple[str, float], ...] = ()
+    """Blocks on their way out: name and factor a on the residual branch in y = x + a f(x), in (0, 1)."""
 
     def __post_init__(self) -> None:
-        assert all(0 <= share <= 1 for _, share in (*self.blends, *self.depth)), (self.blends, self.depth)
+        assert all(0 <= share <= 1 for _, share in self.blends), self.blends
+        assert all(0 < factor < 1 for _, factor in self.fades), self.fades
         assert self.multiplied.isdisjoint(name for name, _ in self.blends), self.blends
+        assert self.skipped.isdisjoint(name for name, _ in self.fades), self.fades
 
-    def operator_share(self, layer: str) -> float:
-        """Share of the layer's operator in the target part of its result; the rest is multiplication."""
-        return 0.0 if layer in self.multiplied else dict(self.blends).get(layer, 1.0)
+    def at_depth(self, blocks: Collection[str], active: Collection[tuple[str, float]]) -> "SubnetSpec":
+        """This one, with the active ones of some blocks and without the others.
 
-    def depth_factor(self, extra: str) -> float:
-        """Factor on the residual branch of an extra block; 0 where the block is skipped."""
-        return dict(self.depth).get(extra, 0.0)
+        Args:
+            blocks: names of the blocks.
+            active: name and factor in [0, 1] on the residual branch of those that are not skipped.
+        """
+        factors = {name: factor for name, factor in active if factor}
+        fades = (*(fade for fade in self.fades if fade[0] not in blocks), *factors.items())
+        skipped = (self.skipped - set(blocks)) | (set(blocks) - factors.keys())
+        return replace(self, skipped=skipped, fades=tuple(fade for fade in fades if fade[1] < 1))
 
     def around(self, target: "SubnetSpec") -> "SubnetSpec":
-        """These channels and extra blocks around that target: what they share is computed as the target's.
+        """These channels, kernels and blocks around that target: what they share is computed as the target's.
 
-        A sub-network that names no extra blocks has those that are still in the target.
+        Blocks that are left out here and not in the target are computed as there.
         """
-        return replace(self, multiplied=target.multiplied, blends=target.blends, depth=self.depth or target.depth)
+        returned = self.skipped - target.skipped
+        fades = self.fades + tuple(fade for fade in target.fades if fade[0] in returned)
+        skipped = self.skipped & target.skipped
+        return replace(self, multiplied=target.multiplied, blends=target.blends, skipped=skipped, fades=fades)
 
 
 @dataclass(frozen=True)
@@ -74,9 +87,9 @@ class Widening:
         """The plan with the extra blocks in it, and so with all of `spaces`."""
         return deepened(self.plan, self.extra_blocks)
 
-    def full_depth(self) -> tuple[tuple[str, float], ...]:
-        """Every extra block, wholly active: `SubnetSpec.depth` of the deepest sub-network."""
-        return tuple((extra.name, 1.0) for extra in self.extra_blocks)
+    def extras(self) -> frozenset[str]:
+        """Names of the extra blocks: the target skips them."""
+        return frozenset(extra.name for extra in self.extra_blocks)
 
     def channels(self, width: dict[str, float], expand: dict[str, float]) -> tuple[int, ...]:
         """Active channels, given a multiplier for each width space and one for each hidden space."""
@@ -95,11 +108,11 @@ class Widening:
 
     def target(self) -> SubnetSpec:
         """The final target: every layer's own operator, no extra block."""
-        return SubnetSpec(self._uniform(1.0, 1.0))
+        return self.uniform(1.0, 1.0)
 
     def uniform(self, width_multiplier: float, expand_multiplier: float) -> SubnetSpec:
         """Every layer widened alike, without extra blocks, normalised with running statistics: to be evaluated."""
-        return SubnetSpec(self._uniform(width_multiplier, expand_multiplier))
+        return SubnetSpec(self._uniform(width_multiplier, expand_multiplier), skipped=self.extras())
 
     def _uniform(self, width: float, expand: float) -> tuple[int, ...]:
         names = [space.name for space in self.spaces]
@@ -123,4 +136,5 @@ class Widening:
         widths = {name: generator.choice(draw_width) for name in names}
         expands = {name: generator.choice(draw_expand) for name in names}
         expands |= {space.name: generator.choice(draw_expand) for space in self.spaces[len(names) :]}
-        return SubnetSpec(self.channels(widths, expands), augmented=True, depth=self.full_depth() if depth else ())
+        skipped = frozenset[str]() if depth else self.extras()
+        return SubnetSpec(self.channels(widths, expands), augmented=True, skipped=skipped)

@@ -13,13 +13,12 @@ from torch import Tensor, nn
 
 from shiftaddaug.hybrid.layers import HybridConv2d, HybridLayer, HybridLinear
 from shiftaddaug.hybrid.norm import HybridBatchNorm2d
+from shiftaddaug.hybrid.reading import BY_OPERATOR, MULTIPLIED, Blended, ByOperator, MultipliedBeside, Reading
 from shiftaddaug.hybrid.sharing import PLAIN, NetSharing, Sharing
 from shiftaddaug.hybrid.widths import Widths
 from shiftaddaug.nets.assignment import Assignment
-from shiftaddaug.nets.extras import ExtraBlock, is_extra
 from shiftaddaug.nets.net import Factory, Net, Run, layer_inputs
-from shiftaddaug.nets.nodes import WEIGHTED, Node
-from shiftaddaug.nets.plan import Plan
+from shiftaddaug.nets.nodes import WEIGHTED, Node, is_extra
 from shiftaddaug.nets.spec import SubnetSpec, Widening
 from shiftaddaug.nets.units import ends, last_norm
 from shiftaddaug.operators.base import Operator
@@ -40,19 +39,30 @@ class Pass(Run):
     spec: SubnetSpec
     index: Mapping[str, int]
     """Position of each space in `spec.channels`."""
-    operator_weights: Mapping[str, Tensor] = field(default_factory=dict)
-    """What operators compute with, by layer; the other layers read their own weight."""
-    multiplied_weights: Mapping[str, Tensor] = field(default_factory=dict)
-    """What blended layers multiply with, likewise."""
+    readings: Mapping[str, Reading] = field(default_factory=dict)
+    """How the weights of layers are read; of the others by their operator, from their parameters."""
+    kernels: Mapping[str, int] = field(default_factory=dict)
+    """Kernels of layers, where they are smaller than the plan's."""
     skipped: frozenset[str] = frozenset()
-    """Extra blocks that are not active."""
+    """Units that are left out."""
     factors: Mapping[str, float] = field(default_factory=dict)
     """Factors on the second input, the residual branch, of some `add` nodes."""
+
+    def channels(self, space: str) -> int:
+        """Return the active channels of a space."""
+        return self.spec.channels[self.index[space]]
+
+    def reading(self, layer: str) -> Reading:
+        """Return how a layer's weight is read."""
+        return self.readings.get(layer, BY_OPERATOR)
 
     def __call__(self, node: Node, module: nn.Module | None, inputs: list[Tensor]) -> Tensor:
         """Return a node's value: layers compute as the spec says, batch-norms with the statistics it says."""
         if isinstance(module, HybridLayer):
-            return self._layer(node, module, layer_inputs(node, inputs))
+            xs, layer = layer_inputs(node, inputs), node.name
+            x = xs[0] if len(xs) == 1 else xs
+            y: Tensor = module(x, self.channels(node.space), self.reading(layer), self.kernels.get(layer))
+            return y
         if isinstance(module, HybridBatchNorm2d):
             normalised: Tensor = module(inputs[0], self.spec.augmented)
             return normalised
@@ -60,28 +70,18 @@ class Pass(Run):
             inputs = [inputs[0], self.factors[node.name] * inputs[1]]
         return super().__call__(node, module, inputs)
 
-    def _layer(self, node: Node, layer: HybridLayer, inputs: list[Tensor]) -> Tensor:
-        """The layer's result, by its operator, by multiplication, or by both as the spec says."""
-        x, out_channels = inputs[0] if len(inputs) == 1 else inputs, self.spec.channels[self.index[node.space]]
-        share, weight = self.spec.operator_share(node.name), self.operator_weights.get(node.name)
-        if share == 1:
-            y: Tensor = layer(x, out_channels, operator_weight=weight)
-        elif share == 0:
-            y = layer(x, out_channels, True)
-        else:
-            mixed = layer(x, out_channels, operator_weight=weight)
-            multiplied = layer(x, out_channels, True, operator_weight=self.multiplied_weights.get(node.name))
-            y = share * mixed + (1 - share) * multiplied
-        return y
-
 
 def hybrid_factory(
-    widening: Widening, assignment: Assignment[Operator], sharing: NetSharing, synchronised_norm: bool = False
+    widening: Widening,
+    assignment: Assignment[Operator],
+    sharing: NetSharing,
+    synchronised_norm: bool = False,
+    kernel_transform: bool = False,
 ) -> Factory:
     """Return what makes the modules of a supernet, its extra blocks' too.
 
     Args:
-        widening, sharing, synchronised_norm: as of `Supernet`.
+        widening, sharing, synchronised_norm, kernel_transform: as of `Supernet`.
         assignment: of operators to all layers, those of extra blocks too.
     """
     graph = widening.deepened()
@@ -98,7 +98,7 @@ def hybrid_factory(
         if node.kind == "linear":
             return HybridLinear(operator, sources, out, sharing)
         shape = node.kernel, node.stride, node.depthwise, node.bias
-        return HybridConv2d(operator, sources, out, *shape, sharing, node.dilation)
+        return HybridConv2d(operator, sources, out, *shape, sharing, node.dilation, kernel_transform)
 
     return make
 
@@ -114,9 +114,11 @@ class Supernet(Net):
             and all, as everything that is not deployed does; where the augmented part computes with the target's
             operator, they do as the block that they are built as.
         synchronised_norm: normalise over the batches of all processes while training.
+        kernel_transform: learn what smaller kernels read (`hybrid/weight.py`); else they are the centre of the largest.
 
     Raises:
-        UserError: widening a layer whose operator cannot share its weight.
+        UserError: widening a layer whose operator cannot share its weight, or transforming the kernel of one whose
+            weight cannot be.
     """
 
     def __init__(
@@ -125,13 +127,15 @@ class Supernet(Net):
         assignment: Assignment[Operator],
         sharing: NetSharing = PLAIN,
         synchronised_norm: bool = False,
+        kernel_transform: bool = False,
     ) -> None:
-        graph = widening.deepened()
-        make = hybrid_factory(widening, _with_extras(widening, assignment, sharing), sharing, synchronised_norm)
+        graph, all_layers = widening.deepened(), _with_extras(widening, assignment, sharing)
+        make = hybrid_factory(widening, all_layers, sharing, synchronised_norm, kernel_transform)
         super().__init__(graph, make, [node for node in graph.nodes if not is_extra(node.name)])
         self.widening, self.plan, self.target_spec = widening, widening.plan, widening.target()
         self.assignment, self._index = assignment, widening.index()
-        self._joins = {extra.name: _join(graph, extra) for extra in widening.extra_blocks}
+        self._joins = {unit: found.join for unit in graph.units() if (found := ends(graph, unit)) is not None}
+        self._widest = widening.max_channels()
         self.init_parameters()
         # once the target is drawn: making a layer draws, too
         self.build([node for node in graph.nodes if is_extra(node.name)], make)
@@ -206,21 +210,40 @@ class Supernet(Net):
     def run(self, spec: SubnetSpec | None = None, operator_weights: Mapping[str, Tensor] | None = None) -> Pass:
         """Return how a sub-network computes; arguments as of `forward`."""
         spec = spec or self.target_spec
+        self._check(spec)
         if operator_weights is None:
             operator_weights = self.operator_weights(spec.multiplied)
-        shares = {name: spec.depth_factor(name) for name in self._joins}
-        return Pass(
-            spec,
-            self._index,
-            operator_weights,
-            self._multiplied_weights(spec),
-            frozenset(name for name, factor in shares.items() if not factor),
-            {self._joins[name]: factor for name, factor in shares.items() if factor not in (0, 1)},
-        )
+        factors = {self._joins[unit]: factor for unit, factor in spec.fades}
+        readings = self._readings(spec, operator_weights)
+        return Pass(spec, self._index, readings, dict(spec.kernels), spec.skipped, factors)
+
+    def _check(self, spec: SubnetSpec) -> None:
+        """Refuse a spec that no sub-network has, with a ValueError."""
+        if len(spec.channels) != len(self._widest):
+            raise ValueError(f"channels: {len(spec.channels)} for {len(self._widest)} spaces of net={self.plan.name}")
+        for space, channels, widest in zip(self._index, spec.channels, self._widest, strict=True):
+            if not 1 <= channels <= widest:
+                raise ValueError(f"channels of {space}: {channels}: must be between 1 and {widest}")
+        if spec.channels[0] != self._widest[0]:
+            raise ValueError(f"channels of the image: {spec.channels[0]}: must be {self._widest[0]}")
+        for unit in (*spec.skipped, *(unit for unit, _ in spec.fades)):
+            if unit not in self._joins:
+                options = ", ".join(self._joins)
+                raise ValueError(f"skipped={unit}: no block of net={self.plan.name} that can be; options: {options}")
+        for layer, kernel in spec.kernels:
+            self.graph.check_kernel(layer, kernel)
+
+    def _readings(self, spec: SubnetSpec, operator_weights: Mapping[str, Tensor]) -> dict[str, Reading]:
+        """How the weights of layers are read, where it is not by their operator from their parameters."""
+        readings: dict[str, Reading] = {name: ByOperator(weight) for name, weight in operator_weights.items()}
+        beside = self._multiplied_weights(spec)
+        for name, share in spec.blends:
+            by_operator = ByOperator(operator_weights.get(name))
+            readings[name] = _blended(share, by_operator, MultipliedBeside(beside.get(name)))
+        return readings | dict.fromkeys(spec.multiplied, MULTIPLIED)
 
     def _multiplied_weights(self, spec: SubnetSpec) -> dict[str, Tensor]:
-        """Of blended layers whose operator reads R(W): W, its gradient divided by R' and so in the units of R(W), as
-        the operator's is. `rescale_gradients` converts the sum of the two."""
+        """Of blended layers whose operator reads R(W): W, its gradient in the units of R(W)."""
         if not spec.blends:
             return {}
         blended, weights = {name for name, _ in spec.blends}, dict[str, Tensor]()
@@ -254,8 +277,8 @@ def _with_extras(widening: Widening, assignment: Assignment[Operator], sharing: 
     return Assignment(chosen)
 
 
-def _join(graph: Plan, extra: ExtraBlock) -> str:
-    """Return the `add` that an extra block ends in."""
-    found = ends(graph, extra.name)
-    assert found is not None, extra
-    return found.join
+def _blended(share: float, by_operator: ByOperator, multiplied: MultipliedBeside) -> Reading:
+    """Return a blend; where one of the two has no share, the other alone."""
+    if share == 1:
+        return by_operator
+    return MULTIPLIED if share == 0 else Blended(share, by_operator, multiplied)

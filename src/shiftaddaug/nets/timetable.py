@@ -106,7 +106,7 @@ class Retirement:
         _boolean("retire_depth.fade", self.fade)
 
     def schedule(self, extras: Sequence[str], progress: float) -> tuple[tuple[str, float], ...]:
-        """What a `SubnetSpec` of the target holds as `depth` at this moment.
+        """Return the extra blocks that are active at this moment, and the factors on their residual branches.
 
         Args:
             extras: names of the extra blocks, in forward order.

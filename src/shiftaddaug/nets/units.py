@@ -1,10 +1,13 @@
 """Blocks of a plan: whether one can be skipped, and plans with copies of blocks put in. Imports no torch."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from shiftaddaug.nets.nodes import Node, Space
-from shiftaddaug.nets.plan import Plan
+
+if TYPE_CHECKING:
+    from shiftaddaug.nets.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -19,8 +22,11 @@ class Ends:
     """The unit's last node: the join, or an activation of it."""
 
 
-def ends(plan: Plan, unit: str) -> Ends | None:
-    """Return where a unit begins and ends, if it can be skipped: it reads one value and adds to it last."""
+def ends(plan: "Plan", unit: str) -> Ends | None:
+    """Return where a unit begins and ends, if it can be skipped.
+
+    It can if it reads one value and adds to it last, and if nothing but its last value is read elsewhere.
+    """
     nodes = plan.units()[unit]
     inside = {node.name: node for node in nodes}
     entries = {name for node in nodes for name in node.inputs} - inside.keys()
@@ -29,16 +35,59 @@ def ends(plan: Plan, unit: str) -> Ends | None:
         join = inside[join.inputs[0]]
     if len(entries) != 1 or join.kind != "add" or join.inputs[0] not in entries:
         return None
+    if _read_outside(plan, inside) - {nodes[-1].name}:
+        return None
     return Ends(join.inputs[0], join.name, nodes[-1].name)
 
 
-def last_act(plan: Plan, unit: str) -> str:
+def _read_outside(plan: "Plan", inside: Collection[str]) -> set[str]:
+    """Return which of a unit's values other nodes, outputs or levels read."""
+    read = {name for node in plan.nodes if node.name not in inside for name in node.inputs}
+    read |= {node for _, node in plan.outputs} | {level.node for level in plan.levels}
+    return read & set(inside)
+
+
+def without(plan: "Plan", units: Collection[str]) -> "Plan":
+    """Return the plan without some units: who read their result reads what they read.
+
+    Spaces and modules that nobody has any more go, too.
+
+    Raises:
+        ValueError: no such unit, or one that cannot be skipped.
+    """
+    instead = {}
+    for unit in units:
+        found = ends(plan, unit) if unit in plan.units() else None
+        if found is None:
+            options = [name for name in plan.units() if ends(plan, name)]
+            raise ValueError(f"skipped={unit}: no block of net={plan.name} that can be; options: {', '.join(options)}")
+        instead[found.exit] = found.entry
+
+    def moved(name: str) -> str:
+        while name in instead:
+            name = instead[name]
+        return name
+
+    left = [node for node in plan.nodes if node.unit not in set(units)]
+    nodes = tuple(replace(node, inputs=tuple(map(moved, node.inputs))) for node in left)
+    names, spaces = {node.name for node in nodes}, {node.space for node in nodes}
+    return replace(
+        plan,
+        nodes=nodes,
+        spaces=tuple(space for space in plan.spaces if space.name in spaces),
+        outputs=tuple((key, moved(node)) for key, node in plan.outputs),
+        levels=tuple(replace(level, node=moved(level.node)) for level in plan.levels),
+        registered=tuple(name for name in plan.registered if name in names),
+    )
+
+
+def last_act(plan: "Plan", unit: str) -> str:
     """Return the activation that a unit ends in, or `none`."""
     last = plan.units()[unit][-1]
     return last.act if last.kind == "act" else "none"
 
 
-def last_norm(plan: Plan, unit: str) -> str:
+def last_norm(plan: "Plan", unit: str) -> str:
     """Return the name of the last batch-norm before the `add` of a unit that can be skipped."""
     found = ends(plan, unit)
     assert found is not None, unit
@@ -48,19 +97,19 @@ def last_norm(plan: Plan, unit: str) -> str:
     return node.name
 
 
-def own_spaces(plan: Plan, unit: str) -> tuple[Space, ...]:
+def own_spaces(plan: "Plan", unit: str) -> tuple[Space, ...]:
     """Return the spaces that a unit writes, but the one of its result."""
     nodes = plan.units()[unit]
     written = {node.space for node in nodes} - {nodes[-1].space}
     return tuple(space for space in plan.spaces if space.name in written)
 
 
-def renamed_spaces(plan: Plan, unit: str, name: str) -> tuple[Space, ...]:
+def renamed_spaces(plan: "Plan", unit: str, name: str) -> tuple[Space, ...]:
     """Return a unit's own spaces as those of a copy of that name."""
     return tuple(replace(space, name=name + space.name.removeprefix(unit)) for space in own_spaces(plan, unit))
 
 
-def insert_copy(plan: Plan, model: str, name: str, value: str, act: str) -> Plan:
+def insert_copy(plan: "Plan", model: str, name: str, value: str, act: str) -> "Plan":
     """Return the plan with a copy of a unit that can be skipped behind a value; who read the value reads the copy.
 
     Args:
@@ -89,7 +138,7 @@ def insert_copy(plan: Plan, model: str, name: str, value: str, act: str) -> Plan
     )
 
 
-def _copies(plan: Plan, model: str, name: str, value: str, act: str) -> list[Node]:
+def _copies(plan: "Plan", model: str, name: str, value: str, act: str) -> list[Node]:
     found = ends(plan, model)
     assert found is not None, model
     pairs = zip(own_spaces(plan, model), renamed_spaces(plan, model, name), strict=True)

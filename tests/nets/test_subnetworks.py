@@ -1,0 +1,419 @@
+"""Any sub-network: it is computed, extracted and priced as the plain network of its widths, kernels and blocks."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from tests.nets.unet import images as unet_images
+from tests.nets.unet import make_unet, unet_plan
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from shiftaddaug import operators
+from shiftaddaug.errors import UserError
+from shiftaddaug.hybrid.layers import HybridConv2d
+from shiftaddaug.hybrid.reading import MULTIPLIED
+from shiftaddaug.hybrid.remap import Remap
+from shiftaddaug.hybrid.sharing import PLAIN, NetSharing, Sharing
+from shiftaddaug.hybrid.widths import Widths
+from shiftaddaug.nets.build import assign, build_supernet
+from shiftaddaug.nets.cost import net_cost, total_macs
+from shiftaddaug.nets.extract import Target, extract, load_target, save_target
+from shiftaddaug.nets.plan import Plan
+from shiftaddaug.nets.spec import SubnetSpec
+from shiftaddaug.nets.supernet import Supernet
+from shiftaddaug.nets.tables import plan_net
+from shiftaddaug.nets.units import ends
+
+ROOT = Path(__file__).resolve().parents[2]
+NETS = sorted(path.stem for path in (ROOT / "configs" / "net").glob("*.yaml"))
+SIDE, SPECS = 16, 6
+REMAPS = {"add": Remap("replace", 5.5), "shift": Remap("residual", 0.1, relative=True)}
+SHARINGS: dict[str, Mapping[str, Sharing]] = {
+    "plain": dict.fromkeys(("mult", "shift", "add", "shift_ps"), PLAIN),
+    "remapped": {op: Sharing(remap) for op, remap in REMAPS.items()},
+    "same": dict.fromkeys(("mult", "shift", "add"), Sharing(multiplicative_augmentation=False)),
+    "same-remapped": {op: Sharing(remap, multiplicative_augmentation=False) for op, remap in REMAPS.items()},
+}
+
+
+def plan_of(net: str) -> Plan:
+    return plan_net(yaml.safe_load((ROOT / "configs" / "net" / f"{net}.yaml").read_text()), 7, 3, SIDE)
+
+
+def images(batch: int = 2) -> Tensor:
+    return torch.randn(batch, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+
+
+def make(net: str, op: str, sharing: NetSharing = PLAIN, wide: float = 1.6, **arguments: Any) -> Supernet:
+    """An evaluating supernet whose norms, of all channels, have been moved off their initial state."""
+    torch.manual_seed(0)
+    kept = ["stem", "se", "classifier"] if op == "add" else ["stem"]
+    widths = {"width_multipliers": (1.0, wide), "expand_multipliers": (1.0, wide)}
+    supernet = build_supernet(
+        plan_of(net), assign(plan_of(net), operators.build(op), kept), **widths, sharing=sharing, **arguments
+    )
+    shake(supernet)
+    return supernet.eval()
+
+
+def shake(supernet: Supernet) -> None:
+    for name, tensor in (*supernet.named_parameters(), *supernet.named_buffers()):
+        if name.endswith(("norm.weight", "bias", "running_mean", "running_var")):
+            with torch.no_grad():
+                tensor.copy_(1 + 0.2 * torch.rand(tensor.shape))
+
+
+def random_spec(supernet: Supernet, seed: int, widest: float = 1.0) -> SubnetSpec:
+    """Widths from one channel to a share of the way from the target's to the widest; kernels and blocks at random.
+
+    Args:
+        supernet: of which it is a part.
+        seed: all randomness comes from it.
+        widest: share in [0, 1]; 0 is no wider than the target.
+    """
+    generator, widening, graph = random.Random(seed), supernet.widening, supernet.graph
+    channels = []
+    for space, most in zip(widening.spaces, widening.max_channels(), strict=True):
+        top = space.channels + round(widest * (most - space.channels))
+        fixed = space.name in ("image", "classes")
+        channels.append(space.channels if fixed else generator.choice((1, generator.randint(1, top), top)))
+    convolutions = [node for node in graph.nodes if node.kind == "conv" and node.kernel > 1]
+    kernels = {n.name: generator.choice(range(1, n.kernel + 1, 2)) for n in convolutions if generator.random() < 0.5}
+    free = [unit for unit in graph.units() if ends(graph, unit) is not None]
+    skipped = frozenset(unit for unit in free if generator.random() < 0.4)
+    return SubnetSpec(tuple(channels), kernels=tuple(kernels.items()), skipped=skipped)
+
+
+def at_most_target(supernet: Supernet, seed: int) -> SubnetSpec:
+    return random_spec(supernet, seed, widest=0.0)
+
+
+@torch.no_grad()
+def assert_same(supernet: Supernet, spec: SubnetSpec, target: Target, x: Tensor) -> None:
+    """Tolerance 0, and not by chance."""
+    y, wanted = target.net(x), supernet(x, spec)
+    assert torch.equal(y, wanted)
+    assert y.isfinite().all()
+
+
+class TestExtraction:
+    @pytest.mark.parametrize("net", NETS)
+    @pytest.mark.parametrize(("sharing", "op"), [(name, op) for name, ops in SHARINGS.items() for op in ops])
+    def test_up_to_the_targets_width_it_is_exact_for_every_operator(self, net: str, op: str, sharing: str) -> None:
+        augmentation = {"wide": 1.0} if op == "shift_ps" else {"extra_blocks": 1}
+        supernet = make(net, op, SHARINGS[sharing][op], **augmentation)
+        for seed in range(SPECS):
+            spec = at_most_target(supernet, seed)
+            target = extract(supernet, spec)
+            assert_same(supernet, spec, target, images())
+            assert target.net.plan == supernet.graph.at(spec)
+
+    @pytest.mark.parametrize("net", NETS)
+    @pytest.mark.parametrize(
+        ("sharing", "op"), [(name, op) for name, ops in SHARINGS.items() for op in ops if op in ("mult", "shift")]
+    )
+    def test_at_any_width_it_is_exact_where_layers_are_linear_in_their_weight(
+        self, net: str, op: str, sharing: str
+    ) -> None:
+        supernet = make(net, op, SHARINGS[sharing][op], extra_blocks=1)
+        for seed in range(SPECS):
+            spec = random_spec(supernet, seed)
+            target = extract(supernet, spec)
+            assert_same(supernet, spec, target, images())
+            widened = [layer for layer in target.net.plan.layers() if wider(supernet, spec, layer.name)]
+            assert widened
+            same = sharing.startswith("same")
+            for layer in widened:
+                computed = op if same and layer.group != "stem" else "mult"
+                assert target.assignment[layer.name].name == computed, layer.name
+
+    @pytest.mark.parametrize("sharing", ["same", "same-remapped"])
+    def test_an_adder_is_a_plain_layer_at_any_width_where_it_computes_all_of_it(self, sharing: str) -> None:
+        supernet = make("mbv3_w035", "add", SHARINGS[sharing]["add"], extra_blocks=1)
+        for seed in range(SPECS):
+            spec = random_spec(supernet, seed)
+            assert_same(supernet, spec, extract(supernet, spec), images())
+
+    @pytest.mark.parametrize("op", ["mult", "shift"])
+    @pytest.mark.parametrize("seed", range(SPECS))
+    def test_layers_of_several_sources_are_exact(self, op: str, seed: int) -> None:
+        supernet = make_unet(op)
+        shake(supernet.eval())
+        for spec in (random_spec(supernet, seed), at_most_target(supernet, seed)):
+            target = extract(supernet, spec)
+            for name, y in target.net.outputs(unet_images()).items():
+                assert torch.equal(y, supernet.outputs(unet_images(), supernet.run(spec))[name]), name
+
+    @pytest.mark.parametrize("seed", range(SPECS))
+    def test_adders_of_several_sources_are_exact_up_to_the_target(self, seed: int) -> None:
+        supernet = make_unet("add")
+        shake(supernet.eval())
+        spec = at_most_target(supernet, seed)
+        assert_same(supernet, spec, extract(supernet, spec), unet_images())
+
+    def test_a_widened_adder_is_no_plain_layer(self) -> None:
+        supernet = make("mbv2_micro", "add")
+        spec = SubnetSpec(supernet.widening.max_channels())
+        with pytest.raises(UserError, match=r"^spec: blocks\.0\.\S+ is wider than the target, and op=add .* options: "):
+            extract(supernet, spec)
+        multiplied = replace(spec, multiplied=frozenset(supernet.assignment))
+        target = extract(supernet, multiplied)
+        assert_same(supernet, multiplied, target, images())
+        assert target.assignment.title() == "mult"
+
+    @pytest.mark.parametrize("mixed", [{"blends": (("blocks.1.expand.conv", 0.5),)}, {"fades": (("blocks.1", 0.5),)}])
+    def test_what_is_computed_in_shares_is_no_plain_network(self, mixed: dict[str, Any]) -> None:
+        supernet = make("mbv2_micro", "shift")
+        with pytest.raises(UserError, match=r"^spec: blocks\.1\S* is computed in shares of two"):
+            extract(supernet, replace(supernet.target_spec, **mixed))
+
+    def test_multiplied_layers_multiply(self) -> None:
+        supernet = make("mbv2_micro", "add", SHARINGS["remapped"]["add"])
+        turned = frozenset({"blocks.0.depthwise.conv", "blocks.3.project.conv"})
+        spec = replace(supernet.target_spec, multiplied=turned)
+        target = extract(supernet, spec)
+        assert_same(supernet, spec, target, images())
+        assert turned <= target.assignment.exempt()
+
+    def test_it_is_saved_and_loaded(self, tmp_path: Path) -> None:
+        supernet = make("mcunet", "shift", extra_blocks=1)
+        spec = random_spec(supernet, 3)
+        save_target(extract(supernet, spec, {"data": {"name": "x"}}), tmp_path)
+        loaded = load_target(tmp_path)
+        assert_same(supernet, spec, loaded, images())
+        assert loaded.net.plan == supernet.graph.at(spec)
+
+    def test_in_training_it_is_the_plain_network_too(self) -> None:
+        """Batch statistics, outputs and gradients of the active weights, of a narrower adder."""
+        supernet = make("mbv2_micro", "add").train()
+        spec = at_most_target(supernet, 2)
+        plain = extract(supernet, spec).net.train()
+        y, wanted = supernet(images(4), replace(spec, augmented=True)), plain(images(4))
+        assert torch.equal(y, wanted)
+        y.square().sum().backward()
+        wanted.square().sum().backward()
+        for name, parameter in plain.named_parameters():
+            ours = supernet.get_parameter(name).grad
+            assert ours is not None and parameter.grad is not None
+            kernel, whole = parameter.shape[-1], ours.shape[-1]
+            if parameter.dim() == 4 and kernel < whole:
+                first = (whole - kernel) // 2
+                ours = ours[..., first : first + kernel, first : first + kernel]
+            ours = ours[tuple(slice(length) for length in parameter.shape)]
+            torch.testing.assert_close(ours, parameter.grad, rtol=1e-4, atol=1e-5 * float(parameter.grad.abs().max()))
+            assert supernet.get_parameter(name).grad.count_nonzero() <= parameter.numel()  # type: ignore[union-attr]
+
+
+def wider(supernet: Supernet, spec: SubnetSpec, layer: str) -> bool:
+    node, channels = supernet.graph.by_name[layer], dict(zip(supernet.widening.index(), spec.channels, strict=True))
+    targets = {space.name: space.channels for space in supernet.widening.spaces}
+    spaces = (node.space,) if node.depthwise else (node.space, *supernet.graph.sources(node))
+    return any(channels[space] > targets[space] for space in spaces)
+
+
+class TestPlan:
+    @pytest.mark.parametrize("net", NETS)
+    def test_its_cost_is_what_torch_counts(self, net: str) -> None:
+        supernet = make(net, "mult", extra_blocks=1)
+        for seed in range(SPECS):
+            spec = random_spec(supernet, seed)
+            plan, target = supernet.graph.at(spec), extract(supernet, spec)
+            of_part = flops(partial(supernet, spec=spec), images(1))
+            assert 2 * total_macs(plan) == flops(target.net, images(1)) == of_part
+            cost = net_cost(plan, target.assignment)
+            assert cost.params == sum(p.numel() for p in target.net.parameters())
+
+    def test_of_a_decoder_too(self) -> None:
+        supernet = make_unet().eval()
+        for seed in range(SPECS):
+            spec = random_spec(supernet, seed)
+            counted = flops(lambda x, spec=spec: supernet.outputs(x, supernet.run(spec)), unet_images()[:1])
+            assert 2 * total_macs(supernet.graph.at(spec)) == counted
+
+    @pytest.mark.parametrize("net", NETS)
+    def test_of_the_target_is_the_plan(self, net: str) -> None:
+        supernet = make(net, "shift", extra_blocks=2)
+        assert supernet.graph.at(supernet.target_spec) == plan_of(net)
+        assert supernet.plan.at(supernet.target_spec) == plan_of(net)
+
+    def test_is_read_from_its_own_description(self) -> None:
+        supernet = make("mbv3_w035", "shift", extra_blocks=1)
+        for seed in range(SPECS):
+            plan = supernet.graph.at(random_spec(supernet, seed))
+            assert Plan.from_dict(plan.to_dict()) == plan
+
+    def test_values_by_hand(self) -> None:
+        """Of mbv2_micro: one block skipped, one depthwise kernel of 1, one hidden space of 1 channel."""
+        plan = plan_of("mbv2_micro")
+        unit = next(unit for unit in plan.units() if ends(plan, unit))
+        depthwise = next(node for node in plan.layers() if node.depthwise and node.unit == "blocks.0")
+        channels = [1 if space.name == depthwise.space else space.channels for space in plan.spaces]
+        spec = SubnetSpec(tuple(channels), kernels=((depthwise.name, 1),), skipped=frozenset({unit}))
+        cut = plan.at(spec)
+        assert unit not in cut.units() and not any(space.name.startswith(f"{unit}.") for space in cut.spaces)
+        assert (cut.by_name[depthwise.name].kernel, cut.channels()[depthwise.space]) == (1, 1)
+        found = ends(plan, unit)
+        assert found is not None
+        readers = [node for node in cut.nodes if found.entry in node.inputs]
+        assert [node.unit for node in readers] != [unit]
+        assert not any(found.exit in node.inputs for node in cut.nodes)
+
+
+def flops(net: Any, x: Tensor) -> int:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        net(x)
+    return counter.get_total_flops()
+
+
+class TestMistakes:
+    def refused(self, spec: SubnetSpec, message: str) -> None:
+        supernet = make("mbv2_micro", "shift", extra_blocks=1)
+        for attempt in (supernet.graph.at, supernet.run, lambda spec: extract(supernet, spec)):
+            with pytest.raises(ValueError, match=message):
+                attempt(spec)
+
+    @pytest.fixture
+    def target(self) -> SubnetSpec:
+        return make("mbv2_micro", "shift", extra_blocks=1).target_spec
+
+    def test_channels(self, target: SubnetSpec) -> None:
+        self.refused(replace(target, channels=target.channels[:-1]), r"^channels: \d+ for \d+ spaces of net=mbv2_micro")
+        self.refused(replace(target, channels=(1, *target.channels[1:])), r"^channels of the image: 1: must be 3")
+        self.refused(replace(target, channels=(3, 0, *target.channels[2:])), r"^channels of stem.*0: must be")
+
+    def test_wider_than_the_widest(self, target: SubnetSpec) -> None:
+        supernet = make("mbv2_micro", "shift", extra_blocks=1)
+        with pytest.raises(ValueError, match=r"^channels of stem: 999: must be between 1 and \d+"):
+            supernet(images(), replace(target, channels=(3, 999, *target.channels[2:])))
+
+    @pytest.mark.parametrize(
+        ("kernels", "message"),
+        [
+            ((("nothing", 3),), r"^kernels: nothing: no such convolution in net=mbv2_micro"),
+            ((("blocks.0", 3),), r"^kernels: blocks.0: no such convolution"),
+            ((("stem.conv", 2),), r"^kernels: stem.conv=2: options: 1, 3"),
+            ((("stem.conv", 5),), r"^kernels: stem.conv=5: options: 1, 3"),
+            ((("stem.conv", True),), r"^kernels: stem.conv=True: options: 1, 3"),
+        ],
+    )
+    def test_kernels(self, target: SubnetSpec, kernels: Any, message: str) -> None:
+        self.refused(replace(target, kernels=kernels), message)
+
+    @pytest.mark.parametrize("unit", ["nothing", "blocks.0", "stem"])
+    def test_blocks(self, target: SubnetSpec, unit: str) -> None:
+        message = rf"^skipped={unit}: no block of net=mbv2_micro that can be; options: blocks\.\d"
+        self.refused(replace(target, skipped=target.skipped | {unit}), message)
+
+    def test_a_block_that_is_read_within_cannot_be_skipped(self) -> None:
+        plan = unet_plan()
+        free = [unit for unit in plan.units() if ends(plan, unit) is not None]
+        inside = next(node for node in plan.units()[free[0]] if node.kind == "act")
+        assert ends(replace(plan, outputs=(*plan.outputs, ("inside", inside.name))), free[0]) is None
+
+
+class TestNarrowR:
+    """Below the target's width, and at smaller kernels, R takes mean and spread of the target's whole slice."""
+
+    @pytest.mark.parametrize("op", REMAPS)
+    def test_a_narrower_sub_network_reads_a_slice_of_what_the_target_reads(self, op: str) -> None:
+        supernet = make("mbv2_micro", op, Sharing(REMAPS[op]))
+        whole = extract(supernet, supernet.target_spec).net.state_dict()
+        for seed in range(SPECS):
+            narrow = extract(supernet, at_most_target(supernet, seed)).net.state_dict()
+            for name, value in narrow.items():
+                wanted = whole[name] if name in whole else supernet.state_dict()[name]
+                if value.dim() == 4:
+                    first = (wanted.shape[-1] - value.shape[-1]) // 2
+                    wanted = wanted[..., first : first + value.shape[-1], first : first + value.shape[-1]]
+                if name in whole:
+                    assert torch.equal(value, wanted[tuple(slice(length) for length in value.shape)]), name
+
+    def test_by_hand(self) -> None:
+        remap = Sharing(Remap("replace", 5.5))
+        layer = HybridConv2d(operators.build("add"), Widths(5, 9), Widths(6, 11), 5, sharing=remap).double()
+        layer.init_target()
+        layer.init_augmented()
+        x = torch.randn(2, 3, 7, 7, dtype=torch.float64)
+        read = Remap("replace", 5.5)(layer.weight[:6, :5].detach())[:2, :3, 1:4, 1:4].contiguous()
+        assert torch.equal(layer(x, 2, kernel=3), operators.build("add").conv2d(x, read, 1, 1))
+        narrow = Remap("replace", 5.5)(layer.weight[:2, :3, 1:4, 1:4].detach())
+        assert (read - narrow).abs().max() > 0.1  # its own mean and spread would be others
+
+
+class TestKernelTransform:
+    def make(self, op: str = "mult", kernel: int = 7) -> HybridConv2d:
+        torch.manual_seed(0)
+        layer = HybridConv2d(
+            operators.build(op), Widths(4, 6), Widths(4, 6), kernel, depthwise=True, kernel_transform=True
+        )
+        layer.init_target()
+        layer.init_augmented()
+        return layer
+
+    @pytest.mark.parametrize("op", ["mult", "shift", "add"])
+    @pytest.mark.parametrize("kernel", [1, 3, 5, 7])
+    @pytest.mark.parametrize("channels", [2, 4, 6])
+    def test_at_first_it_is_the_centre(self, op: str, kernel: int, channels: int) -> None:
+        layer = self.make(op)
+        plain = HybridConv2d(operators.build(op), Widths(4, 6), Widths(4, 6), 7, depthwise=True)
+        plain.load_state_dict(layer.state_dict(), strict=False)
+        x = torch.randn(2, channels, 9, 9)
+        torch.testing.assert_close(layer(x, kernel=kernel), plain(x, kernel=kernel), rtol=1e-5, atol=1e-5)
+
+    def test_by_hand(self) -> None:
+        """5 from the centre of 7, 3 from the centre of that: once-for-all, section 3.2."""
+        layer = self.make()
+        with torch.no_grad():
+            layer.kernel_transform_5.copy_(torch.randn(25, 25))
+            layer.kernel_transform_3.copy_(torch.randn(9, 9))
+        x = torch.randn(2, 6, 9, 9)
+        five = (layer.weight[:, 0, 1:6, 1:6].reshape(6, 25) @ layer.kernel_transform_5.T).view(6, 1, 5, 5)
+        three = (five[:, 0, 1:4, 1:4].reshape(6, 9) @ layer.kernel_transform_3.T).view(6, 1, 3, 3)
+        one = three[:, :, 1:2, 1:2]
+        for kernel, weight in ((5, five), (3, three), (1, one)):
+            wanted = torch.nn.functional.conv2d(x, weight, None, 1, kernel // 2, 1, 6)
+            for reading in (layer, lambda *a, **k: layer(*a, reading=MULTIPLIED, **k)):
+                torch.testing.assert_close(reading(x, kernel=kernel), wanted, rtol=1e-5, atol=1e-5)
+        assert torch.equal(layer(x), layer(x, kernel=7))
+
+    @pytest.mark.parametrize("op", ["mult", "shift", "add"])
+    def test_of_a_net_it_learns_and_is_exact(self, op: str) -> None:
+        supernet = make("mcunet", op, kernel_transform=True).train()
+        names = [name for name, _ in supernet.named_parameters() if "kernel_transform" in name]
+        assert any(name.endswith("_5") for name in names) and any(name.endswith("_3") for name in names)
+        with torch.no_grad():
+            for name in names:
+                supernet.get_parameter(name).add_(0.1 * torch.randn(supernet.get_parameter(name).shape))
+        sides = {node.name: node.kernel for node in supernet.graph.nodes if node.kind == "conv" and node.kernel > 3}
+        spec = replace(supernet.target_spec, kernels=tuple((name, 3) for name in sides), augmented=True)
+        supernet(images(4), spec).square().sum().backward()
+        for name in names:
+            gradient = supernet.get_parameter(name).grad
+            assert gradient is not None and gradient.abs().max() > 0, name
+        supernet.eval()
+        for seed in range(SPECS):
+            random_one = at_most_target(supernet, seed)
+            assert_same(supernet, random_one, extract(supernet, random_one), images())
+
+    def test_is_refused_where_a_weight_has_no_one_form(self) -> None:
+        with pytest.raises(UserError, match=r"^kernel_transform=true: op=shift_ps trains .* besides; options: false"):
+            make("mcunet", "shift_ps", wide=1.0, kernel_transform=True)
+        with pytest.raises(UserError, match=r"^kernel_transform=true: op=add reads its weight through R; options: fal"):
+            make("mcunet", "add", SHARINGS["remapped"]["add"], kernel_transform=True)
+
+
+def test_a_target_pass_forgets_passes_of_other_specs() -> None:
+    supernet = make("mbv2_micro", "add", extra_blocks=1)
+    before = supernet(images())
+    supernet.train()
+    for seed in range(SPECS):
+        supernet(images(), replace(at_most_target(supernet, seed), augmented=True))
+    supernet.eval()
+    assert torch.equal(supernet(images()), before)
