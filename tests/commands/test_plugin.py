@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from shiftaddaug import operators
 from shiftaddaug.catalogue import catalogue_of
 from shiftaddaug.commands.ablate import ablate
 from shiftaddaug.commands.entry import compose_config, with_plugin_configs
@@ -16,9 +17,12 @@ from shiftaddaug.commands.evaluate import evaluate
 from shiftaddaug.commands.study import Cell
 from shiftaddaug.commands.train import train
 from shiftaddaug.errors import UserError
+from shiftaddaug.nets.build import assign, build_supernet
+from shiftaddaug.nets.extract import extract, unexpected_multiplications
 from shiftaddaug.operators import available
 from shiftaddaug.report.results import read_json
 from tests.commands.running import LITTLE, ROOT, command, composed
+from tests.nets.test_subnetworks import assert_same, at_most_target, images, plan_of
 from tests.operators.toy import OPERATOR, write_plugin
 
 STAGES = "net.stages=[{block: inverted_bottleneck, channels: 8, expand: 2, depth: 2}]"
@@ -67,6 +71,21 @@ def test_its_operations_stand_in_the_results(run: Path) -> None:
     assert results["operations"]["mult"] == pytest.approx(multiplied, rel=0.01)
     assert results["operations"]["add"] == results["macs"]
     assert "shift" not in results["operations"]
+
+
+def test_a_narrower_sub_network_is_exact_and_multiplies_nothing(plugin: Path) -> None:
+    """Its weight is a slice of the target's: the scale and the threshold stay."""
+    operator = operators.from_config({"name": "toy"}, catalogue_of([str(plugin)]))
+    plan = plan_of("mbv2_micro")
+    supernet = build_supernet(plan, assign(plan, operator, ["stem", "classifier"]), (1.0, 2.0), (1.0, 2.0)).eval()
+    for layer in supernet.hybrid_layers().values():
+        layer.between_epochs(1)
+    for seed in range(3):
+        spec = at_most_target(supernet, seed)
+        target = extract(supernet, spec)
+        assert_same(supernet, spec, target, images())
+        assert unexpected_multiplications(target) == {}
+        assert target.assignment.title() == "toy"
 
 
 def test_the_target_is_read_with_the_plugin_alone(run: Path, plugin: Path, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from shiftaddaug.nets.units import ends
 
 ROOT = Path(__file__).resolve().parents[2]
 NETS = sorted(path.stem for path in (ROOT / "configs" / "net").glob("*.yaml"))
-SIDE, SPECS = 16, 6
+SIDE, SPECS = 16, 3
 REMAPS = {"add": Remap("replace", 5.5), "shift": Remap("residual", 0.1, relative=True)}
 SHARINGS: dict[str, Mapping[str, Sharing]] = {
     "plain": dict.fromkeys(("mult", "shift", "add", "shift_ps"), PLAIN),

@@ -141,6 +141,20 @@ def test_scaled_signs_multiply_nothing_where_a_norm_follows() -> None:
     assert "no batch-norm follows" in str(reason(Xnor(), normalised=False))
 
 
+def test_a_filter_of_zeros_may_have_no_scale() -> None:
+    """A channel that training has emptied costs nobody the deployment; a scale of 0 elsewhere is a lie."""
+    weight, ternary = torch.tensor([[0.3, -0.3], [0.0, 0.0]]), Arithmetic({"xnor": 1, "add": 1}, weight_bits=2)
+    honest = lying(Xnor, arithmetic=property(lambda self: ternary))  # type: ignore[arg-type]
+    assert why_it_multiplies(honest, {"weight": weight}, Use(normalised=True)) is None
+
+    def no_scale(self: Operator, weight: Tensor) -> Codes:
+        signs = weight.sign().to(torch.int8)[None]
+        return Codes(signs, torch.zeros_like(signs, dtype=torch.int16), torch.zeros(2), weight.dtype)
+
+    liar = lying(Xnor, codes=no_scale)
+    assert "not one positive number" in str(why_it_multiplies(liar, {"weight": weight}, Use(normalised=True)))
+
+
 @dataclass(frozen=True)
 class TwoShifts(Shift):
     """Sums of two powers of two (as APoT, arXiv 1909.13144)."""

@@ -106,7 +106,10 @@ class Operator(OperatorSettings, ABC):
 
     @abstractmethod
     def effective_weight(self, tensors: Tensors) -> Tensor:
-        """The weight the operator computes with, differentiable with respect to the parameters among `tensors`."""
+        """The weight the operator computes with, differentiable with respect to the parameters among `tensors`.
+
+        A sub-network with fewer channels, or a smaller kernel, computes with a slice of the target's.
+        """
 
     def prepare_input(self, x: Tensor, tensors: Tensors) -> Tensor:
         """What the operator does to its input first: fixed point, binarisation, a trained clip.

@@ -15,7 +15,8 @@ class Codes:
     exponents: Tensor
     """int16 (T, *w.shape); any value where the sign is 0."""
     scale: Tensor | None = None
-    """Positive, of w's dtype, (F,) or (): of each output channel, or of all. Batch-norm absorbs it. None is 1."""
+    """Positive, of w's dtype, (F,) or (): of each output channel, or of all. Batch-norm absorbs it. None is 1.
+    It may be 0 where all that it scales is 0."""
     dtype: torch.dtype = torch.float32
 
     def decode(self) -> Tensor:

@@ -142,6 +142,13 @@ def _some_input(weight: Tensor, use: Use) -> Tensor:
     return (x * magnitudes.view(-1, *(1,) * (x.dim() - 1))).to(weight.dtype)
 
 
+def _is_scale(scale: Tensor, signs: Tensor) -> bool:
+    """Whether a scale is positive wherever it scales anything: that of zeros alone may be 0."""
+    used = (signs != 0).any(0)
+    used = used.flatten(1).any(1) if scale.dim() else used.any()
+    return bool(((scale > 0) | ((scale == 0) & ~used)).all())
+
+
 def _why_codes_prove_nothing(operator: Operator, codes: Codes, weight: Tensor, normalised: bool) -> str | None:
     arithmetic = operator.arithmetic
     operations, signs = arithmetic.operations, codes.signs
@@ -150,7 +157,7 @@ def _why_codes_prove_nothing(operator: Operator, codes: Codes, weight: Tensor, n
     if signs.shape[1:] != weight.shape or codes.exponents.shape != signs.shape:
         return "its codes are not of its weights' shape"
     scale = codes.scale
-    if scale is not None and (scale.shape not in ((), weight.shape[:1]) or not bool((scale > 0).all())):
+    if scale is not None and (scale.shape not in ((), weight.shape[:1]) or not _is_scale(scale, signs)):
         return "its codes have a scale that is not one positive number, or one of each output channel"
     if not torch.equal(Codes.decode(codes), weight):
         return "its codes do not decode to its weights"
