@@ -5,13 +5,11 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
-from shiftaddaug.commands.check_values import check_number, check_option
 from shiftaddaug.errors import UserError
 from shiftaddaug.tasks.run_length import asked_for
 
 log = logging.getLogger(__name__)
 
-INTERVALS = ("step", "epoch")
 USED_BY = {
     "optim.warmup_epochs": ("${optim.warmup_epochs}", "run.warmup_steps"),
     "optim.min_lr": ("${optim.min_lr}",),
@@ -30,16 +28,12 @@ def check_optim(cfg: DictConfig, overrides: Sequence[str]) -> None:
         UserError: the first mistake, by key.
     """
     optim = cfg.optim
-    check_number("optim.lr", optim.lr, above=0)
-    check_number("optim.warmup_epochs", optim.warmup_epochs, at_least=0)
-    check_number("optim.min_lr", optim.min_lr, at_least=0)
     if optim.min_lr >= optim.lr:
         raise UserError(f"optim.min_lr={optim.min_lr}: must be below optim.lr={optim.lr}")
     scheduler = optim.scheduler
     if not OmegaConf.is_dict(scheduler) or "_target_" not in scheduler:
         name = "constant" if scheduler is None else scheduler
         raise UserError(f"optim.scheduler={scheduler}: is a group of its own; write optim/scheduler={name}")
-    check_option("optim.scheduler.interval", scheduler.get("interval", "step"), INTERVALS)
     for key, value in scheduler.items():
         asked_for(f"optim.scheduler.{key}", value)
     if optim.warmup_epochs >= cfg.trainer.max_epochs and _obeys(scheduler, "optim.warmup_epochs"):

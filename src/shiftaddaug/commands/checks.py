@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from shiftaddaug import operators
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
+from shiftaddaug.commands.check_groups import check_groups
 from shiftaddaug.commands.check_mechanisms import (
     check_augmentation,
     check_mechanisms,
@@ -18,7 +19,7 @@ from shiftaddaug.commands.check_mechanisms import (
     check_stored_ratio,
 )
 from shiftaddaug.commands.check_optim import check_optim
-from shiftaddaug.commands.check_values import check_number, check_option, check_positive_integer
+from shiftaddaug.commands.check_values import check_number, check_option
 from shiftaddaug.data.checks import HELD, check_data_config
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.assignment import select_layers
@@ -31,12 +32,6 @@ from shiftaddaug.operators.settings import OperatorSettings
 
 log = logging.getLogger(__name__)
 
-ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
-PRECISIONS = (
-    *("32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "32", "16", "bf16", "64"),
-    *("transformer-engine", "transformer-engine-float16"),
-)
-"""What Lightning's Trainer knows, here because asking it imports torch."""
 COMPILE_BACKENDS = ("inductor", "cudagraphs", "aot_eager", "eager")
 """Of `torch.compile`; the last two compile nothing, and are for finding mistakes."""
 
@@ -52,15 +47,10 @@ def check_train_config(cfg: DictConfig, overrides: Sequence[str] = (), catalogue
     Raises:
         UserError: the first mistake, by key.
     """
-    check_positive_integer("trainer.max_epochs", cfg.trainer.max_epochs)
-    check_trainer(cfg.trainer)
+    check_groups(_plain(cfg), catalogue)
     check_optim(cfg, overrides)
-    check_number("seed", cfg.seed, at_least=0, at_most=2**32 - 1)
     check_number("task.label_smoothing", cfg.task.label_smoothing, at_least=0, at_most=1)
     _check_compile(cfg.task.compile)
-    check_positive_integer("net.divisor", cfg.net.divisor)
-    if not OmegaConf.is_list(cfg.net.mult_layers):
-        raise UserError(f"net.mult_layers={cfg.net.mult_layers}: must be a list; [] names no layer")
     check_augmentation(cfg, overrides)
     check_data_config(_plain(cfg.data))
     _check_val_split(cfg.data, overrides)
@@ -78,26 +68,6 @@ def check_train_config(cfg: DictConfig, overrides: Sequence[str] = (), catalogue
     _check_operator(cfg, operator, plan, select_layers(plan, list(cfg.net.mult_layers)))
     plan_extra_blocks(plan, cfg.aug.extra_blocks, None if cfg.aug.extra_after is None else list(cfg.aug.extra_after))
     return plan
-
-
-def check_trainer(trainer: DictConfig) -> None:
-    """Check values of the `trainer` group that mistypings are likely in; the Trainer checks them all, once it is made.
-
-    Raises:
-        UserError: the first mistake, by key.
-    """
-    check_option("trainer.accelerator", trainer.accelerator, ACCELERATORS)
-    if trainer.precision is not None:
-        check_option("trainer.precision", trainer.precision, PRECISIONS)
-    if trainer.gradient_clip_val is not None:
-        check_number("trainer.gradient_clip_val", trainer.gradient_clip_val, at_least=0)
-    check_positive_integer("trainer.accumulate_grad_batches", trainer.accumulate_grad_batches)
-    if trainer.get("max_steps", -1) != -1:
-        raise UserError(f"trainer.max_steps={trainer.max_steps}: schedules go by epochs; set trainer.max_epochs")
-    for split in ("train", "val", "test"):
-        key = f"limit_{split}_batches"
-        if trainer.get(key) is not None:
-            check_number(f"trainer.{key}", trainer[key], above=0)
 
 
 def _check_batch(cfg: DictConfig, plan: Plan) -> None:

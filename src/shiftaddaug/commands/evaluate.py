@@ -7,8 +7,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from shiftaddaug.catalogue import catalogue_of
+from shiftaddaug.commands.check_groups import check_trainer
 from shiftaddaug.commands.checkpoints import read_config
-from shiftaddaug.commands.checks import check_trainer
 from shiftaddaug.commands.entry import importing_torch, quieten_lightning, run_command
 from shiftaddaug.data.checks import check_values, read_stored
 from shiftaddaug.errors import UserError

@@ -1,0 +1,155 @@
+"""Check that every key of a training configuration exists and has a value within its range. Imports no torch."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
+from shiftaddaug.commands.check_nodes import check_node
+from shiftaddaug.commands.check_values import check_option
+from shiftaddaug.errors import UserError
+from shiftaddaug.hybrid.settings import check_sharing
+from shiftaddaug.nets.settings import check_aug, check_net
+from shiftaddaug.settings import (
+    NonNegativeNumber,
+    PositiveInt,
+    PositiveNumber,
+    Range,
+    Seed,
+    check,
+    check_group,
+    shown,
+)
+
+GROUPS = ("op", "net", "aug", "data", "task", "optim", "callbacks", "sharing", "trainer", "logger", "paths")
+"""Keys of the top level that hold keys."""
+
+Limit = Annotated[int, Range(at_least=0)] | Annotated[float, Range(at_least=0, at_most=1)]
+
+TRAINER: dict[str, Any] = {
+    "max_epochs": PositiveInt,
+    "accumulate_grad_batches": PositiveInt,
+    "check_val_every_n_epoch": PositiveInt | None,
+    "default_root_dir": str | None,
+    "devices": PositiveInt | Literal[-1, "auto"] | list[int],
+    "deterministic": bool | Literal["warn"] | None,
+    "gradient_clip_val": NonNegativeNumber | None,
+    "limit_train_batches": Limit | None,
+    "limit_val_batches": Limit | None,
+    "limit_test_batches": Limit | None,
+    "log_every_n_steps": PositiveInt | None,
+    "num_nodes": PositiveInt,
+    "num_sanity_val_steps": Annotated[int, Range(at_least=-1)] | None,
+    "overfit_batches": Limit,
+    "strategy": str,
+    "val_check_interval": PositiveInt | Annotated[float, Range(above=0, at_most=1)] | None,
+}
+"""Ranges that Lightning's signature does not say."""
+
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
+PRECISIONS = (
+    *("32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "32", "16", "bf16", "64"),
+    *("transformer-engine", "transformer-engine-float16"),
+)
+"""What Lightning's Trainer knows, here because asking it imports torch."""
+
+INTERVALS = ("step", "epoch")
+"""How often the learning rate moves."""
+
+SEVERAL_NODES = ("MASTER_ADDR", "SLURM_JOB_ID", "TORCHELASTIC_RUN_ID", "GROUP_RANK", "LSB_JOBID")
+"""Variables of the environment that say of other machines; without one of them a process would wait for them."""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Keys of configs/train.yaml that are no group."""
+
+    seed: Seed
+    ckpt_path: str | None = None
+    plugins: list[str] = ()  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class PathsSettings:
+    """Keys of configs/paths."""
+
+    root_dir: str
+    log_dir: str
+    output_dir: str
+    data_dir: str | None = None
+
+
+@dataclass(frozen=True)
+class OptimSettings:
+    """Keys of configs/optim besides the optimiser and its schedule."""
+
+    lr: PositiveNumber
+    warmup_epochs: NonNegativeNumber = 0.0
+    min_lr: NonNegativeNumber = 0.0
+
+
+def check_groups(config: Mapping[str, Any], catalogue: Catalogue = PACKAGE_ONLY) -> None:
+    """Check keys, types and ranges.
+
+    Args:
+        config: of a run, as plain containers, its interpolations resolved.
+        catalogue: of the package and the plugins in use.
+
+    Raises:
+        UserError: the first mistake, by key.
+    """
+    check_group("", {key: value for key, value in config.items() if key not in GROUPS}, RunSettings)
+    check_paths(config["paths"])
+    check_net(config["net"], catalogue)
+    check_aug(config["aug"])
+    check_sharing(config["sharing"])
+    optim = config["optim"]
+    check_group("optim", optim, OptimSettings, more=optim)  # a yaml may have keys for its own interpolations
+    check_trainer(config["trainer"])
+    check_node("optim.optimizer", optim["optimizer"])
+    if isinstance(optim.get("scheduler"), Mapping):
+        check_node("optim.scheduler", optim["scheduler"], {"interval": Literal[INTERVALS]})  # type: ignore[valid-type]
+    for key in ("data", "logger", "callbacks"):
+        check_node(key, config.get(key) or {})
+    for name, callback in config["callbacks"].items():
+        if callback and (not isinstance(callback, Mapping) or "_target_" not in callback):
+            raise UserError(f"callbacks.{name}={shown(callback)}: must name a callback by `_target_`, or be null")
+
+
+def check_paths(paths: Mapping[str, Any]) -> None:
+    """Refuse folders that are none.
+
+    Raises:
+        UserError: the first one.
+    """
+    check_group("paths", paths, PathsSettings)
+    for name, value in paths.items():
+        if value == "":
+            raise UserError(f"paths.{name}=: must name a folder")
+
+
+def check_trainer(trainer: Mapping[str, Any]) -> None:
+    """Refuse what the Trainer does not take, or would wait on for ever.
+
+    Raises:
+        UserError: the first mistake.
+    """
+    numbers = re.fullmatch(r"-1|\d+(, ?\d+)*,?", str(trainer.get("devices")))  # Lightning reads "0,1", too
+    check_node("trainer", trainer, TRAINER | ({"devices": object} if numbers and trainer["devices"] != 0 else {}))
+    if "precision" in trainer and trainer["precision"] is not None:
+        check_option("trainer.precision", trainer["precision"], PRECISIONS)
+    check_option("trainer.accelerator", trainer.get("accelerator", "auto"), ACCELERATORS)
+    nodes = trainer.get("num_nodes", 1)
+    if nodes > 1 and not any(name in os.environ for name in SEVERAL_NODES):
+        raise UserError(
+            f"trainer.num_nodes={nodes}: would wait for other machines, of which the environment says nothing "
+            f"({', '.join(SEVERAL_NODES[:3])}); options: 1, or a launcher that starts a process on each"
+        )
+    if trainer.get("max_steps", -1) != -1:
+        raise UserError(f"trainer.max_steps={trainer['max_steps']}: schedules go by epochs; set trainer.max_epochs")
+    for split in ("train", "val", "test"):
+        limit = trainer.get(f"limit_{split}_batches")
+        if limit is not None:
+            check(f"trainer.limit_{split}_batches", limit, PositiveNumber)
