@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from shiftaddaug.callbacks.order import Stage
 from shiftaddaug.callbacks.share import refuse_other_settings, training_share
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.supernet import Supernet
@@ -38,6 +39,8 @@ class BlockVariant(pl.Callback):
     Raises:
         UserError: an argument outside its range.
     """
+
+    stage = Stage.TARGET
 
     def __init__(
         self,

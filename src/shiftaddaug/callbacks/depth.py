@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from shiftaddaug.callbacks.order import Stage
 from shiftaddaug.callbacks.share import refuse_other_settings, training_share
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.timetable import Retirement
@@ -30,6 +31,8 @@ class RetireDepth(pl.Callback):
     Raises:
         UserError: an argument outside its range.
     """
+
+    stage = Stage.TARGET
 
     def __init__(self, start: float = 0.25, end: float = 0.75, fade: bool = True) -> None:
         self.retirement = Retirement(start, end, fade)

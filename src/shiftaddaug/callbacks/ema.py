@@ -6,6 +6,8 @@ from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.plugins import DoublePrecision
 from torch import Tensor
 
+from shiftaddaug.callbacks.order import Stage
+
 
 class WarmedUpEMA(WeightAveraging):
     """Validate, keep and deploy an exponential moving average of weights and batch-norm statistics.
@@ -19,6 +21,8 @@ class WarmedUpEMA(WeightAveraging):
     Args:
         decay: of the average, in [0, 1].
     """
+
+    stage = Stage.AVERAGE
 
     def __init__(self, decay: float = 0.999) -> None:
         def average(averaged: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:

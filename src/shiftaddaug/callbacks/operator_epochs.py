@@ -4,12 +4,16 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from shiftaddaug.callbacks.order import Stage
+
 
 class UpdateOperators(pl.Callback):
     """Call `between_epochs` of the operator of every layer that has buffers, before every epoch but the first.
 
     After a reorder, so that what belongs to single channels belongs to the right ones.
     """
+
+    stage = Stage.OPERATORS
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if trainer.current_epoch == 0:

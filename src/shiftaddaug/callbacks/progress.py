@@ -7,11 +7,15 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import RichProgressBar
 
+from shiftaddaug.callbacks.order import Stage
+
 log = logging.getLogger(__name__)
 
 
 class ProgressBar(RichProgressBar):
     """Lightning's rich bar without the version number."""
+
+    stage = Stage.SHOW
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)
@@ -24,6 +28,8 @@ class Throughput(pl.Callback):
 
     The first step of a run is not counted in images/s: it pays for lazy initialisation.
     """
+
+    stage = Stage.MEASURE
 
     def __init__(self) -> None:
         self.first_step_time: float | None = None
@@ -88,6 +94,8 @@ class Throughput(pl.Callback):
 
 class EpochLog(pl.Callback):
     """Log one line per epoch, for logs that are read after the bar is gone."""
+
+    stage = Stage.SHOW
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Lightning keeps what an earlier epoch logged last, such as the loss of augmented passes that are over."""

@@ -6,6 +6,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import WeightAveraging
 
+from shiftaddaug.callbacks.order import Stage
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.reorder import apply, crossed, permutations, refuse_tensors_that_stay
 from shiftaddaug.nets.spec import Widening
@@ -30,6 +31,8 @@ class ReorderChannels(pl.Callback):
     Raises:
         UserError: an argument outside its range.
     """
+
+    stage = Stage.REORDER
 
     def __init__(
         self, every_n_epochs: int = 1, until: float = 1.0, width_until: float = 1.0, expand_until: float = 1.0

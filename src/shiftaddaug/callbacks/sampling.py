@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from shiftaddaug.callbacks.order import Stage
 from shiftaddaug.nets.spec import SubnetSpec, Widening
 
 
@@ -19,6 +20,8 @@ class SampleSubnets(pl.Callback):
         width_until, expand_until, depth_until: share of the epochs, in [0, 1], after which each kind stops.
             NetAug's code stops width augmentation half-way.
     """
+
+    stage = Stage.SUBNET
 
     def __init__(
         self, seed: int, width_until: float = 0.5, expand_until: float = 1.0, depth_until: float = 1.0

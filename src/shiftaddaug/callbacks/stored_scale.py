@@ -5,6 +5,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
+from shiftaddaug.callbacks.order import Stage
 from shiftaddaug.callbacks.reorder import averaged_supernets
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.stored_scale import rescale, scale_factors
@@ -24,6 +25,8 @@ class KeepStoredScale(pl.Callback):
     Raises:
         UserError: ratio is not positive.
     """
+
+    stage = Stage.SCALE
 
     def __init__(self, ratio: float | None = None) -> None:
         if ratio is not None and not ratio > 0:

@@ -16,6 +16,7 @@ from shiftaddaug.callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint,
 from shiftaddaug.callbacks.progress import Throughput
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.commands import STARTED
+from shiftaddaug.commands.callbacks import build_callbacks
 from shiftaddaug.commands.checkpoints import find_checkpoint, read_checkpoint, refuse_other_run
 from shiftaddaug.commands.deploy import extract_checked, prove_before_training, refuse_difference
 from shiftaddaug.commands.entry import PACKAGE, ROOT, quieten_lightning
@@ -116,16 +117,11 @@ class Run:
     def _trainer(self) -> pl.Trainer:
         cfg = self.cfg
         self.throughput = Throughput()
-        wanted = {name: callback for name, callback in cfg.callbacks.items() if callback}
-        if not cfg.trainer.enable_progress_bar:
-            wanted.pop("progress_bar", None)
-        if "recalibrate" in wanted:  # last: after an average of the weights has been swapped in for validation
-            wanted["recalibrate"] = wanted.pop("recalibrate")
-        callbacks = [instantiate(callback) for callback in wanted.values()]
+        callbacks = build_callbacks(cfg.callbacks)
         loggers: list[Logger] = [CSVLogger(str(self.folder), name="", version="")]
         loggers += [instantiate(logger) for logger in (cfg.get("logger") or {}).values()]
         return build_trainer(
-            cfg.trainer, callbacks=[*callbacks, self.throughput], logger=loggers, plugins=[AtomicCheckpointIO()]
+            cfg.trainer, [*callbacks.values(), self.throughput], logger=loggers, plugins=[AtomicCheckpointIO()]
         )
 
     def _record_start(self) -> None:
