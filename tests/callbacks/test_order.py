@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import (
     TQDMProgressBar,
 )
 
-from shiftaddaug.callbacks.order import Stage, in_order, stage_of
+from shiftaddaug.callbacks.order import Stage, idle_reasons, in_order, stage_of
 from shiftaddaug.catalogue import PACKAGE_ONLY
 
 
@@ -72,3 +72,16 @@ def test_a_callback_of_an_earlier_stage_comes_first_in_any_order(seed: int) -> N
     random.Random(seed).shuffle(given)
     placed: list[Any] = in_order(given)  # type: ignore[arg-type]
     assert [callback.stage for callback in placed] == list(Stage)
+
+
+def test_reasons_are_those_of_callbacks_that_have_one() -> None:
+    class Idle(pl.Callback):
+        def idle(self, trainer: Any, pl_module: Any) -> str | None:
+            return f"{pl_module} has none in {trainer}"
+
+    class Working(pl.Callback):
+        def idle(self, trainer: Any, pl_module: Any) -> str | None:
+            return None
+
+    callbacks = {"a": Idle(), "b": Working(), "c": Silent()}
+    assert idle_reasons(callbacks, "trainer", "net") == {"a": "net has none in trainer"}  # type: ignore[arg-type]

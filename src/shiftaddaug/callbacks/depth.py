@@ -37,6 +37,10 @@ class RetireDepth(pl.Callback):
     def __init__(self, start: float = 0.25, end: float = 0.75, fade: bool = True) -> None:
         self.retirement = Retirement(start, end, fade)
 
+    def idle(self, trainer: pl.Trainer, pl_module: Any) -> str | None:
+        """Say that there are no extra blocks, if so."""
+        return None if pl_module.net.widening.extra_blocks else "the net has no extra blocks"
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self._set(pl_module, training_share(trainer, self.retirement.fade))
 

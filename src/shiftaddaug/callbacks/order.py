@@ -1,12 +1,18 @@
-"""Where each callback stands among the others.
+"""Where each callback stands among the others, and what it says of itself: whether it has anything to do.
 
 A callback states its place by a class attribute, `stage`. The order in which a yaml lists callbacks decides only among
 those of one stage. Between two stages there is room: `stage = Stage.REORDER + 1` comes after a reorder, and before what
 has to follow one. A callback without a stage, such as one of Lightning's, has the place that `stage_of` says.
+
+A callback that may have nothing to do has a method `idle(trainer, pl_module)`. It returns why, in words that can follow
+"no effect, because", or None if the callback works. It is asked once, before training: when the network and the
+trainer are built, and the optimisers are not. One that nobody gets without asking for it also states
+`warn_when_idle = True`; of others, being idle is recorded in run.json and nothing is said.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
+from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar, WeightAveraging
@@ -59,3 +65,10 @@ def stage_of(callback: pl.Callback) -> int:
 def in_order(callbacks: Iterable[pl.Callback]) -> list[pl.Callback]:
     """Callbacks by stage; those of one stage in the order in which they are given."""
     return sorted(callbacks, key=stage_of)
+
+
+def idle_reasons(callbacks: Mapping[str, pl.Callback], trainer: pl.Trainer, pl_module: Any) -> dict[str, str]:
+    """Why callbacks have nothing to do, by their names; those that work are left out."""
+    asked = {name: callback.idle for name, callback in callbacks.items() if hasattr(callback, "idle")}
+    reasons = {name: idle(trainer, pl_module) for name, idle in asked.items()}
+    return {name: reason for name, reason in reasons.items() if reason is not None}

@@ -17,6 +17,10 @@ class ProgressBar(RichProgressBar):
 
     stage = Stage.SHOW
 
+    def idle(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> str | None:
+        """Say that the trainer goes without it, if so."""
+        return None if self in trainer.callbacks else "trainer.enable_progress_bar=false"  # type: ignore[attr-defined]
+
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)

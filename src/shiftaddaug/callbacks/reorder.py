@@ -55,6 +55,17 @@ class ReorderChannels(pl.Callback):
         names = [space.name for space in widening.spaces]
         return widening.channels(dict.fromkeys(names, width), dict.fromkeys(names, expand))
 
+    def idle(self, trainer: pl.Trainer, pl_module: Any) -> str | None:
+        """Say why no channel is ever sorted: nothing is widened, or no reorder is due."""
+        widening, epochs = pl_module.net.widening, trainer.max_epochs or 1
+        target = tuple(space.channels for space in widening.spaces)
+        if widening.max_channels() == target:
+            return "nothing is widened"
+        if epochs == 1:
+            return "channels are sorted between epochs and trainer.max_epochs=1"
+        sorted_ones = {self.sorted_channels(widening, epoch, epochs) for epoch in range(1, epochs)}
+        return None if sorted_ones - {None, target} else f"no reorder is due in {epochs} epochs"
+
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Look whether all that is to move can be moved.
 

@@ -16,7 +16,7 @@ from shiftaddaug.callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint,
 from shiftaddaug.callbacks.progress import Throughput
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.commands import STARTED
-from shiftaddaug.commands.callbacks import build_callbacks
+from shiftaddaug.commands.callbacks import build_callbacks, note_idle, typed_overrides
 from shiftaddaug.commands.checkpoints import find_checkpoint, read_checkpoint, refuse_other_run
 from shiftaddaug.commands.deploy import extract_checked, prove_before_training, refuse_difference
 from shiftaddaug.commands.entry import PACKAGE, ROOT, quieten_lightning
@@ -120,9 +120,11 @@ class Run:
         callbacks = build_callbacks(cfg.callbacks)
         loggers: list[Logger] = [CSVLogger(str(self.folder), name="", version="")]
         loggers += [instantiate(logger) for logger in (cfg.get("logger") or {}).values()]
-        return build_trainer(
+        trainer = build_trainer(
             cfg.trainer, [*callbacks.values(), self.throughput], logger=loggers, plugins=[AtomicCheckpointIO()]
         )
+        self.idle = note_idle(callbacks, trainer, self.task, typed_overrides())
+        return trainer
 
     def _record_start(self) -> None:
         cost = net_cost(self.plan, self.assignment)
@@ -142,6 +144,7 @@ class Run:
             "torch": torch.__version__,
             "command": " ".join(sys.argv),
             "folder": str(self.folder),
+            "idle": self.idle,
             "resumed_from": None if self.ckpt_path is None else str(self.ckpt_path.absolute()),
         }
         log.info(
