@@ -1,4 +1,4 @@
-"""What a run leaves behind: metrics read, curves drawn, the commit, tables that can be copied from."""
+"""What a run leaves behind: metrics read, the commit, tables that can be copied from."""
 
 import errno
 import os
@@ -6,14 +6,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from shiftaddaug.report.results import (
     code_hash,
     git_commit,
-    plot_curves,
     print_result,
     print_table,
     read_history,
@@ -145,46 +142,6 @@ class TestHistory:
 
     def test_of_a_run_killed_before_its_first_step_is_empty(self, tmp_path: Path) -> None:
         assert read_history(write_run(tmp_path / "run", None)) == {}
-
-
-def drawn(metrics: str, folder: Path) -> np.ndarray:
-    """Pixels (H, W, 3) of the curves."""
-    (folder / "metrics.csv").write_text(metrics)
-    plot_curves(folder)
-    with Image.open(folder / "curves.png") as image:
-        assert image.format == "PNG"
-        return np.asarray(image.convert("RGB"))
-
-
-def coloured(pixels: np.ndarray) -> int:
-    """How many pixels are of a curve's colour, neither white nor grey nor black."""
-    return int((pixels.max(-1).astype(int) - pixels.min(-1) > 60).sum())
-
-
-class TestCurves:
-    def test_losses_left_and_accuracy_right(self, tmp_path: Path) -> None:
-        pixels = drawn(METRICS, tmp_path)
-        assert pixels.shape == (400, 1000, 3)
-        assert coloured(pixels[:, :500]) > 100
-        assert coloured(pixels[:, 500:]) > 100
-
-    def test_show_the_values(self, tmp_path: Path) -> None:
-        """A halved accuracy in one epoch moves the right curve only."""
-        more = METRICS + "3,,6,,1.0\n"
-        one, other = drawn(more, tmp_path), drawn(more.replace("2,,5,,0.5", "2,,5,,0.75"), tmp_path)
-        assert np.array_equal(one[:, :500], other[:, :500])
-        assert not np.array_equal(one[:, 500:], other[:, 500:])
-
-    @pytest.mark.filterwarnings("error")
-    def test_of_a_run_stopped_before_its_first_validation(self, tmp_path: Path) -> None:
-        pixels = drawn("epoch,step,lr,train/loss\n0,0,0.1,\n0,1,,2.5\n", tmp_path)
-        assert coloured(pixels[:, :500]) > 10
-        assert coloured(pixels[:, 500:]) == 0
-
-    def test_there_are_none_before_the_first_epoch_has_ended(self, tmp_path: Path) -> None:
-        (tmp_path / "metrics.csv").write_text("epoch,step,lr\n0,0,0.1\n")
-        plot_curves(tmp_path)
-        assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git: install it")

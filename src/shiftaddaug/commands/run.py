@@ -30,13 +30,13 @@ from shiftaddaug.nets.extract import load_target, save_target
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.sizes import shown_size
 from shiftaddaug.operators.trial import try_operator
+from shiftaddaug.report.drawing import draw_figures
+from shiftaddaug.report.harmless import harmless
 from shiftaddaug.report.results import (
-    METRICS,
     RESULTS,
     RUN,
     code_hash,
     git_commit,
-    plot_curves,
     print_result,
     read_history,
     shortest_path,
@@ -183,7 +183,7 @@ class Run:
         return [logger for logger in self.trainer.loggers if not isinstance(logger, CSVLogger)]
 
     def fit(self) -> None:
-        """Train; whatever happens, the curves of the epochs so far are drawn."""
+        """Train; whatever happens, the figures of the epochs so far are drawn."""
         try:
             self.trainer.fit(self.task, datamodule=self.data, ckpt_path=self.ckpt_path)
         except SystemExit:
@@ -191,8 +191,8 @@ class Run:
                 raise KeyboardInterrupt(*self._how_to_resume()) from None
             raise
         finally:
-            if self.trainer.is_global_zero and (self.folder / METRICS).exists():
-                self._plot_curves()
+            if self.trainer.is_global_zero:
+                draw_figures(self.folder, self.catalogue, self._other_loggers(), self.trainer.global_step)
         first, seconds = self.throughput.first_step_time, self.throughput.seconds
         self.results |= {
             "train_seconds": None if seconds is None else round(seconds, 1),
@@ -201,12 +201,6 @@ class Run:
             "epochs": self.trainer.current_epoch,
             "train_top1_percent": self._last_train_top1(),
         }
-
-    def _plot_curves(self) -> None:
-        try:
-            plot_curves(self.folder)
-        except OSError as error:  # it would hide why training ended
-            log.warning("curves.png could not be written (%s)", error.strerror)
 
     def _how_to_resume(self) -> list[str]:
         last = self.folder / "checkpoints" / "last.ckpt"
@@ -257,9 +251,10 @@ class Run:
             write_json(self.folder / RESULTS, r)
             final = {f"final/{name}": value for name, value in r.items() if isinstance(value, int | float)}
             for logger in self._other_loggers():
-                logger.log_metrics(final)
-                if isinstance(logger, TensorBoardLogger):  # whose table of runs is written with their results alone
-                    logger.log_hyperparams(self._hyperparameters(), final)
+                with harmless(f"the results could not be handed to {type(logger).__name__}"):
+                    logger.log_metrics(final)
+                    if isinstance(logger, TensorBoardLogger):  # whose table of runs is written with results alone
+                        logger.log_hyperparams(self._hyperparameters(), final)
             print_result(
                 f"target of {r['net']}, op={r['op']}, aug={r['aug']}, data={r['data']}, seed={r['seed']}",
                 {

@@ -1,4 +1,4 @@
-"""What a run leaves behind besides checkpoints: results.json, the table, the curves. From recorded values only."""
+"""What a run leaves behind besides checkpoints, written and read again: results.json, metrics.csv, the table."""
 
 import csv
 import hashlib
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-RUN, RESULTS, METRICS, CURVES = "run.json", "results.json", "metrics.csv", "curves.png"
+RUN, RESULTS, METRICS = "run.json", "results.json", "metrics.csv"
 
 
 def git_commit(folder: Path) -> str:
@@ -165,29 +165,3 @@ def _resumed_run(folder: Path) -> Path | None:
     except (OSError, ValueError):  # it is gone, or damaged
         return None
     return Path(resumed_from).parents[1] if resumed_from else None
-
-
-def plot_curves(folder: Path) -> None:
-    """Draw losses and top-1 over the epochs of a run, into its folder; nothing before the first epoch has ended."""
-    metrics = read_history(folder)
-    if "train/loss" not in metrics:
-        return
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), constrained_layout=True)
-    for axes, names, label in (
-        (left, ("train/loss", "train/loss_aug", "val/loss"), "loss"),
-        (right, ("train/top1", "val/top1"), "top-1"),
-    ):
-        for name in names:
-            if name in metrics:
-                axes.plot(list(metrics[name]), list(metrics[name].values()), marker=".", label=name)
-        axes.set(xlabel="epoch", ylabel=label)
-        axes.grid(alpha=0.3)
-        if axes.get_lines():
-            axes.legend()
-    figure.savefig(folder / CURVES, dpi=100)
-    plt.close(figure)
