@@ -28,13 +28,14 @@ def test_rows_without_an_epoch_cost_nothing(tmp_path: Path, caplog: pytest.LogCa
     assert about_pictures(caplog) == []
     curve = read_history(tmp_path / "run")["train/top1"]
     assert results["train_top1_percent"] == round(100 * curve[0], 2)
-    assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("curves.png", "diagnostics.png"):
+        assert (tmp_path / "run" / name).read_bytes().startswith(b"\x89PNG")
 
 
 def test_loggers_that_take_pictures_get_them(tmp_path: Path) -> None:
     run_little(tmp_path / "run", *SHORT, "logger=tensorboard")
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
-    assert "figures/curves" in events.Tags()["images"]
+    assert {"figures/curves", "figures/diagnostics"} <= set(events.Tags()["images"])
     (picture,) = events.Images("figures/curves")
     assert (picture.width, picture.height, picture.step) == (1000, 400, 3)
 
@@ -64,11 +65,13 @@ class _Garble(pl.Callback):
 
     def teardown(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
         (self.folder / "metrics.csv").write_bytes(b"\xff\x00\xfe")
+        (self.folder / "diagnostics.csv").unlink()
+        (self.folder / "diagnostics.csv").mkdir()
 
 
 def test_damaged_records_do_not_cost_the_target(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     garble = f"+callbacks.garble={{_target_: {__name__}._Garble, folder: {tmp_path / 'run'}}}"
     results = run_little(tmp_path / "run", *SHORT, garble)
     assert results["train_top1_percent"] is None and results["extraction_max_difference"] == 0
-    assert about_pictures(caplog) == []
+    assert about_pictures(caplog) == ["diagnostics.png could not be drawn (Is a directory)"]
     assert "test_top1_percent" in read_json(tmp_path / "run" / "results.json")
