@@ -8,6 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from tests.tasks.little import quiet_trainer
 from torch.utils.data import DataLoader, TensorDataset
 
 from shiftaddaug import operators
@@ -197,26 +198,27 @@ def test_an_operator_without_a_weight_to_multiply_by_is_refused(tmp_path: Path) 
         fit(make_task("shift_ps"), tmp_path, BlockVariant())
 
 
-def test_nothing_to_turn_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        task = make_task("mult")
-        fit(task, tmp_path, BlockVariant(), max_epochs=1)
-    assert "no effect, because no layer is multiplication-free: callbacks.block_variant" in caplog.text
+def test_nothing_to_turn_is_said(tmp_path: Path) -> None:
+    task = make_task("mult")
+    assert BlockVariant().idle(quiet_trainer(max_epochs=2), task) == "no layer is multiplication-free"
+    fit(task, tmp_path, BlockVariant(), max_epochs=1)
     assert task.target_spec == task.net.target_spec
 
 
 @pytest.mark.parametrize("blend", [False, True])
-def test_a_single_epoch_leaves_hard_turning_without_effect(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, blend: bool
-) -> None:
-    with caplog.at_level(logging.WARNING):
-        fit(make_task(), tmp_path, BlockVariant(blend=blend), max_epochs=1)
-    assert ("turn between epochs and trainer.max_epochs=1: block_variant" in caplog.text) == (not blend)
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_single_epoch_leaves_hard_turning_without_effect(epochs: int, blend: bool) -> None:
+    reason = BlockVariant(blend=blend).idle(quiet_trainer(max_epochs=epochs), make_task())
+    wanted = "layers turn between epochs and trainer.max_epochs=1"
+    assert reason == (wanted if epochs == 1 and not blend else None)
 
 
 def test_without_extra_blocks_nothing_is_retired(tmp_path: Path) -> None:
     task = make_task()
     task.net = build_supernet(task.net.plan, assign(task.net.plan, operators.build("shift"), ["stem"]))
     task.target_spec = task.net.target_spec
+    trainer = quiet_trainer(max_epochs=2)
+    assert RetireDepth().idle(trainer, task) == "the net has no extra blocks"
+    assert RetireDepth().idle(trainer, make_task()) is None
     fit(task, tmp_path, RetireDepth(), max_epochs=1)
     assert task.target_spec.skipped == frozenset()

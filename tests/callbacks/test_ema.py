@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.commands.running import composed
+from tests.tasks.little import make_task, quiet_trainer
 from torch.optim.swa_utils import AveragedModel
 
 from shiftaddaug.callbacks.ema import WarmedUpEMA
@@ -25,6 +26,12 @@ def test_decay_warms_up() -> None:
             decay = min(0.3, (1 + update) / (10 + update))
             wanted = decay * wanted + (1 - decay) * update
     assert float(average.module.weight) == pytest.approx(wanted)
+
+
+def test_an_average_of_the_newest_weights_alone_is_idle() -> None:
+    trainer, task = quiet_trainer(max_epochs=2), make_task()
+    assert WarmedUpEMA(0.0).idle(trainer, task) == "with decay=0 only the newest weights count"
+    assert WarmedUpEMA(0.1).idle(trainer, task) is None
 
 
 def test_statistics_are_measured_after_the_average_took_the_weights_place(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from tests.tasks.little import quiet_trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -212,3 +213,22 @@ class TestWhen:
     def test_until_is_a_share(self, until: float) -> None:
         with pytest.raises(UserError, match=rf"^callbacks\.reorder\.until={until}: must be a share of"):
             ReorderChannels(until=until)
+
+
+@pytest.mark.parametrize(
+    ("callback", "width", "expand", "epochs", "reason"),
+    [
+        (ReorderChannels(), 2.0, 1.0, 2, None),
+        (ReorderChannels(), 1.0, 3.0, 2, None),
+        (ReorderChannels(), 1.0, 1.0, 2, "nothing is widened"),
+        (ReorderChannels(), 2.0, 3.0, 1, "channels are sorted between epochs and trainer.max_epochs=1"),
+        (ReorderChannels(every_n_epochs=4), 2.0, 3.0, 4, "no reorder is due in 4 epochs"),
+        (ReorderChannels(every_n_epochs=4), 2.0, 3.0, 5, None),
+        (ReorderChannels(until=0.0), 2.0, 3.0, 4, "no reorder is due in 4 epochs"),
+        (ReorderChannels(width_until=0.0), 2.0, 1.0, 4, "no reorder is due in 4 epochs"),
+    ],
+)
+def test_it_is_idle_where_nothing_is_sorted(
+    callback: ReorderChannels, width: float, expand: float, epochs: int, reason: str | None
+) -> None:
+    assert callback.idle(quiet_trainer(max_epochs=epochs), make_task(width, expand)) == reason

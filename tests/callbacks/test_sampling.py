@@ -103,6 +103,18 @@ def test_nothing_widened_is_no_sub_network(plan: Plan) -> None:
     assert during(SampleSubnets(seed=0), Widening(plan), 0, 4) is None
 
 
+def test_it_is_idle_where_no_step_has_an_augmented_pass(plan: Plan, varied: Widening) -> None:
+    def reason(callback: SampleSubnets, widening: Widening) -> str | None:
+        task = SimpleNamespace(net=SimpleNamespace(widening=widening))
+        return callback.idle(SimpleNamespace(), task)  # type: ignore[arg-type]
+
+    assert reason(SampleSubnets(seed=0), varied) is None
+    assert reason(SampleSubnets(seed=0), Widening(plan)) == "nothing surrounds the target"
+    never = "width_until, expand_until and depth_until are 0"
+    assert reason(SampleSubnets(0, width_until=0.0, expand_until=0.0, depth_until=0.0), varied) == never
+    assert reason(SampleSubnets(0, width_until=0.0), Widening(plan, width_multipliers=(2.0,))) == never
+
+
 def test_the_end_of_the_only_augmentation_is_the_end_of_sub_networks(plan: Plan) -> None:
     width = Widening(plan, width_multipliers=(2.0,))
     callback = SampleSubnets(seed=0, width_until=0.5)

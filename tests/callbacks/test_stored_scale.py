@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from tests.callbacks.test_reorder import CLASSES, SIDE, TABLE, fit
+from tests.tasks.little import quiet_trainer
 
 from shiftaddaug import operators
 from shiftaddaug.callbacks.block_variant import BlockVariant
@@ -27,10 +28,10 @@ from shiftaddaug.tasks.classification import ClassificationTask
 SGD = partial(torch.optim.SGD, lr=0.2, momentum=0.9, nesterov=True)
 
 
-def make_task(optimizer: Any = SGD) -> ClassificationTask:
+def make_task(optimizer: Any = SGD, gradient: str = "inverse") -> ClassificationTask:
     torch.manual_seed(0)
     plan = plan_net(TABLE, CLASSES, 1, SIDE)
-    sharing = Sharing(Remap("replace", 5.5))
+    sharing = Sharing(Remap("replace", 5.5), gradient)
     net = build_supernet(
         plan, assign(plan, operators.build("add"), ["stem"]), (1.0, 2.0), (1.0, 3.0), divisor=2, sharing=sharing
     )
@@ -88,6 +89,22 @@ def test_off_or_with_adam_nothing_is_touched(tmp_path: Path, callback: KeepStore
     fit(tmp_path / "plain", plain)
     for name, value in plain.net.state_dict().items():
         assert torch.equal(value, watched.net.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    ("ratio", "scale_free", "epochs", "reason"),
+    [
+        (4.0, True, 2, None),
+        (None, True, 2, "no ratio is given"),
+        (4.0, False, 2, "the stored scale of every layer means something"),
+        (4.0, True, 1, "scales are brought back between epochs and trainer.max_epochs=1"),
+    ],
+)
+def test_it_is_idle_where_no_scale_is_kept(
+    ratio: float | None, scale_free: bool, epochs: int, reason: str | None
+) -> None:
+    task = make_task(gradient="inverse" if scale_free else "chain")
+    assert KeepStoredScale(ratio).idle(quiet_trainer(max_epochs=epochs), task) == reason
 
 
 def test_mistakes() -> None:

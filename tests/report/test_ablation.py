@@ -39,4 +39,3 @@ def test_files(tmp_path: Path) -> None:
     assert (tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()[1].startswith("add,a,2,11.00 ± 1.41")
     lines = (tmp_path / "table.md").read_text(encoding="utf-8").splitlines()
     assert lines[2].startswith("| add | a | 2 | 11.00 ± 1.41 |")
-    assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")

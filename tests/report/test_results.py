@@ -1,4 +1,4 @@
-"""What a run leaves behind: metrics read, curves drawn, the commit, tables that can be copied from."""
+"""What a run leaves behind: metrics read, the commit, tables that can be copied from."""
 
 import errno
 import os
@@ -6,14 +6,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from shiftaddaug.report.results import (
     code_hash,
     git_commit,
-    plot_curves,
     print_result,
     print_table,
     read_history,
@@ -56,9 +53,43 @@ class TestMetrics:
             "val/top1": {0: 0.25, 2: 0.5},
         }
 
-    def test_a_short_row_of_a_run_killed_while_writing_is_read(self, metrics_csv: Path) -> None:
-        metrics_csv.write_text(METRICS + "3,0.4")
-        assert read_metrics(metrics_csv)["lr"] == {0: 0.2, 1: 0.3, 3: 0.4}
+    @pytest.mark.parametrize(
+        ("cut", "rates"),
+        [
+            ("3", {}),
+            ("3,0.4", {}),  # of 0.45, perhaps
+            ("3,0.4,", {3: 0.4}),
+            ("3,0.4,6,1.", {3: 0.4}),
+            ("3,0.4,6,,0.5\n", {3: 0.4}),
+            ("3,0.4,6,,0.5\r\n4,0.5", {3: 0.4}),
+            ("3,0.4,6,,0.5\n" + 4096 * "\0", {3: 0.4}),
+            ("3,0.4,6" + 4096 * "\0", {3: 0.4}),
+            ("3,0.4,6\0\0\n4,0.5,7,,\n", {3: 0.4}),
+        ],
+    )
+    def test_what_a_killed_run_had_begun_to_write_is_read_as_far_as_it_is_whole(
+        self, cut: str, rates: dict[int, float], metrics_csv: Path
+    ) -> None:
+        metrics_csv.write_text(METRICS + cut)
+        read = read_metrics(metrics_csv)
+        assert read["lr"] == {0: 0.2, 1: 0.3, **rates}
+        assert read["train/loss"] == {0: 2.5, 1: 1.5}
+
+    @pytest.mark.parametrize("row", [",0.4,7,,", "none,0.4,7,,", "nan,0.4,7,,", "inf,0.4,7,,", "", ",,,,,,,"])
+    def test_a_row_without_an_epoch_is_no_epochs(self, row: str, metrics_csv: Path) -> None:
+        before = read_metrics(metrics_csv)
+        metrics_csv.write_text(METRICS.replace("1,0.3", f"{row}\n1,0.3"))
+        assert read_metrics(metrics_csv) == before
+
+    def test_a_cell_that_is_no_number_is_left_out(self, metrics_csv: Path) -> None:
+        metrics_csv.write_bytes(METRICS.encode() + b"3,0.4,6,no number,\xff\xfe\n3,,7,,0.75,and,more\n")
+        read = read_metrics(metrics_csv)
+        assert (read["lr"][3], read["val/top1"][3], max(read["train/loss"])) == (0.4, 0.75, 1)
+
+    @pytest.mark.parametrize("content", ["", "epoch,lr", "no,epochs\n1,2\n", "\0\0"])
+    def test_of_a_file_that_says_nothing(self, content: str, metrics_csv: Path) -> None:
+        metrics_csv.write_text(content)
+        assert read_metrics(metrics_csv) == {}
 
     def test_of_no_epoch(self, metrics_csv: Path) -> None:
         metrics_csv.write_text(METRICS.splitlines()[0] + "\n")
@@ -91,48 +122,26 @@ class TestHistory:
         run = write_run(tmp_path / "run", {2: 1.5}, tmp_path / "gone" / "checkpoints" / "last.ckpt")
         assert read_history(run) == {"train/loss": {2: 1.5}}
 
+    def test_of_a_resumed_run_that_is_damaged_is_what_is_left(self, tmp_path: Path) -> None:
+        first = write_run(tmp_path / "first", {0: 3.0})
+        second = write_run(tmp_path / "second", {1: 2.0}, first / "checkpoints" / "last.ckpt")
+        third = write_run(tmp_path / "third", {2: 1.5}, second / "checkpoints" / "last.ckpt")
+        (second / "run.json").write_text("{")
+        assert read_history(third) == {"train/loss": {1: 2.0, 2: 1.5}}
+
+    def test_of_another_file_is_read_by_what_reads_it(self, tmp_path: Path) -> None:
+        first = write_run(tmp_path / "first", {0: 3.0})
+        second = write_run(tmp_path / "second", {1: 2.0}, first / "checkpoints" / "last.ckpt")
+        for run in (first, second):
+            (run / "other.csv").write_text((run / "metrics.csv").read_text().replace("train/loss", "other"))
+            (run / "metrics.csv").unlink()
+        assert read_history(second, "other.csv") == {"other": {0: 3.0, 1: 2.0}}
+        epochs = {"first": 0, "second": 1}
+        read = read_history(second, "other.csv", lambda path: {"length": {epochs[path.parent.name]: 1.0}})
+        assert read == {"length": {0: 1.0, 1: 1.0}}
+
     def test_of_a_run_killed_before_its_first_step_is_empty(self, tmp_path: Path) -> None:
         assert read_history(write_run(tmp_path / "run", None)) == {}
-
-
-def drawn(metrics: str, folder: Path) -> np.ndarray:
-    """Pixels (H, W, 3) of the curves."""
-    (folder / "metrics.csv").write_text(metrics)
-    plot_curves(folder)
-    with Image.open(folder / "curves.png") as image:
-        assert image.format == "PNG"
-        return np.asarray(image.convert("RGB"))
-
-
-def coloured(pixels: np.ndarray) -> int:
-    """How many pixels are of a curve's colour, neither white nor grey nor black."""
-    return int((pixels.max(-1).astype(int) - pixels.min(-1) > 60).sum())
-
-
-class TestCurves:
-    def test_losses_left_and_accuracy_right(self, tmp_path: Path) -> None:
-        pixels = drawn(METRICS, tmp_path)
-        assert pixels.shape == (400, 1000, 3)
-        assert coloured(pixels[:, :500]) > 100
-        assert coloured(pixels[:, 500:]) > 100
-
-    def test_show_the_values(self, tmp_path: Path) -> None:
-        """A halved accuracy in one epoch moves the right curve only."""
-        more = METRICS + "3,,6,,1.0\n"
-        one, other = drawn(more, tmp_path), drawn(more.replace("2,,5,,0.5", "2,,5,,0.75"), tmp_path)
-        assert np.array_equal(one[:, :500], other[:, :500])
-        assert not np.array_equal(one[:, 500:], other[:, 500:])
-
-    @pytest.mark.filterwarnings("error")
-    def test_of_a_run_stopped_before_its_first_validation(self, tmp_path: Path) -> None:
-        pixels = drawn("epoch,step,lr,train/loss\n0,0,0.1,\n0,1,,2.5\n", tmp_path)
-        assert coloured(pixels[:, :500]) > 10
-        assert coloured(pixels[:, 500:]) == 0
-
-    def test_there_are_none_before_the_first_epoch_has_ended(self, tmp_path: Path) -> None:
-        (tmp_path / "metrics.csv").write_text("epoch,step,lr\n0,0,0.1\n")
-        plot_curves(tmp_path)
-        assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git: install it")

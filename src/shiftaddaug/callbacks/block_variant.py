@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from shiftaddaug.callbacks.order import Stage
 from shiftaddaug.callbacks.share import refuse_other_settings, training_share
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.supernet import Supernet
@@ -39,6 +40,9 @@ class BlockVariant(pl.Callback):
         UserError: an argument outside its range.
     """
 
+    stage = Stage.TARGET
+    warn_when_idle = True
+
     def __init__(
         self,
         start: float = 0.0,
@@ -50,23 +54,25 @@ class BlockVariant(pl.Callback):
         self.conversion = Conversion(start, end, order, granularity, blend)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Look whether there is anything to turn.
+        """Look whether every layer that is to turn can multiply first.
 
         Raises:
             UserError: an operator without a weight that could be multiplied by.
         """
-        layers = _target_layers(pl_module.net)
-        free = {name: layer for name, layer in layers.items() if layer.operator.multiplication_free}
-        for layer in free.values():
+        for layer in _turning_layers(pl_module.net):
             if not layer.operator.turns:
                 raise UserError(
                     f"callbacks.block_variant: op={layer.operator.name} trains no weight that a layer could multiply "
                     f"by first; options: no callbacks.block_variant, or another op"
                 )
-        if not free:
-            log.warning("no effect, because no layer is multiplication-free: callbacks.block_variant")
-        elif not self.conversion.blend and (trainer.max_epochs or 1) == 1:
-            log.warning("no effect, because layers turn between epochs and trainer.max_epochs=1: block_variant")
+
+    def idle(self, trainer: pl.Trainer, pl_module: Any) -> str | None:
+        """Say why no layer turns: there is none, or no time."""
+        if not _turning_layers(pl_module.net):
+            return "no layer is multiplication-free"
+        if not self.conversion.blend and (trainer.max_epochs or 1) == 1:
+            return "layers turn between epochs and trainer.max_epochs=1"
+        return None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """With `blend` too: other callbacks ask at this moment which layers multiply, in a resumed run too."""
@@ -128,3 +134,7 @@ def _target_layers(net: Supernet) -> dict[str, Any]:
     """The plan's layers by name, in forward order; extra blocks' are not among them."""
     layers = net.hybrid_layers()
     return {layer.name: layers[layer.name] for layer in net.plan.layers()}
+
+
+def _turning_layers(net: Supernet) -> list[Any]:
+    return [layer for layer in _target_layers(net).values() if layer.operator.multiplication_free]

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
+from shiftaddaug.callbacks.order import Stage
 from shiftaddaug.errors import UserError
 
 
@@ -54,6 +55,8 @@ class BestCheckpoint(_OfWholeEpochs):
     A resumed run writes into a folder of its own. Lightning then forgets which score was the best; here the best of
     the resumed run stands until it is beaten, so that resuming changes nothing; its file is copied.
     """
+
+    stage = Stage.SAVE
 
     def __init__(self, dirpath: str, monitor: str, mode: str = "max") -> None:
         super().__init__(
@@ -100,6 +103,8 @@ class LastCheckpoint(_OfWholeEpochs):
 
     A callback of its own because `save_last` of Lightning's saves only when the best is saved too.
     """
+
+    stage = Stage.SAVE_LAST
 
     def __init__(self, dirpath: str) -> None:
         super().__init__(dirpath=dirpath, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)

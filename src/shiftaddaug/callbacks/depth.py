@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from shiftaddaug.callbacks.order import Stage
 from shiftaddaug.callbacks.share import refuse_other_settings, training_share
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.timetable import Retirement
@@ -31,8 +32,14 @@ class RetireDepth(pl.Callback):
         UserError: an argument outside its range.
     """
 
+    stage = Stage.TARGET
+
     def __init__(self, start: float = 0.25, end: float = 0.75, fade: bool = True) -> None:
         self.retirement = Retirement(start, end, fade)
+
+    def idle(self, trainer: pl.Trainer, pl_module: Any) -> str | None:
+        """Say that there are no extra blocks, if so."""
+        return None if pl_module.net.widening.extra_blocks else "the net has no extra blocks"
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self._set(pl_module, training_share(trainer, self.retirement.fade))

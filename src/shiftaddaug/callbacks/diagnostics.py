@@ -11,6 +11,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from shiftaddaug.callbacks.order import Stage
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
 
@@ -70,6 +71,8 @@ class Diagnostics(pl.Callback):
         least_rank_share: of the last block's.
         images: of the batch that are looked at.
     """
+
+    stage = Stage.DIAGNOSE
 
     def __init__(self, folder: str, least_rank_share: float = 0.2, images: int = 64) -> None:
         self.path, self.least_rank_share, self.images = Path(folder) / "diagnostics.csv", least_rank_share, images

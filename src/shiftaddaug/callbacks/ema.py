@@ -6,6 +6,8 @@ from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.plugins import DoublePrecision
 from torch import Tensor
 
+from shiftaddaug.callbacks.order import Stage
+
 
 class WarmedUpEMA(WeightAveraging):
     """Validate, keep and deploy an exponential moving average of weights and batch-norm statistics.
@@ -20,7 +22,12 @@ class WarmedUpEMA(WeightAveraging):
         decay: of the average, in [0, 1].
     """
 
+    stage = Stage.AVERAGE
+    warn_when_idle = True
+
     def __init__(self, decay: float = 0.999) -> None:
+        self.decay = decay
+
         def average(averaged: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
             n = int(updates)
             weight = 1 - min(decay, (1 + n) / (10 + n))
@@ -29,6 +36,10 @@ class WarmedUpEMA(WeightAveraging):
             return averaged.lerp(current.to(averaged.dtype), weight)
 
         super().__init__(use_buffers=True, avg_fn=average)
+
+    def idle(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> str | None:
+        """Say that the average is nothing but the newest weights, if so."""
+        return None if self.decay else "with decay=0 only the newest weights count"
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Before Lightning moves and converts the module: the average goes ahead."""

@@ -7,11 +7,19 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import RichProgressBar
 
+from shiftaddaug.callbacks.order import Stage
+
 log = logging.getLogger(__name__)
 
 
 class ProgressBar(RichProgressBar):
     """Lightning's rich bar without the version number."""
+
+    stage = Stage.SHOW
+
+    def idle(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> str | None:
+        """Say that the trainer goes without it, if so."""
+        return None if self in trainer.callbacks else "trainer.enable_progress_bar=false"  # type: ignore[attr-defined]
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)
@@ -24,6 +32,8 @@ class Throughput(pl.Callback):
 
     The first step of a run is not counted in images/s: it pays for lazy initialisation.
     """
+
+    stage = Stage.MEASURE
 
     def __init__(self) -> None:
         self.first_step_time: float | None = None
@@ -88,6 +98,8 @@ class Throughput(pl.Callback):
 
 class EpochLog(pl.Callback):
     """Log one line per epoch, for logs that are read after the bar is gone."""
+
+    stage = Stage.SHOW
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Lightning keeps what an earlier epoch logged last, such as the loss of augmented passes that are over."""

@@ -6,6 +6,7 @@ from typing import Any
 import lightning.pytorch as pl
 from torch import Tensor
 
+from shiftaddaug.callbacks.order import Stage
 from shiftaddaug.nets.recalibrate import average_over_processes, recalibrate
 
 
@@ -22,6 +23,8 @@ class RecalibrateBatchNorm(pl.Callback):
     Raises:
         ValueError: not a positive number of batches.
     """
+
+    stage = Stage.STATISTICS
 
     def __init__(self, batches: int = 16) -> None:
         if batches < 1:

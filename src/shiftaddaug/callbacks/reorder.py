@@ -6,6 +6,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import WeightAveraging
 
+from shiftaddaug.callbacks.order import Stage
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.reorder import apply, crossed, permutations, refuse_tensors_that_stay
 from shiftaddaug.nets.spec import Widening
@@ -31,6 +32,8 @@ class ReorderChannels(pl.Callback):
         UserError: an argument outside its range.
     """
 
+    stage = Stage.REORDER
+
     def __init__(
         self, every_n_epochs: int = 1, until: float = 1.0, width_until: float = 1.0, expand_until: float = 1.0
     ) -> None:
@@ -51,6 +54,17 @@ class ReorderChannels(pl.Callback):
         expand = max(widening.expand_multipliers) if progress < self.expand_until else 1.0
         names = [space.name for space in widening.spaces]
         return widening.channels(dict.fromkeys(names, width), dict.fromkeys(names, expand))
+
+    def idle(self, trainer: pl.Trainer, pl_module: Any) -> str | None:
+        """Say why no channel is ever sorted: nothing is widened, or no reorder is due."""
+        widening, epochs = pl_module.net.widening, trainer.max_epochs or 1
+        target = tuple(space.channels for space in widening.spaces)
+        if widening.max_channels() == target:
+            return "nothing is widened"
+        if epochs == 1:
+            return "channels are sorted between epochs and trainer.max_epochs=1"
+        sorted_ones = {self.sorted_channels(widening, epoch, epochs) for epoch in range(1, epochs)}
+        return None if sorted_ones - {None, target} else f"no reorder is due in {epochs} epochs"
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Look whether all that is to move can be moved.

@@ -7,6 +7,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 
+from shiftaddaug.callbacks.order import Stage
 from shiftaddaug.seeding import derive_seed
 
 
@@ -16,6 +17,8 @@ class ReseedEachEpoch(pl.Callback):
     Image augmentation, mixup and dropout draw from these generators, so an epoch's draws do not depend on what ran
     before it: a run killed after any epoch and resumed repeats the uninterrupted one.
     """
+
+    stage = Stage.SEED
 
     def __init__(self, seed: int) -> None:
         self.seed = seed

@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from shiftaddaug.callbacks.order import Stage
 from shiftaddaug.nets.spec import SubnetSpec, Widening
 
 
@@ -20,6 +21,8 @@ class SampleSubnets(pl.Callback):
             NetAug's code stops width augmentation half-way.
     """
 
+    stage = Stage.SUBNET
+
     def __init__(
         self, seed: int, width_until: float = 0.5, expand_until: float = 1.0, depth_until: float = 1.0
     ) -> None:
@@ -33,6 +36,15 @@ class SampleSubnets(pl.Callback):
         if not (width or expand or depth):
             return None
         return widening.sample(random.Random(f"{self.seed}/{step}"), width, expand, depth)
+
+    def idle(self, trainer: pl.Trainer, pl_module: Any) -> str | None:
+        """Say why not even the first step has an augmented pass: kinds of augmentation stop, and none begins later."""
+        widening = pl_module.net.widening
+        if self.spec(widening, 0, 0.0) is not None:
+            return None
+        if max(*widening.width_multipliers, *widening.expand_multipliers) > 1 or widening.extra_blocks:
+            return "width_until, expand_until and depth_until are 0"
+        return "nothing surrounds the target"
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         progress = trainer.current_epoch / max(1, trainer.max_epochs or 1)

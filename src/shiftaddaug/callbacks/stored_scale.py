@@ -5,6 +5,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
+from shiftaddaug.callbacks.order import Stage
 from shiftaddaug.callbacks.reorder import averaged_supernets
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.stored_scale import rescale, scale_factors
@@ -25,10 +26,22 @@ class KeepStoredScale(pl.Callback):
         UserError: ratio is not positive.
     """
 
+    stage = Stage.SCALE
+
     def __init__(self, ratio: float | None = None) -> None:
         if ratio is not None and not ratio > 0:
             raise UserError(f"sharing.stored_ratio={ratio}: must be a positive number")
         self.ratio = ratio
+
+    def idle(self, trainer: pl.Trainer, pl_module: Any) -> str | None:
+        """Say why no scale is kept, as far as that is known before the optimisers are."""
+        if self.ratio is None:
+            return "no ratio is given"
+        if not scale_factors(pl_module.net, 1e-30):  # which every layer whose scale is free is far from
+            return "the stored scale of every layer means something"
+        if (trainer.max_epochs or 1) == 1:
+            return "scales are brought back between epochs and trainer.max_epochs=1"
+        return None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         optimizers = [optimizer for optimizer in trainer.optimizers if isinstance(optimizer, torch.optim.SGD)]

@@ -14,6 +14,7 @@ from shiftaddaug.catalogue import catalogue_of
 from shiftaddaug.commands.checks import check_train_config
 from shiftaddaug.commands.entry import (
     PACKAGE,
+    catalogue_in,
     compose_config,
     config_dir,
     describe,
@@ -26,6 +27,7 @@ from shiftaddaug.commands.study import Cell, cells_in, check_finished, check_ove
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.remap_file import take_in_remap_file
 from shiftaddaug.report.ablation import summarise, write_runs, write_tables
+from shiftaddaug.report.drawing import draw_figures
 from shiftaddaug.report.results import print_table
 
 CELLS_OWN = (
@@ -65,6 +67,7 @@ def ablate(cfg: DictConfig) -> None:
             print_table("ablation", rows)
             write_tables(folder, rows)
             write_runs(folder, results)
+            draw_figures(folder, catalogue_in(overrides))
     failed = [cell for cell, ok in zip(missing, done, strict=True) if not ok]
     if failed:
         names = ", ".join(str(cell.folder.relative_to(folder)) for cell in failed)

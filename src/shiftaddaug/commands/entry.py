@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from shiftaddaug.catalogue import catalogue_of
+from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue, catalogue_of
 from shiftaddaug.commands.usage import asks_for_help, help_text
 from shiftaddaug.errors import TrainingDiverged, UserError
 
@@ -158,16 +158,21 @@ def compose_config(config_name: str, overrides: list[str]) -> DictConfig:
         return compose(config_name, overrides)
 
 
-def plugin_config_dirs(overrides: Iterable[str]) -> list[Path]:
-    """The `configs` folders of the plugins that the overrides name.
+def catalogue_in(overrides: Iterable[str]) -> Catalogue:
+    """The catalogue of the plugins that the overrides name.
 
     Raises:
         UserError: a plugin that cannot be imported.
     """
     given = [override for override in overrides if override.startswith("plugins=")]
     if not given:
-        return []
-    return catalogue_of(OverridesParser.create().parse_override(given[-1]).value()).config_dirs()
+        return PACKAGE_ONLY
+    return catalogue_of(OverridesParser.create().parse_override(given[-1]).value())
+
+
+def plugin_config_dirs(overrides: Iterable[str]) -> list[Path]:
+    """The `configs` folders of the plugins that the overrides name, as `catalogue_in` does."""
+    return catalogue_in(overrides).config_dirs()
 
 
 def with_plugin_configs(overrides: list[str]) -> list[str]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-REMAP, FIT, DISTRIBUTIONS = "remap.yaml", "fit.csv", "distributions.png"
+REMAP, FIT, FIGURE = "remap.yaml", "fit.csv", "distributions.png"
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Trained:
 
 
 def fit_sharing(cfg: DictConfig) -> float:
-    """Fit, write remap.yaml, fit.csv and distributions.png into the run's folder, print a table.
+    """Fit, write remap.yaml, fit.csv and distributions.json into the run's folder, draw it, print a table.
 
     Returns:
         The Kolmogorov-Smirnov distance that is left between remapped and multiplication-free weights, in [0, 1], the
@@ -53,6 +53,9 @@ def fit_sharing(cfg: DictConfig) -> float:
 
     from shiftaddaug.hybrid.fit_remap import fit_remap, layer_fits
     from shiftaddaug.report.distributions import write_fits
+    from shiftaddaug.report.drawing import draw_figures
+    from shiftaddaug.report.figures.distributions import DISTRIBUTIONS
+    from shiftaddaug.report.results import write_json
 
     mult, mf = _load_pair(cfg)
     known = mf.operator.remap
@@ -69,7 +72,8 @@ def fit_sharing(cfg: DictConfig) -> float:
     folder.mkdir(parents=True, exist_ok=True)
     _write_remap(folder / REMAP, remap, mf.operator.name)
     write_fits(folder / FIT, rows)
-    _plot(folder / DISTRIBUTIONS, mf.operator.name, remap, mult.weights, remapped_layers)
+    write_json(folder / DISTRIBUTIONS, _distributions(mf.operator.name, remap, mult.weights, remapped_layers))
+    draw_figures(folder, catalogue_of(cfg.plugins))
     return _report(folder, mf.operator.name, remap, rows)
 
 
@@ -172,20 +176,16 @@ def _write_remap(path: Path, remap: "Remap", operator: str) -> None:
     path.write_text(f"# python {' '.join(sys.argv)}\n{fields}")
 
 
-def _plot(
-    path: Path,
-    operator: str,
-    remap: "Remap",
-    mult_weights: Mapping[str, "Tensor"],
-    mf_weights: Mapping[str, "Tensor"],
-) -> None:
+def _distributions(
+    operator: str, remap: "Remap", mult_weights: Mapping[str, "Tensor"], mf_weights: Mapping[str, "Tensor"]
+) -> dict[str, Any]:
     from shiftaddaug.hybrid.fit_remap import pool_weights
-    from shiftaddaug.report.distributions import plot_distributions
+    from shiftaddaug.report.distributions import distributions
 
     remapped = {name: remap(mult_weights[name].double()) for name in mf_weights}
     pool = pool_weights(mult_weights, mf_weights, remap.relative)
     unit = "weight, in sigmas of the multiplicative layer" if remap.relative else "weight"
-    plot_distributions(path, operator, pool, pool_weights(mult_weights, remapped, remap.relative).mf, unit)
+    return distributions(operator, pool, pool_weights(mult_weights, remapped, remap.relative).mf, unit)
 
 
 def _report(folder: Path, operator: str, remap: "Remap", rows: list[Any]) -> float:
@@ -207,7 +207,7 @@ def _report(folder: Path, operator: str, remap: "Remap", rows: list[Any]) -> flo
             "units": "sigma of the layer" if remap.relative else "absolute",
             "knots": len(remap.knots_x),
             "remap": shortest_path(folder / REMAP),
-            "figure": shortest_path(folder / DISTRIBUTIONS),
+            "figure": shortest_path(folder / FIGURE),
         },
     )
     return mean.remap_to_mf

@@ -16,6 +16,7 @@ from shiftaddaug.callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint,
 from shiftaddaug.callbacks.progress import Throughput
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.commands import STARTED
+from shiftaddaug.commands.callbacks import build_callbacks, note_idle, typed_overrides
 from shiftaddaug.commands.checkpoints import find_checkpoint, read_checkpoint, refuse_other_run
 from shiftaddaug.commands.deploy import extract_checked, prove_before_training, refuse_difference
 from shiftaddaug.commands.entry import PACKAGE, ROOT, quieten_lightning
@@ -29,13 +30,13 @@ from shiftaddaug.nets.extract import load_target, save_target
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.sizes import shown_size
 from shiftaddaug.operators.trial import try_operator
+from shiftaddaug.report.drawing import draw_figures
+from shiftaddaug.report.harmless import harmless
 from shiftaddaug.report.results import (
-    METRICS,
     RESULTS,
     RUN,
     code_hash,
     git_commit,
-    plot_curves,
     print_result,
     read_history,
     shortest_path,
@@ -116,17 +117,14 @@ class Run:
     def _trainer(self) -> pl.Trainer:
         cfg = self.cfg
         self.throughput = Throughput()
-        wanted = {name: callback for name, callback in cfg.callbacks.items() if callback}
-        if not cfg.trainer.enable_progress_bar:
-            wanted.pop("progress_bar", None)
-        if "recalibrate" in wanted:  # last: after an average of the weights has been swapped in for validation
-            wanted["recalibrate"] = wanted.pop("recalibrate")
-        callbacks = [instantiate(callback) for callback in wanted.values()]
+        callbacks = build_callbacks(cfg.callbacks)
         loggers: list[Logger] = [CSVLogger(str(self.folder), name="", version="")]
         loggers += [instantiate(logger) for logger in (cfg.get("logger") or {}).values()]
-        return build_trainer(
-            cfg.trainer, callbacks=[*callbacks, self.throughput], logger=loggers, plugins=[AtomicCheckpointIO()]
+        trainer = build_trainer(
+            cfg.trainer, [*callbacks.values(), self.throughput], logger=loggers, plugins=[AtomicCheckpointIO()]
         )
+        self.idle = note_idle(callbacks, trainer, self.task, typed_overrides())
+        return trainer
 
     def _record_start(self) -> None:
         cost = net_cost(self.plan, self.assignment)
@@ -146,6 +144,7 @@ class Run:
             "torch": torch.__version__,
             "command": " ".join(sys.argv),
             "folder": str(self.folder),
+            "idle": self.idle,
             "resumed_from": None if self.ckpt_path is None else str(self.ckpt_path.absolute()),
         }
         log.info(
@@ -184,7 +183,7 @@ class Run:
         return [logger for logger in self.trainer.loggers if not isinstance(logger, CSVLogger)]
 
     def fit(self) -> None:
-        """Train; whatever happens, the curves of the epochs so far are drawn."""
+        """Train; whatever happens, the figures of the epochs so far are drawn."""
         try:
             self.trainer.fit(self.task, datamodule=self.data, ckpt_path=self.ckpt_path)
         except SystemExit:
@@ -192,8 +191,8 @@ class Run:
                 raise KeyboardInterrupt(*self._how_to_resume()) from None
             raise
         finally:
-            if self.trainer.is_global_zero and (self.folder / METRICS).exists():
-                self._plot_curves()
+            if self.trainer.is_global_zero:
+                draw_figures(self.folder, self.catalogue, self._other_loggers(), self.trainer.global_step)
         first, seconds = self.throughput.first_step_time, self.throughput.seconds
         self.results |= {
             "train_seconds": None if seconds is None else round(seconds, 1),
@@ -202,12 +201,6 @@ class Run:
             "epochs": self.trainer.current_epoch,
             "train_top1_percent": self._last_train_top1(),
         }
-
-    def _plot_curves(self) -> None:
-        try:
-            plot_curves(self.folder)
-        except OSError as error:  # it would hide why training ended
-            log.warning("curves.png could not be written (%s)", error.strerror)
 
     def _how_to_resume(self) -> list[str]:
         last = self.folder / "checkpoints" / "last.ckpt"
@@ -258,9 +251,10 @@ class Run:
             write_json(self.folder / RESULTS, r)
             final = {f"final/{name}": value for name, value in r.items() if isinstance(value, int | float)}
             for logger in self._other_loggers():
-                logger.log_metrics(final)
-                if isinstance(logger, TensorBoardLogger):  # whose table of runs is written with their results alone
-                    logger.log_hyperparams(self._hyperparameters(), final)
+                with harmless(f"the results could not be handed to {type(logger).__name__}"):
+                    logger.log_metrics(final)
+                    if isinstance(logger, TensorBoardLogger):  # whose table of runs is written with results alone
+                        logger.log_hyperparams(self._hyperparameters(), final)
             print_result(
                 f"target of {r['net']}, op={r['op']}, aug={r['aug']}, data={r['data']}, seed={r['seed']}",
                 {

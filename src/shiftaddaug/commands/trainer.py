@@ -8,8 +8,10 @@ import lightning.pytorch as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
+from lightning.pytorch.callbacks import ProgressBar
 from omegaconf import DictConfig
 
+from shiftaddaug.callbacks.order import in_order
 from shiftaddaug.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -49,14 +51,21 @@ def refuse_search_in_processes(processes: int) -> None:
             raise UserError(f"trainer.devices: a search trains in one process, not in {processes}")
 
 
-def build_trainer(config: DictConfig, **options: Any) -> pl.Trainer:
+def build_trainer(config: DictConfig, callbacks: Iterable[pl.Callback] = (), **options: Any) -> pl.Trainer:
     """The Trainer of a composed yaml of configs/trainer.
+
+    Args:
+        config: the composed yaml.
+        callbacks: in any order. A progress bar is left out if bars are off: Lightning refuses it then.
+        options: what replaces values of `config`.
 
     Raises:
         UserError: an argument that it refuses, an accelerator that is not there among them.
     """
+    bars = options.get("enable_progress_bar", config.get("enable_progress_bar", True))
+    placed = [callback for callback in in_order(callbacks) if bars or not isinstance(callback, ProgressBar)]
     try:
-        trainer: pl.Trainer = instantiate(config, **options)
+        trainer: pl.Trainer = instantiate(config, callbacks=placed, **options)
     except Exception as error:  # Hydra wraps what the Trainer says
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
     return trainer

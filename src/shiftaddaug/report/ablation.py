@@ -72,34 +72,11 @@ def write_runs(folder: Path, results: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_tables(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """table.csv, table.md and table.png (test top-1 with its standard deviation)."""
-    with (folder / "table.csv").open("w", newline="") as file:
+    """table.csv and table.md."""
+    with (folder / "table.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
     lines = ["| " + " | ".join(rows[0]) + " |", "|" + " --- |" * len(rows[0])]
     lines += ["| " + " | ".join(str(value) for value in row.values()) + " |" for row in rows]
-    (folder / "table.md").write_text("\n".join(lines) + "\n")
-    _plot(folder / "table.png", rows)
-
-
-def _plot(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    ops = list(dict.fromkeys(row["op"] for row in rows))
-    width = max(5.0, 0.55 * max(sum(row["op"] == op for row in rows) for op in ops))
-    figure, panels = pyplot.subplots(1, len(ops), figsize=(width * len(ops), 4), squeeze=False, sharey=True)
-    for op, axes in zip(ops, panels[0], strict=True):
-        ours = [row for row in rows if row["op"] == op]
-        values = [row["test top-1 %"].split(" ± ") for row in ours]
-        spreads = [float(value[1]) if len(value) > 1 else 0.0 for value in values]
-        axes.bar([row["row"] for row in ours], [float(value[0]) for value in values], yerr=spreads, capsize=4)
-        axes.set(title=f"op={op}", ylabel="test top-1, %")
-        for label in axes.get_xticklabels():
-            label.set(rotation=45, ha="right", rotation_mode="anchor")
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
+    (folder / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What a fitted remap does to the weights: a figure of their distributions, and a table of distances by layer."""
+"""What a fitted remap does to the weights: their distributions, and a table of distances by layer."""
 
 import csv
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from shiftaddaug.hybrid.fit_remap import LayerFit, Pool, fit_laplace
 
 BINS = 121
 SHOWN = 0.999
-"""Share of the weights that an axis holds."""
+"""Share of the weights that the bins hold."""
 
 
 def write_fits(path: Path, rows: Sequence[LayerFit]) -> None:
@@ -32,53 +32,42 @@ def mean_fit(rows: Sequence[LayerFit]) -> LayerFit:
     return LayerFit("all", total, **means)
 
 
-def plot_distributions(path: Path, operator: str, pool: Pool, remapped: Tensor, unit: str) -> None:
-    """Draw the weights of a pair of nets before and after the remap, densities above and their logarithms below.
+def distributions(operator: str, pool: Pool, remapped: Tensor, unit: str) -> dict[str, Any]:
+    """Densities of the weights of a pair of nets before and after the remap, for distributions.json.
 
     Left the multiplicative weights' z with the Gaussian; in the middle the MF weights with the Laplacian fitted to
     them; on the right the multiplicative weights as they are and remapped, over the MF weights.
 
     Args:
-        path: of the png.
         operator: of the MF net, by name.
         pool: of the weights, see `fit_remap.pool_weights`.
         remapped: the multiplicative weights remapped, in the units of the pool.
         unit: what the weights are measured in, for the axes.
+
+    Returns:
+        `panels`, each with title, label of the axis, edges of the bins, histograms and curves at the edges by label.
     """
-    from matplotlib.figure import Figure
-
     mean, scale = fit_laplace(pool.mf)
-    figure = Figure(figsize=(13, 7))
-    figure.subplots_adjust(left=0.06, right=0.985, bottom=0.08, top=0.95, wspace=0.18, hspace=0.06)
-    axes = figure.subplots(2, 3, sharex="col")
-    for row, yscale in zip(axes, ("linear", "log"), strict=True):
-        left, middle, right = row
-        x = _draw(left, {"mult": pool.z})
-        left.plot(x, torch.exp(-(x**2) / 2) / (2 * torch.pi) ** 0.5, "k--", label="Gaussian")
-        x = _draw(middle, {operator: pool.mf})
-        middle.plot(x, torch.exp(-(x - mean).abs() / scale) / (2 * scale), "k--", label=f"Laplacian, b = {scale:.3g}")
-        _draw(right, {operator: pool.mf, "mult": pool.mult, "mult, remapped": remapped})
-        for ax in row:
-            ax.set_yscale(yscale)
-    for ax, title in zip(axes[0], ("multiplicative", operator, "before and after"), strict=True):
-        ax.set(title=title, ylim=(0, 1.6 * ax.patches[0].get_data().values.max()))
-        ax.legend(loc="upper right")
-    for ax, label in zip(axes[1], ("weight, standardised by layer", unit, unit), strict=True):
-        ax.set_xlabel(label)
-    axes[0][0].set_ylabel("density")
-    axes[1][0].set_ylabel("density, logarithmic")
-    figure.savefig(path, dpi=100)
+    left = _panel("multiplicative", "weight, standardised by layer", {"mult": pool.z})
+    x = torch.tensor(left["edges"], dtype=torch.float64)
+    left["curves"] = {"Gaussian": (torch.exp(-(x**2) / 2) / (2 * torch.pi) ** 0.5).tolist()}
+    middle = _panel(operator, unit, {operator: pool.mf})
+    x = torch.tensor(middle["edges"], dtype=torch.float64)
+    laplacian = torch.exp(-(x - mean).abs() / scale) / (2 * scale)
+    middle["curves"] = {f"Laplacian, b = {scale:.3g}": laplacian.tolist()}
+    right = _panel("before and after", unit, {operator: pool.mf, "mult": pool.mult, "mult, remapped": remapped})
+    return {"panels": [left, middle, right]}
 
 
-def _draw(ax: Any, samples: dict[str, Tensor]) -> Tensor:
-    """Draw histograms with common bins, for the range of the first sample; where their edges are."""
+def _panel(title: str, label: str, samples: dict[str, Tensor]) -> dict[str, Any]:
+    """Histograms with common bins, for the range of the first sample."""
     low, high = _range(next(iter(samples.values())))
     edges = torch.linspace(low, high, BINS, dtype=torch.float64)
-    for i, (label, sample) in enumerate(samples.items()):
+    densities = {}
+    for name, sample in samples.items():
         counts = torch.histogram(sample.cpu().double(), edges).hist
-        density = counts / (sample.numel() * (edges[1] - edges[0]))
-        ax.stairs(density.tolist(), edges.tolist(), fill=i == 0, alpha=0.4 if i == 0 else 1.0, label=label)
-    return edges
+        densities[name] = (counts / (sample.numel() * (edges[1] - edges[0]))).tolist()
+    return {"title": title, "label": label, "edges": edges.tolist(), "densities": densities, "curves": {}}
 
 
 def _range(sample: Tensor) -> tuple[float, float]:

@@ -1,12 +1,36 @@
-"""Loggers that need a decision before they are made."""
+"""Loggers that need a decision before they are made, and what is handed to those that take pictures."""
 
 import netrc
 import os
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from lightning.pytorch.loggers import WandbLogger
+    from lightning.pytorch.loggers import Logger, WandbLogger
+    from matplotlib.figure import Figure
+
+
+def log_figure(logger: "Logger", name: str, figure: "Figure", step: int | None = None) -> None:
+    """Hand a figure to a logger with a method for pictures, as those of W&B and TensorBoard have; else do nothing.
+
+    Args:
+        logger: any of Lightning's.
+        name: of the figure, there.
+        figure: it stays as it is.
+        step: of training.
+    """
+    if hasattr(logger, "log_image"):
+        from PIL import Image
+
+        png = BytesIO()
+        figure.savefig(png, format="png", dpi="figure")
+        logger.log_image(name, [Image.open(png)], step=step)
+        return
+    experiment: Any = getattr(logger, "experiment", None)
+    if hasattr(experiment, "add_figure"):
+        experiment.add_figure(name, figure, step)
+        experiment.flush()
 
 
 def wandb_logger(offline: bool | None = None, **arguments: Any) -> "WandbLogger":

@@ -1,4 +1,4 @@
-"""What a run leaves behind besides checkpoints: results.json, the table, the curves. From recorded values only."""
+"""What a run leaves behind besides checkpoints, written and read again: results.json, metrics.csv, the table."""
 
 import csv
 import hashlib
@@ -7,10 +7,11 @@ import math
 import os
 import subprocess
 from collections import defaultdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-RUN, RESULTS, METRICS, CURVES = "run.json", "results.json", "metrics.csv", "curves.png"
+RUN, RESULTS, METRICS = "run.json", "results.json", "metrics.csv"
 
 
 def git_commit(folder: Path) -> str:
@@ -97,49 +98,70 @@ def shortest_path(path: Path) -> str:
         return str(path)
 
 
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Rows of a csv by column, as far as they were written: a run may have been killed, or the machine.
+
+    Zeros, which a file system leaves where nothing had been written yet, end the file. The last cell of a row without
+    its end is left out: digits may be missing.
+    """
+    text = path.read_text(encoding="utf-8", errors="replace").partition("\0")[0]
+    *lines, cut = text.split("\n")
+    rows = csv.DictReader([*lines, cut.rpartition(",")[0]], restval="")
+    return [{name: cell for name, cell in row.items() if name is not None} for row in rows]
+
+
+def as_number(cell: str | None) -> float | None:
+    """The number in a cell of a csv, if it holds one."""
+    try:
+        return float(cell or "")
+    except ValueError:
+        return None
+
+
+def epoch_of(row: Mapping[str, str]) -> int | None:
+    """The epoch that a row is of, if any."""
+    epoch = as_number(row.get("epoch"))
+    return int(epoch) if epoch is not None and math.isfinite(epoch) else None
+
+
 def read_metrics(path: Path) -> dict[str, dict[int, float]]:
-    """Values by metric name and epoch of a metrics.csv; the last one where an epoch has several."""
+    """Values by metric name and epoch of a metrics.csv; the last one where an epoch has several.
+
+    Rows without an epoch, such as those of Lightning's LearningRateMonitor, are no epoch's.
+    """
     metrics: dict[str, dict[int, float]] = defaultdict(dict)
-    with path.open() as file:
-        for row in csv.DictReader(file):
-            epoch = int(row.pop("epoch"))
-            for name, value in row.items():
-                if value not in ("", None) and name != "step":
-                    metrics[name][epoch] = float(value)
+    for row in read_rows(path):
+        epoch = epoch_of(row)
+        if epoch is None:
+            continue
+        for name, cell in row.items():
+            value = as_number(cell)
+            if value is not None and name not in ("epoch", "step"):
+                metrics[name][epoch] = value
     return dict(metrics)
 
 
-def read_history(folder: Path) -> dict[str, dict[int, float]]:
-    """Metrics of a run and, for the epochs before it, of the run it resumed (run.json says which), if still there."""
-    resumed_from = read_json(folder / RUN).get("resumed_from") if (folder / RUN).exists() else None
-    history = read_history(Path(resumed_from).parents[1]) if resumed_from else {}
-    own = read_metrics(folder / METRICS) if (folder / METRICS).exists() else {}
+def read_history(
+    folder: Path, file: str = METRICS, read: Callable[[Path], dict[str, dict[int, float]]] = read_metrics
+) -> dict[str, dict[int, float]]:
+    """Values by name and epoch of a run and, for the epochs before it, of the run it resumed, if still there.
+
+    Args:
+        folder: of the run; run.json in it says which one it resumed.
+        file: that holds the values, by its name in a run's folder.
+        read: what reads them.
+    """
+    resumed = _resumed_run(folder)
+    history = {} if resumed is None else read_history(resumed, file, read)
+    own = read(folder / file) if (folder / file).exists() else {}
     first = min((epoch for values in own.values() for epoch in values), default=math.inf)
     before = {name: {e: v for e, v in values.items() if e < first} for name, values in history.items()}
     return {name: before.get(name, {}) | own.get(name, {}) for name in before | own}
 
 
-def plot_curves(folder: Path) -> None:
-    """Draw losses and top-1 over the epochs of a run, into its folder; nothing before the first epoch has ended."""
-    metrics = read_history(folder)
-    if "train/loss" not in metrics:
-        return
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), constrained_layout=True)
-    for axes, names, label in (
-        (left, ("train/loss", "train/loss_aug", "val/loss"), "loss"),
-        (right, ("train/top1", "val/top1"), "top-1"),
-    ):
-        for name in names:
-            if name in metrics:
-                axes.plot(list(metrics[name]), list(metrics[name].values()), marker=".", label=name)
-        axes.set(xlabel="epoch", ylabel=label)
-        axes.grid(alpha=0.3)
-        if axes.get_lines():
-            axes.legend()
-    figure.savefig(folder / CURVES, dpi=100)
-    plt.close(figure)
+def _resumed_run(folder: Path) -> Path | None:
+    try:
+        resumed_from = read_json(folder / RUN).get("resumed_from")
+    except (OSError, ValueError):  # it is gone, or damaged
+        return None
+    return Path(resumed_from).parents[1] if resumed_from else None

@@ -1,0 +1,54 @@
+"""Draw all figures of a folder, save them there, and hand them to loggers."""
+
+import importlib
+import os
+from collections.abc import Iterable
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
+from shiftaddaug.report.harmless import harmless
+from shiftaddaug.report.loggers import log_figure
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
+    from matplotlib.figure import Figure
+
+FIGURES = "report/figures"
+
+
+def draw_figures(
+    folder: Path, catalogue: Catalogue = PACKAGE_ONLY, loggers: "Iterable[Logger]" = (), step: int | None = None
+) -> None:
+    """Draw every figure that `folder` has the files for. One that fails is warned of, and the others are drawn.
+
+    Args:
+        folder: of a run, a study or a fit; the pictures are saved there, as `<name>.png`.
+        catalogue: of the package and the plugins in use, whose figures are drawn.
+        loggers: to which the figures are handed, where they take pictures.
+        step: of training, at which loggers show them.
+    """
+    for name, module in catalogue.modules(FIGURES).items():
+        figure: Any = None
+        with harmless(f"{name}.png could not be drawn"):
+            figure = importlib.import_module(module).draw(folder)
+        if figure is None:
+            continue
+        with harmless(f"{name}.png could not be written"):
+            _save(figure, folder / f"{name}.png")
+        for logger in loggers:
+            with harmless(f"{name}.png could not be handed to {type(logger).__name__}"):
+                log_figure(logger, f"figures/{name}", figure, step)
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    """Put the file there whole, or not at all."""
+    png = BytesIO()
+    figure.savefig(png, format="png", dpi="figure")
+    half = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        half.write_bytes(png.getvalue())
+        half.replace(path)
+    finally:
+        half.unlink(missing_ok=True)

@@ -1,0 +1,31 @@
+"""Losses and top-1 over the epochs of a run, those of runs that it resumed among them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shiftaddaug.report.results import METRICS, read_history
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PANELS = (("loss", ("train/loss", "train/loss_aug", "val/loss")), ("top-1", ("train/top1", "val/top1")))
+"""Label and metrics of each."""
+
+
+def draw(folder: Path) -> "Figure | None":
+    """Draw a line for each metric; nothing before the run's first epoch has ended."""
+    metrics = read_history(folder) if (folder / METRICS).exists() else {}
+    if "train/loss" not in metrics:
+        return None
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5 * len(PANELS), 4), dpi=100, layout="constrained")
+    for axes, (label, names) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
+        for name in names:
+            if name in metrics:
+                axes.plot(list(metrics[name]), list(metrics[name].values()), marker=".", label=name)
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.grid(alpha=0.3)
+        if axes.get_lines():
+            axes.legend()
+    return figure
