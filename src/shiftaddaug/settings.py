@@ -7,15 +7,19 @@ pydantic checks the values; what they should be is said in words made of the sam
     def __init__(self, every_n_epochs: PositiveInt = 1, until: Share = 1.0) -> None: ...
 """
 
+import functools
+import inspect
 import math
 import types
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, fields
 from functools import lru_cache
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
 from shiftaddaug.errors import UserError
+
+Init = TypeVar("Init", bound=Callable[..., None])
 
 
 class Range(NamedTuple):
@@ -52,13 +56,15 @@ MOST = 2**31 - 1
 """Largest whole number of any setting: torch and numpy take no seed or size beyond it everywhere."""
 
 PositiveInt = Annotated[int, Range(at_least=1, at_most=MOST)]
-CountOrNone = Annotated[int, Range(at_least=0, at_most=MOST)]
+Count = Annotated[int, Range(at_least=0, at_most=MOST)]
 Seed = Annotated[int, Range(at_least=0, at_most=2**32 - 1)]
 OddInt = Annotated[int, Range(at_least=1, at_most=MOST, odd=True)]
 Number = Annotated[float, Range()]
 PositiveNumber = Annotated[float, Range(above=0)]
 NonNegativeNumber = Annotated[float, Range(at_least=0)]
 Share = Annotated[float, Range(at_least=0, at_most=1)]
+Order = Literal["shallow_to_deep", "deep_to_shallow"]
+Granularity = Literal["layer", "block"]
 InnerShare = Annotated[float, Range(above=0, below=1)]
 
 NAMESPACE = {
@@ -81,6 +87,44 @@ def check(key: str, value: Any, annotation: Any) -> None:
     """
     if not allows(annotation, value):
         raise UserError(f"{key}={shown(value)}: {wanted(annotation)}")
+
+
+def checked(key: str) -> Callable[[Init], Init]:
+    """Return a decorator of an `__init__` that checks its arguments against its annotations, as settings of a group.
+
+    Args:
+        key: of the group, such as callbacks.reorder.
+    """
+
+    def decorate(init: Init) -> Init:
+        signature = inspect.signature(init)
+
+        @functools.wraps(init)
+        def checking(self: Any, *arguments: Any, **named: Any) -> None:
+            hints = typing.get_type_hints(init, include_extras=True)
+            for name, value in signature.bind(self, *arguments, **named).arguments.items():
+                if name in hints:
+                    check(f"{key}.{name}", value, hints[name])
+            init(self, *arguments, **named)
+
+        return typing.cast(Init, checking)
+
+    return decorate
+
+
+def check_fields(key: str, settings: Any) -> None:
+    """Check a dataclass's values against its fields' annotations.
+
+    Args:
+        key: of the group.
+        settings: an instance.
+
+    Raises:
+        UserError: the first value outside its range.
+    """
+    hints = typing.get_type_hints(type(settings), include_extras=True)
+    for field in fields(settings):
+        check(f"{key}.{field.name}", getattr(settings, field.name), hints[field.name])
 
 
 def shown(value: Any) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from shiftaddaug.commands.check_values import check_number, check_positive_integer
 from shiftaddaug.errors import UserError
+from shiftaddaug.nets.timetable import Conversion, Retirement
 from shiftaddaug.operators.settings import OperatorSettings
 
 log = logging.getLogger(__name__)
@@ -27,16 +27,8 @@ def check_mechanisms(cfg: DictConfig, operator: OperatorSettings) -> None:
             log.warning("no effect, because op=%s leaves no layer multiplication-free: sharing=kl", cfg.op.name)
         elif not operator.shareable:
             log.warning("no effect, because op=%s trains no weight that multiplies: sharing=kl", cfg.op.name)
-    for name, keys in (("reorder", ("every_n_epochs",)), ("recalibrate", ("batches",))):
-        for key in keys if cfg.callbacks.get(name) else ():
-            check_positive_integer(f"callbacks.{name}.{key}", cfg.callbacks[name][key])
-    if cfg.callbacks.get("ema"):
-        check_number("callbacks.ema.decay", cfg.callbacks.ema.decay, at_least=0, at_most=1)
-    if cfg.callbacks.get("reorder"):
-        for key in ("until", "width_until", "expand_until"):
-            check_number(f"callbacks.reorder.{key}", cfg.callbacks.reorder[key], at_least=0, at_most=1)
-        if not widened:
-            log.warning("no effect, because aug=%s widens nothing: reorder=l1", aug.name)
+    if cfg.callbacks.get("reorder") and not widened:
+        log.warning("no effect, because aug=%s widens nothing: reorder=l1", aug.name)
     warning = operator.training_warning()
     if warning is not None:
         log.warning(warning)
@@ -86,6 +78,10 @@ def check_stored_ratio(cfg: DictConfig, operator: OperatorSettings, overrides: S
 def check_augmentation(cfg: DictConfig, overrides: Sequence[str]) -> None:
     """Warn of typed keys of the augmentation that others leave without effect."""
     aug = cfg.aug
+    for name, schedule in (("block_variant", Conversion), ("retire_depth", Retirement)):
+        settings = cfg.callbacks.get(name)
+        if settings:  # that it begins before it ends
+            schedule(**{key: value for key, value in settings.items() if key != "_target_"})
     typed = [override for override in overrides if override.startswith("aug.")]
     unused = [o for o in typed if o.startswith("aug.distill_temperature=")]
     if unused and not aug.distill_weight:
