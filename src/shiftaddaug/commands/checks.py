@@ -18,7 +18,6 @@ from shiftaddaug.commands.check_mechanisms import (
     check_stored_ratio,
 )
 from shiftaddaug.commands.check_optim import check_optim
-from shiftaddaug.commands.check_values import check_number, check_option, check_positive_integer
 from shiftaddaug.data.checks import HELD, check_data_config
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.assignment import select_layers
@@ -28,6 +27,7 @@ from shiftaddaug.nets.sizes import shown_size
 from shiftaddaug.nets.spec import Widening
 from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.operators.settings import OperatorSettings
+from shiftaddaug.settings import check_number, check_option, check_positive_integer
 
 log = logging.getLogger(__name__)
 
