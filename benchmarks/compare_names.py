@@ -19,7 +19,10 @@ RENAMED: dict[str, dict[str, str]] = {STATE: {}, SPACES: {}, RESULTS: {}}
 LEFT_OUT: dict[str, list[str]] = {
     STATE: [],
     SPACES: [],
-    RESULTS: [r"operations"],  # by kind, which operators state since each has its own folder
+    RESULTS: [
+        r"operations",  # by kind, which operators state since each has its own folder
+        r"task|headline|figures",  # what the other numbers are, which runs state since there are several tasks
+    ],
 }
 """By kind: regular expressions of whole new names that are not compared, each with a comment that says why."""
 

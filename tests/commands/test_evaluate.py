@@ -14,6 +14,7 @@ from tests.commands.running import composed
 @pytest.mark.parametrize(("change", "keys"), [("verify=false", "data.batch_size"), ("data_dir=x", "data.batch_size")])
 def test_an_evaluation_changes_only_what_its_data_have(change: str, keys: str, tmp_path: Path) -> None:
     digits = {"_target_": "shiftaddaug.data.digits.DigitsDataModule", "name": "digits", "batch_size": 64}
+    digits |= {"num_classes": None}
     cfg = composed(tmp_path / "run", "ckpt_path=a", f"data.{change}", config_name="eval")
     subnetwork = SimpleNamespace(data_config=digits, plan=SimpleNamespace(num_classes=10))
     with pytest.raises(UserError, match=rf"^data\.{change.split('=')[0]}=.*: data=digits has no such key; .*: {keys}$"):

@@ -22,7 +22,9 @@ from shiftaddaug.report.results import (
     shortest_path,
     write_json,
 )
+from shiftaddaug.tasks.figures import PERCENT, Figure
 
+TOP1 = Figure("top1", "top-1", PERCENT)
 METRICS = """\
 epoch,lr,step,train/loss,val/top1
 0,0.1,0,,
@@ -98,7 +100,7 @@ class TestHistory:
 def drawn(metrics: str, folder: Path) -> np.ndarray:
     """Pixels (H, W, 3) of the curves."""
     (folder / "metrics.csv").write_text(metrics)
-    plot_curves(folder)
+    plot_curves(folder, TOP1)
     with Image.open(folder / "curves.png") as image:
         assert image.format == "PNG"
         return np.asarray(image.convert("RGB"))
@@ -131,7 +133,7 @@ class TestCurves:
 
     def test_there_are_none_before_the_first_epoch_has_ended(self, tmp_path: Path) -> None:
         (tmp_path / "metrics.csv").write_text("epoch,step,lr\n0,0,0.1\n")
-        plot_curves(tmp_path)
+        plot_curves(tmp_path, TOP1)
         assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
 
 

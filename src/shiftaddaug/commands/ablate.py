@@ -25,7 +25,7 @@ from shiftaddaug.commands.entry import (
 from shiftaddaug.commands.study import Cell, cells_in, check_finished, check_overrides, finished_results, locked
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.remap_file import take_in_remap_file
-from shiftaddaug.report.ablation import summarise, write_runs, write_tables
+from shiftaddaug.report.ablation import headline_of_all, summarise, write_runs, write_tables
 from shiftaddaug.report.results import print_table
 
 CELLS_OWN = (
@@ -63,7 +63,7 @@ def ablate(cfg: DictConfig) -> None:
         rows = summarise(results, cfg.baseline)
         if rows:
             print_table("ablation", rows)
-            write_tables(folder, rows)
+            write_tables(folder, rows, headline_of_all(results))
             write_runs(folder, results)
     failed = [cell for cell, ok in zip(missing, done, strict=True) if not ok]
     if failed:

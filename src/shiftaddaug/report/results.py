@@ -10,6 +10,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from shiftaddaug.tasks.figures import Figure
+
 RUN, RESULTS, METRICS, CURVES = "run.json", "results.json", "metrics.csv", "curves.png"
 
 
@@ -119,8 +121,13 @@ def read_history(folder: Path) -> dict[str, dict[int, float]]:
     return {name: before.get(name, {}) | own.get(name, {}) for name in before | own}
 
 
-def plot_curves(folder: Path) -> None:
-    """Draw losses and top-1 over the epochs of a run, into its folder; nothing before the first epoch has ended."""
+def plot_curves(folder: Path, headline: Figure) -> None:
+    """Draw losses and the headline figure over the epochs of a run; nothing before the first epoch has ended.
+
+    Args:
+        folder: of the run; curves.png is written there.
+        headline: of its task.
+    """
     metrics = read_history(folder)
     if "train/loss" not in metrics:
         return
@@ -132,7 +139,7 @@ def plot_curves(folder: Path) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), constrained_layout=True)
     for axes, names, label in (
         (left, ("train/loss", "train/loss_aug", "val/loss"), "loss"),
-        (right, ("train/top1", "val/top1"), "top-1"),
+        (right, (f"train/{headline.name}", f"val/{headline.name}"), headline.title),
     ):
         for name in names:
             if name in metrics:
