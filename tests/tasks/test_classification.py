@@ -90,10 +90,8 @@ def test_mistakes(keys: dict[str, object], message: str) -> None:
         tasks.settings_from(CONFIG | keys)
 
 
-def test_the_classes_of_data_that_do_not_say_are_counted_elsewhere() -> None:
-    settings = tasks.settings_from(CONFIG)
-    assert settings.outputs({"num_classes": 7}) == 7
-    assert settings.outputs({"num_classes": None}) is None
+def test_the_network_has_an_output_for_each_class() -> None:
+    assert tasks.settings_from(CONFIG).outputs({"num_classes": 7, "name": "digits"}) == 7
 
 
 @pytest.mark.parametrize("keys", [{}, {"label_smoothing": 0.1, "mixup": 0.2}])

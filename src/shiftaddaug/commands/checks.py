@@ -146,14 +146,16 @@ def _check_operator(cfg: DictConfig, operator: OperatorSettings, plan: Plan, mul
 
 
 def _outputs(cfg: DictConfig, task: TaskSettings) -> int:
+    data = _plain(cfg.data)
+    if data.get("num_classes", 0) is None:
+        data["num_classes"] = _held_classes(cfg)
     try:
-        outputs = task.outputs(_plain(cfg.data))
+        return task.outputs(data)
     except KeyError as error:
         raise UserError(
             f"data={cfg.data.name}: has no {error.args[0]}, which task={task.name} reads; options: other data, or that "
             "task for which these are made"
         ) from error
-    return _held_classes(cfg) if outputs is None else outputs
 
 
 def _held_classes(cfg: DictConfig) -> int:

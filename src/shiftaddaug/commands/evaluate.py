@@ -12,12 +12,13 @@ from shiftaddaug.commands.checkpoints import read_config
 from shiftaddaug.commands.checks import check_trainer
 from shiftaddaug.commands.entry import importing_torch, quieten_lightning, run_command
 from shiftaddaug.data.checks import check_values, read_stored
-from shiftaddaug.errors import UserError
+from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.report.results import RESULTS, print_result, write_json
 
 if TYPE_CHECKING:
     from shiftaddaug.commands.subnetworks import Subnetwork
     from shiftaddaug.tasks.base import Objective
+    from shiftaddaug.tasks.settings import TaskSettings
 
 SPLITS = ("val", "test")
 
@@ -49,7 +50,7 @@ def evaluate(cfg: DictConfig) -> float:
     objective = _objective(cfg, subnetwork, catalogue)
     data_config = _data_config(cfg, subnetwork)
     data: Any = data_module_of(data_config, catalogue)
-    objective.settings.refuse_other_data(str(data_config.get("name")), getattr(data, "task", None))
+    _check_data(cfg, subnetwork, objective.settings, data)
     trainer = build_trainer(cfg.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     data.prepare_data()
     data.setup("validate" if cfg.split == "val" else "test")
@@ -116,7 +117,7 @@ def _check_subnet(cfg: DictConfig, path: Path) -> None:
 
 
 def _data_config(cfg: DictConfig, subnetwork: "Subnetwork") -> dict[str, Any]:
-    """The data as trained on, with what the user changes; the class count is the network's.
+    """The data as trained on, with what the user changes.
 
     Raises:
         UserError: the checkpoint says nothing of its data, or a key is not one of them.
@@ -132,8 +133,30 @@ def _data_config(cfg: DictConfig, subnetwork: "Subnetwork") -> dict[str, Any]:
         if key not in stored:
             options = ", ".join(f"data.{key}" for key in cfg.data if key in stored)
             raise UserError(f"data.{key}={value}: data={stored.get('name')} has no such key; options: {options}")
-    held = {"num_classes": subnetwork.plan.num_classes} if "num_classes" in stored else {}
-    return stored | held | changed
+    return stored | changed
+
+
+def _check_data(cfg: DictConfig, subnetwork: "Subnetwork", task: "TaskSettings", data: Any) -> None:
+    """See that the data are made for the task, and hold as much as the network computes.
+
+    Raises:
+        UserError: they do not.
+    """
+    name = str(subnetwork.data_config.get("name"))
+    task.refuse_other_data(name, getattr(data, "task", None))
+    held = {"num_classes": data.num_classes} if hasattr(data, "num_classes") else {}
+    try:
+        needed = task.outputs(subnetwork.data_config | held)
+    except DAMAGE as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"ckpt_path={cfg.ckpt_path}: its data have not what task={task.name} reads ({reason})"
+        ) from error
+    if needed != subnetwork.plan.num_classes:
+        raise UserError(
+            f"data={name}: need a network of {needed} outputs, and ckpt_path={cfg.ckpt_path} has "
+            f"{subnetwork.plan.num_classes}"
+        )
 
 
 def _results(

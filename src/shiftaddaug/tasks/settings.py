@@ -28,6 +28,8 @@ class TaskSettings:
     """What is measured besides the loss, in the order in which it is reported."""
     distils: ClassVar[bool] = False
     """Whether its objective has a distillation loss (`aug.distill_weight`)."""
+    labels_of: ClassVar[str | None] = None
+    """Task whose data it reads too, because the labels are the same; its own data are read anyway."""
 
     headline: str
     """The figure that chooses the best checkpoint, that searches optimise and that tables show."""
@@ -53,9 +55,11 @@ class TaskSettings:
         """The figure that `headline` names."""
         return next(figure for figure in self.measured if figure.name == self.headline)
 
-    def outputs(self, data: Mapping[str, Any]) -> int | None:
-        """Number of channels that the network computes for data of this configuration; None: as many as data hold
-        classes."""
+    def outputs(self, data: Mapping[str, Any]) -> int:
+        """Number of channels that the network computes for data of this configuration.
+
+        `num_classes`, if data have it, is a number: classes that the configuration leaves open have been counted.
+        """
         raise NotImplementedError
 
     def check_data(self, data: Mapping[str, Any]) -> None:
@@ -82,9 +86,9 @@ class TaskSettings:
             task: attribute `task` of the data module.
 
         Raises:
-            UserError: it is not this one.
+            UserError: its labels are not read here.
         """
-        if task != self.name:
+        if task is None or task not in (self.name, self.labels_of):
             made = "states no task" if task is None else f"is made for task={task}"
             raise UserError(
                 f"data={name}: {made}, and this run has task={self.name}; options: other data, or that task"

@@ -33,9 +33,8 @@ class ClassificationSettings(TaskSettings):
         check_number("task.mixup", self.mixup, at_least=0)
         check_number("task.cutmix", self.cutmix, at_least=0)
 
-    def outputs(self, data: Mapping[str, Any]) -> int | None:
-        num_classes: int | None = data["num_classes"]
-        return num_classes
+    def outputs(self, data: Mapping[str, Any]) -> int:
+        return int(data["num_classes"])
 
     def check_data(self, data: Mapping[str, Any]) -> None:
         for key, alpha in (("mixup", self.mixup), ("cutmix", self.cutmix)):
