@@ -159,7 +159,7 @@ def test_what_was_stored_before_there_were_tasks_is_classification(run: Path, tm
     ("task", "answer"),
     [
         ("a", "task=a: is no configuration of a task"),
-        ({"name": "os"}, "task=os: no such task; options: classification; one of your own needs plugins=[...]"),
+        ({"name": "os"}, "task=os: no such task; options: classification"),
         ({"name": "classification"}, "task=classification: ClassificationSettings.__init__() missing 2 required"),
         ({"headline": "top2"}, "task.headline=top2: no such option; options: top1, top5, loss"),
         ({"mixup": "${oc.env:HOME}"}, "task.mixup=${oc.env:HOME}: must be a number >= 0"),

@@ -205,7 +205,7 @@ def test_the_worst_score_of_a_search(plugin: Path, tmp_path: Path) -> None:
         (("task.better=max",), r"task\.better=max: error is better if it is lower: min"),
         (("task.beta=0",), r"task\.beta=0: must be a number > 0"),
         (("+task.gamma=1",), r"task\.gamma=1: task slope has no such key; options: headline, better, compile, beta"),
-        (("task.name=slop",), r"task=slop: no such task; options: classification, slope"),
+        (("task.name=slop",), r"task=slop: no such task; options: classification, .*slope"),
         (("~task.headline",), r"task=slope: .*missing .*'headline'"),
         (("aug.distill_weight=1",), r"aug\.distill_weight=1: task=slope has no distillation loss; options: 0"),
         (("task=classification",), r"data=stripes: has no num_classes, which task=classification reads; options: "),
