@@ -67,7 +67,7 @@ class Evaluation(pl.LightningModule):
             self.log(f"{split}/{figure.name}", metric, on_epoch=True, prog_bar=self._is_headline(figure))
 
     def _take_details(self, split: str) -> None:
-        """Before Lightning empties the metrics."""
+        """Keep what the metrics of a finished split say besides the figures, before Lightning empties them."""
         figures = self.objective.settings.figures
         self.details = self.objective.details({figure.name: self._metric(split, figure) for figure in figures})
 

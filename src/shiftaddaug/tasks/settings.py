@@ -90,9 +90,8 @@ class TaskSettings:
         """
         if task is None or task not in (self.name, self.labels_of):
             made = "states no task" if task is None else f"is made for task={task}"
-            raise UserError(
-                f"data={name}: {made}, and this run has task={self.name}; options: other data, or that task"
-            )
+            options = "other data" if task is None else f"other data, or task={task}"
+            raise UserError(f"data={name}: {made}, and this run has task={self.name}; options: {options}")
 
     def record(self) -> dict[str, Any]:
         """What run.json and results.json say of the task, for those who report."""
