@@ -50,7 +50,7 @@ class _OfWholeEpochs(ModelCheckpoint):
 
 
 class BestCheckpoint(_OfWholeEpochs):
-    """best.ckpt: the highest value of `monitor` so far.
+    """best.ckpt: the best value of `monitor` so far, the highest or (`mode="min"`) the lowest.
 
     A resumed run writes into a folder of its own. Lightning then forgets which score was the best; here the best of
     the resumed run stands until it is beaten, so that resuming changes nothing; its file is copied.

@@ -106,10 +106,12 @@ class EpochLog(pl.Callback):
         for name in [name for name in trainer.callback_metrics if name.startswith("train/")]:
             del trainer.callback_metrics[name]
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if not trainer.is_global_zero:
             return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        shown = ("train/loss", "train/loss_aug", "train/top1", "val/loss", "val/top1", "images_per_s")
-        parts = [f"{name} {metrics[name]:.4g}" for name in shown if name in metrics]
+        headline = pl_module.objective.settings.headline
+        shown = ("train/loss", "train/loss_aug", f"train/{headline}", "val/loss", f"val/{headline}", "images_per_s")
+        names = dict.fromkeys(shown)  # once each: the headline may be the loss
+        parts = [f"{name} {metrics[name]:.4g}" for name in names if name in metrics]
         log.info("epoch %d/%s: %s", trainer.current_epoch + 1, trainer.max_epochs, ", ".join(parts))

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from shiftaddaug.commands.check_values import check_number, check_option, check_positive_integer
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.timetable import Conversion, Retirement
 from shiftaddaug.operators.settings import OperatorSettings
+from shiftaddaug.settings import check_number, check_option, check_positive_integer
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
-from shiftaddaug.commands.check_values import check_number, check_option
 from shiftaddaug.errors import UserError
+from shiftaddaug.settings import check_number, check_option
 from shiftaddaug.tasks.run_length import asked_for
 
 log = logging.getLogger(__name__)

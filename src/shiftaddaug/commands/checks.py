@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from shiftaddaug import operators
+from shiftaddaug import operators, tasks
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.commands.check_mechanisms import (
     check_augmentation,
@@ -18,7 +18,6 @@ from shiftaddaug.commands.check_mechanisms import (
     check_stored_ratio,
 )
 from shiftaddaug.commands.check_optim import check_optim
-from shiftaddaug.commands.check_values import check_number, check_option, check_positive_integer
 from shiftaddaug.data.checks import HELD, check_data_config
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.assignment import select_layers
@@ -28,6 +27,8 @@ from shiftaddaug.nets.sizes import shown_size
 from shiftaddaug.nets.spec import SubnetSpec, Widening
 from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.operators.settings import OperatorSettings
+from shiftaddaug.settings import check_number, check_option, check_positive_integer
+from shiftaddaug.tasks.settings import TaskSettings
 
 log = logging.getLogger(__name__)
 
@@ -56,20 +57,17 @@ def check_train_config(cfg: DictConfig, overrides: Sequence[str] = (), catalogue
     check_trainer(cfg.trainer)
     check_optim(cfg, overrides)
     check_number("seed", cfg.seed, at_least=0, at_most=2**32 - 1)
-    check_number("task.label_smoothing", cfg.task.label_smoothing, at_least=0, at_most=1)
-    _check_compile(cfg.task.compile)
+    task = tasks.settings_from(_plain(cfg.task), catalogue)
+    _check_compile(task.compile)
     check_positive_integer("net.divisor", cfg.net.divisor)
     if not OmegaConf.is_list(cfg.net.mult_layers):
         raise UserError(f"net.mult_layers={cfg.net.mult_layers}: must be a list; [] names no layer")
     check_augmentation(cfg, overrides)
     check_data_config(_plain(cfg.data))
     _check_val_split(cfg.data, overrides)
-    for key in ("mixup", "cutmix"):
-        check_number(f"task.{key}", cfg.task[key], at_least=0)
-        if cfg.task[key] and cfg.data.batch_size % 2:
-            raise UserError(f"data.batch_size={cfg.data.batch_size}: must be even with task.{key}={cfg.task[key]}")
-    num_classes = cfg.data.num_classes or _held_classes(cfg)
-    plan = plan_net(_plain(cfg.net), num_classes, cfg.data.in_channels, cfg.data.image_size, catalogue)
+    task.check_data(_plain(cfg.data))
+    task.check_distillation(cfg.aug.distill_weight)
+    plan = plan_net(_plain(cfg.net), _outputs(cfg, task), cfg.data.in_channels, cfg.data.image_size, catalogue)
     _check_batch(cfg, plan)
     operator = operators.settings_from(_plain(cfg.op), catalogue)
     check_mechanisms(cfg, operator)
@@ -145,6 +143,19 @@ def _check_operator(cfg: DictConfig, operator: OperatorSettings, plan: Plan, mul
     for layer in plan.layers():
         if layer.name not in mult_layers and wider & {*plan.sources(layer), layer.space}:
             raise operators.cannot_be_augmented(cfg.op.name)
+
+
+def _outputs(cfg: DictConfig, task: TaskSettings) -> int:
+    data = _plain(cfg.data)
+    if data.get("num_classes", 0) is None:
+        data["num_classes"] = _held_classes(cfg)
+    try:
+        return task.outputs(data)
+    except KeyError as error:
+        raise UserError(
+            f"data={cfg.data.name}: has no {error.args[0]}, which task={task.name} reads; options: other data, or that "
+            "task for which these are made"
+        ) from error
 
 
 def _held_classes(cfg: DictConfig) -> int:

@@ -26,6 +26,7 @@ from yaml import YAMLError
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue, catalogue_of
 from shiftaddaug.commands.usage import asks_for_help, help_text
 from shiftaddaug.errors import TrainingDiverged, UserError
+from shiftaddaug.tasks import settings_from
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """A disk, or what one may have of it."""
@@ -97,7 +98,7 @@ def _answering_mistakes(
     """Answer a job's mistakes here: Hydra would print the overrides before letting them through.
 
     A job of a multirun that cannot be run, or whose loss diverged, does not end the others: it is noted in `failed`.
-    In a search, which learns from scores, one that diverged scores 0, and one that cannot be run ends it.
+    In a search, which learns from scores, one that diverged gets the worst there is; one that cannot be run ends it.
     """
 
     @functools.wraps(function)
@@ -114,12 +115,18 @@ def _answering_mistakes(
                 fail(message)
             print(f"error: {message}", file=sys.stderr)
             failed.append(message)
-            return 0.0
+            return worst_score(cfg) if isinstance(error, TrainingDiverged) else 0.0
         except OSError as error:
             _answer_full_disk(error)
             raise
 
     return answering
+
+
+def worst_score(cfg: DictConfig) -> float:
+    """What a search is told of a training that has no score: the worst value of its task's headline figure."""
+    task: Any = OmegaConf.to_container(cfg.task, resolve=True)
+    return settings_from(task, catalogue_of(cfg.plugins)).headline_figure.worst
 
 
 def _is_a_bug(error: Exception) -> bool:

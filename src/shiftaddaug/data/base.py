@@ -41,6 +41,7 @@ class ClassificationDataModule(LightningDataModule, ABC):
     """
 
     task: ClassVar[str] = "classification"
+    """Whose labels these are: a run of another task is refused."""
     name: str  # type: ignore[assignment]  # Lightning allows None
 
     def __init__(
