@@ -31,7 +31,7 @@ class WarmedUpEMA(WeightAveraging):
         super().__init__(use_buffers=True, avg_fn=average)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Before Lightning moves and converts the module: the average goes ahead."""
+        """Move the average before Lightning moves and converts the module."""
         self._device = trainer.strategy.root_device
         super().setup(trainer, pl_module, stage)
         if self._average_model is not None:

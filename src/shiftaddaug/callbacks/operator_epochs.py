@@ -1,4 +1,4 @@
-"""Between epochs operators update what they keep beside their trained tensors."""
+"""Updates between epochs of what operators keep beside their trained tensors."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 class UpdateOperators(pl.Callback):
     """Call `between_epochs` of the operator of every layer that has buffers, before every epoch but the first.
 
-    After a reorder, so that what belongs to single channels belongs to the right ones.
+    It runs after a reorder, so that what belongs to single channels belongs to the right ones.
     """
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:

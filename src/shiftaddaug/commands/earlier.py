@@ -21,7 +21,8 @@ def as_of_today(config: Mapping[str, Any]) -> dict[str, Any]:
     """A stored configuration under today's keys; values are left as they are.
 
     Padding of images once was in pixels; the constants of R once stood in `sharing.remaps`, by operator; every schedule
-    once was a cosine. Keys that an operator of this package had not yet get its defaults, which do what was done then.
+    once was a cosine. Keys that an operator of this package did not have then get its defaults, which do what was done
+    then.
     """
     today = dict(config)
     optim = today.get("optim")
@@ -40,7 +41,7 @@ def as_of_today(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _defaults(op: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the operator, if it is one of this package."""
+    """Defaults of the operator, if it is one of this package."""
     try:
         settings = operators.settings_from({"name": op.get("name")})
     except UserError:

@@ -142,6 +142,7 @@ def _results(path: Path, cfg: DictConfig, batches: int, subnetwork: "Subnetwork"
 
 
 def main() -> None:
+    """Run the command."""
     run_command("eval", evaluate)
 
 

@@ -214,6 +214,7 @@ def _report(folder: Path, operator: str, remap: "Remap", rows: list[Any]) -> flo
 
 
 def main() -> None:
+    """Run the command."""
     run_command("fit_sharing", fit_sharing)
 
 

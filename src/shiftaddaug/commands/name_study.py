@@ -30,7 +30,7 @@ class NameStudy(Callback):
 
 
 def search_hash(config: DictConfig) -> str:
-    """Of what is trained, how it is scored and what is searched: 8 hexadecimal digits of their SHA-256.
+    """Hash of what is trained, how it is scored and what is searched: 8 hexadecimal digits of a SHA-256.
 
     Args:
         config: of a multirun, Hydra's own node included. What is swept over on the command line is not in it, but

@@ -180,7 +180,7 @@ class Run:
         }
 
     def _other_loggers(self) -> list[Logger]:
-        """Than metrics.csv, which is for what changes: config.yaml and results.json lie beside it."""
+        """Loggers besides metrics.csv, which is for what changes: config.yaml and results.json lie beside it."""
         return [logger for logger in self.trainer.loggers if not isinstance(logger, CSVLogger)]
 
     def fit(self) -> None:
@@ -215,7 +215,7 @@ class Run:
         return [] if path is None else [f"ckpt_path={path} resumes from the last finished epoch"]
 
     def _last_train_top1(self) -> float | None:
-        """Of the last epoch, which another run trained if the resumed one had only its deployment left."""
+        """Top-1 of the last epoch, which another run trained if the resumed one had only its deployment left."""
         curve = read_history(self.folder).get("train/top1", {})
         return round(100 * curve[max(curve)], 2) if curve else None
 

@@ -143,7 +143,7 @@ def pool_weights(mult_weights: Mapping[str, Tensor], mf_weights: Mapping[str, Te
 
 
 def common_layers(mult_weights: Mapping[str, Tensor], mf_weights: Mapping[str, Tensor]) -> list[str]:
-    """Names, in the order of `mult_weights`.
+    """Names of the layers that both nets have, in the order of `mult_weights`.
 
     Raises:
         UserError: none, or one whose shapes differ.
@@ -189,10 +189,13 @@ def fit_laplace(values: Tensor) -> tuple[float, float]:
 
 
 def gauss_cdf(mean: float, std: float) -> Cdf:
+    """Cumulative distribution function of a Gaussian."""
     return lambda x: torch.special.ndtr((x - mean) / (std or math.inf))
 
 
 def laplace_cdf(mean: float, scale: float) -> Cdf:
+    """Cumulative distribution function of a Laplacian."""
+
     def cdf(x: Tensor) -> Tensor:
         v = (x - mean) / scale
         tail = torch.exp(-v.abs()) / 2
@@ -218,7 +221,7 @@ def ks_two_samples(a: Tensor, b: Tensor) -> float:
 
 
 def quantiles(values: Tensor, levels: Tensor) -> Tensor:
-    """Of any number of values, at levels in [0, 1]; the i-th of n sorted values is the quantile (i + 1/2) / n."""
+    """Quantiles of values, at levels in [0, 1]; the i-th of n sorted values is the quantile (i + 1/2) / n."""
     values = values.detach().flatten().double().sort().values
     position = (levels.to(values.device) * values.numel() - 0.5).clamp(0, values.numel() - 1)
     below = position.floor().long()
@@ -273,7 +276,7 @@ def _increasing_knots(x: Tensor, y: Tensor) -> Knots:
 
 
 def _rounded(values: list[float]) -> tuple[float, ...]:
-    """To a ten-thousandth of the smallest step between them: a file of knots is for reading too."""
+    """Round to a ten-thousandth of the smallest step between them: a file of knots is for reading too."""
     step = min(high - low for low, high in pairwise(values))
     digits = 4 - math.floor(math.log10(step))
     return tuple(round(value, digits) for value in values)

@@ -243,7 +243,7 @@ class Supernet(Net):
         return readings | dict.fromkeys(spec.multiplied, MULTIPLIED)
 
     def _multiplied_weights(self, spec: SubnetSpec) -> dict[str, Tensor]:
-        """Of blended layers whose operator reads R(W): W, its gradient in the units of R(W)."""
+        """Weights W of blended layers whose operator reads R(W), their gradient in the units of R(W)."""
         if not spec.blends:
             return {}
         blended, weights = {name for name, _ in spec.blends}, dict[str, Tensor]()

@@ -1,0 +1,1 @@
+"""LightningModules: the training step, metrics and schedules of the learning rate."""

@@ -48,8 +48,8 @@ class ClassificationEvaluation(pl.LightningModule):
         return logits
 
     def _prepared(self, images: Tensor) -> Tensor:
-        """In the network's own precision (data modules give float32), and in the memory layout in which convolutions
-        (depthwise above all) train about twice as fast on CPU."""
+        """Images in the network's own precision (data modules give float32), and in the memory layout in which
+        convolutions (depthwise above all) train about twice as fast on CPU."""
         precision = next(self.net.parameters(), images).dtype
         return images.to(precision).contiguous(memory_format=torch.channels_last)
 
@@ -172,8 +172,8 @@ class ClassificationTask(ClassificationEvaluation):
         return loss
 
     def _augmented_spec(self, target: SubnetSpec) -> SubnetSpec | None:
-        """None, too, if nothing surrounds the target: while it still has every extra block, depth augmentation alone
-        would compute it twice."""
+        """Return None, too, if nothing surrounds the target: while it still has every extra block, depth augmentation
+        alone would compute it twice."""
         if self.augmented_spec is None:
             return None
         spec = self.augmented_spec.around(target)
@@ -195,7 +195,7 @@ class ClassificationTask(ClassificationEvaluation):
             raise self._diverged(f"the loss became {loss.item()}")
 
     def on_train_epoch_end(self) -> None:
-        """Before the checkpoints are written: no checkpoint of weights that are no numbers."""
+        """Stop before the checkpoints are written: no checkpoint of weights that are no numbers."""
         if not all(torch.isfinite(parameter).all() for parameter in self.net.parameters()):
             raise self._diverged("weights became inf or nan")
 
@@ -252,7 +252,7 @@ class ClassificationTask(ClassificationEvaluation):
 
 
 def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T^2 KL(softmax(teacher / T) || softmax(student / T)), mean over the batch, in nats; logits (N, classes)."""
+    """Return T^2 KL(softmax(teacher / T) || softmax(student / T)), batch mean, in nats; logits (N, classes)."""
     wanted = F.log_softmax(_at_least_float32(teacher) / temperature, 1)
     given = F.log_softmax(_at_least_float32(student) / temperature, 1)
     return temperature**2 * F.kl_div(given, wanted, reduction="batchmean", log_target=True)
