@@ -1,8 +1,9 @@
-"""Docstrings are there, begin with a verb or a noun, and end their first sentence; read from the syntax tree alone."""
+"""Docstrings are there, begin with a verb or a noun, and end in a full stop; read from the syntax tree alone."""
 
 import ast
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -41,16 +42,32 @@ def documented(node: ast.AST, path: str, public: bool = True) -> Iterator[tuple[
             yield from documented(child, path, public=False)
 
 
+def values(tree: ast.Module, path: str) -> Iterator[tuple[str, str]]:
+    """Every constant and field that has a string below it, with that string."""
+    for node in ast.walk(tree):
+        body = node.body if isinstance(node, ast.Module | ast.ClassDef) else []
+        for assigned, below in pairwise(body):
+            value = below.value if isinstance(below, ast.Expr) else None
+            text = value.value if isinstance(value, ast.Constant) else None
+            if isinstance(assigned, ast.Assign | ast.AnnAssign) and isinstance(text, str):
+                yield f"{path}:{below.lineno}", text
+
+
+def opening(docstring: str) -> str:
+    return " ".join(docstring.split()[:2])
+
+
 def mistakes(source: str, path: str) -> list[str]:
-    found = []
-    for place, node, needed in documented(ast.parse(source), path):
+    tree = ast.parse(source)
+    found = [f"{place}: begins with {opening(text)!r}" for place, text in values(tree, path) if NO_OPENING.match(text)]
+    for place, node, needed in documented(tree, path):
         docstring = ast.get_docstring(node)
         if docstring is None:
             found += [f"{place}: no docstring"] if needed else []
             continue
         summary = docstring.split("\n\n")[0]
         if NO_OPENING.match(docstring):
-            found.append(f"{place}: begins with {' '.join(docstring.split()[:2])!r}")
+            found.append(f"{place}: begins with {opening(docstring)!r}")
         if not summary.rstrip().endswith((".", ":")):
             found.append(f"{place}: ends with {summary[-20:]!r}")
     return found
@@ -70,6 +87,7 @@ def test_docstrings_are_readable_by_themselves(module: str) -> None:
         ('"""Cost of a net"""', "m.py: ends with 'Cost of a net'"),
         ('"""A."""\n\ndef cost(): ...', "m.py:3 cost: no docstring"),
         ('"""A."""\n\nclass Cost:\n    """Cost."""\n    def of(self): ...', "m.py:5 of: no docstring"),
+        ('"""A."""\n\nLEAST = 3\n"""Of the sides."""', "m.py:4: begins with 'Of the'"),
         ('"""A."""\n\ndef _cost():\n    """Than before."""', "m.py:3 _cost: begins with 'Than before.'"),
     ],
 )

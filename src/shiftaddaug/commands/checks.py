@@ -38,7 +38,7 @@ PRECISIONS = (
 )
 """What Lightning's Trainer knows, here because asking it imports torch."""
 COMPILE_BACKENDS = ("inductor", "cudagraphs", "aot_eager", "eager")
-"""Of `torch.compile`; the last two compile nothing, and are for finding mistakes."""
+"""Backends of `torch.compile`; the last two compile nothing, and are for finding mistakes."""
 
 
 def check_train_config(cfg: DictConfig, overrides: Sequence[str] = (), catalogue: Catalogue = PACKAGE_ONLY) -> Plan:

@@ -36,7 +36,7 @@ class Trained:
     mult_layers: frozenset[str]
     """Names of the layers that multiply."""
     weights: Mapping[str, "Tensor"]
-    """By layer, of the target's shape."""
+    """Weights by layer, of the target's shape."""
 
 
 def fit_sharing(cfg: DictConfig) -> float:

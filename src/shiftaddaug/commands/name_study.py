@@ -12,9 +12,9 @@ from shiftaddaug.commands.checkpoints import identity
 from shiftaddaug.hybrid.remap_file import read_remap
 
 SCORED_BY = ("trainer.limit_val_batches", "trainer.max_time", "callbacks.best_checkpoint")
-"""Besides what is trained."""
+"""Keys that a score depends on besides what is trained."""
 SEARCHED_BY = ("params", "search_space", "direction")
-"""Of `hydra.sweeper`."""
+"""Keys of `hydra.sweeper` that say what is searched."""
 
 
 class NameStudy(Callback):

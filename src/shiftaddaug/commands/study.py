@@ -18,11 +18,11 @@ from shiftaddaug.hybrid.remap_file import take_in_remap_file
 from shiftaddaug.report.results import RESULTS, read_json
 
 PLAN = "ablation.json"
-"""In the study's folder: the overrides that all its runs share."""
+"""File in the study's folder: the overrides that all its runs share."""
 CONFIG = "config.yaml"
-"""In a run's folder: its configuration, resolved."""
+"""File in a run's folder: its configuration, resolved."""
 LOCK = ".lock"
-"""In the study's folder: two calls at once would run everything twice."""
+"""File in the study's folder: two calls at once would run everything twice."""
 
 
 @dataclass(frozen=True)

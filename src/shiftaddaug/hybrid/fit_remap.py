@@ -21,13 +21,13 @@ Knots = tuple[tuple[float, ...], tuple[float, ...]]
 Cdf = Callable[[Tensor], Tensor]
 
 KNOTS, TRIM = 33, 1e-3
-"""Of FC; share of the weights beyond the last knot on either side."""
+"""Number of FC's knots, and share of the weights beyond the last one on either side."""
 RESIDUAL_LEVELS = 1001
-"""At which quantiles are compared, to see what a residual remap has to add."""
+"""Number of levels at which quantiles are compared, to see what a residual remap has to add."""
 LEAST_STEP = 1e-4
-"""Between knots, relative to their range: nearer ones are one."""
+"""Least step between knots, relative to their range: nearer ones are one."""
 LEAST_SLOPE = 1e-3
-"""Of FC, relative to its slope from end to end: ties in what is wanted do not make it flat."""
+"""Least slope of FC, relative to its slope from end to end: ties in what is wanted do not make it flat."""
 ROUNDING = 64
 """Units of the last place between two knots, at least."""
 

@@ -106,7 +106,7 @@ class Remap(RemapSettings):
 
     @torch.no_grad()
     def inverse(self, w_l: Tensor, mean: float, std: float) -> Tensor:
-        """The weights in Gaussian form whose remap is `w_l`, were `mean` and `std` what the remap measures.
+        """Return weights in Gaussian form whose remap is `w_l`, if the remap measures `mean` and `std`.
 
         NOTE: it measures the tensor it is given. `R(inverse(w_l, mean, std))` is w_l only if the result's own mean and
         (population) standard deviation are these. With replace and absolute units R reaches no other tensors: its

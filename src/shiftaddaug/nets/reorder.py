@@ -27,7 +27,7 @@ class ChannelDim:
     """A dimension of a parameter or buffer of a supernet that counts the channels of a space."""
 
     name: str
-    """Of the tensor, in the state dict."""
+    """Name of the tensor in the state dict."""
     tensor: Tensor
     dim: int
     space: str

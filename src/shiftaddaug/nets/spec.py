@@ -19,7 +19,7 @@ class SubnetSpec:
     """Active channels of every space, kernels, skipped blocks, and what computes the target's part of each layer."""
 
     channels: tuple[int, ...]
-    """In the order of `Widening.spaces`, from 1 to the widest."""
+    """Active channels in the order of `Widening.spaces`, from 1 to the widest."""
     augmented: bool = False
     """Normalise with the batch's own statistics and leave the target's alone."""
     multiplied: frozenset[str] = frozenset()
@@ -72,7 +72,7 @@ class Widening:
     divisor: int = 8
     """Augmented widths are rounded to multiples of it."""
     extra_blocks: tuple[ExtraBlock, ...] = ()
-    """In forward order."""
+    """Extra blocks in forward order."""
 
     @property
     def spaces(self) -> tuple[Space, ...]:

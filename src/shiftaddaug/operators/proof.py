@@ -36,7 +36,7 @@ EXITS = ("numpy", "tolist", "__array__", "__dlpack__", "data_ptr", "untyped_stor
 
 
 class MultiplicationFound(Exception):
-    """An operation that multiplies, or that nobody knows not to."""
+    """An operation that multiplies, or that is not known to be free of products."""
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class Scheduler:
 
 
 COSINE = Scheduler(partial(cosine, **ASKED))
-"""Without warm-up, down to 0."""
+"""Cosine without warm-up, down to 0."""
 
 
 def check_arguments(function: Callable[..., Any], arguments: dict[str, Any], called: str | None = None) -> None:

@@ -8,7 +8,7 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.tasks.scheduler import check_arguments
 
 SCHEDULERS = ("cosine", "tanh", "step", "multistep", "poly", "wsd", "rsqrt", "constant")
-"""Without plateau, which waits for a metric. The last three are not in every timm 1.x."""
+"""Names without plateau, which waits for a metric. The last three are not in every timm 1.x."""
 
 
 class TimmScheduler:

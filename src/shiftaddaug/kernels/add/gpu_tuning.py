@@ -24,7 +24,7 @@ INPUT_GRAD_TILES = (
     (8, 4, 16, 2, 1),
     (4, 4, 16, 8, 1),
 )
-"""The same for positions x channels; smaller, because a thread also holds the inputs of its results."""
+"""Tiles of positions x channels; smaller, because a thread also holds the inputs of its results."""
 DEPTHWISE_TILES = ((4, 128), (16, 64), (32, 64))
 """BLOCK_C, BLOCK_P: channels x positions."""
 INTERPRETED_TILES = {5: (2, 2, 64, 4, 1), 2: (8, 64)}
