@@ -68,7 +68,7 @@ class Catalogue:
 
 
 PACKAGE_ONLY = Catalogue()
-"""Without plugins."""
+"""Catalogue without plugins."""
 
 
 def catalogue_of(plugins: Any) -> Catalogue:

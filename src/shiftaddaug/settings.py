@@ -18,7 +18,7 @@ def check_positive_integer(key: str, value: Any) -> None:
 
 
 def check_option(key: str, value: Any, options: Sequence[str]) -> None:
-    """Refuse what, written out, is none of the options.
+    """Refuse a value that, written as text, is none of the options.
 
     Raises:
         UserError: it is none.

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.report.ablation import headline_of_all, summarise, write_tables
+from shiftaddaug.report.ablation import summarise, write_tables
 from shiftaddaug.tasks.figures import Figure, record_of
 
 
@@ -56,7 +56,7 @@ def test_missing_numbers_are_left_out() -> None:
 
 def test_files(tmp_path: Path) -> None:
     results = [run("a", 10.0), run("a", 12.0), run("b", 11.0, op="shift")]
-    write_tables(tmp_path, summarise(results, "a"), headline_of_all(results))
+    write_tables(tmp_path, summarise(results, "a"))
     assert (tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()[1].startswith("add,a,2,11.00 ± 1.41")
     lines = (tmp_path / "table.md").read_text(encoding="utf-8").splitlines()
     assert lines[2].startswith("| add | a | 2 | 11.00 ± 1.41 |")

@@ -110,7 +110,7 @@ class LastCheckpoint(_OfWholeEpochs):
         super().__init__(dirpath=dirpath, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing: what was last is past."""
+        """Load nothing: what was last is past."""
 
 
 @rank_zero_only

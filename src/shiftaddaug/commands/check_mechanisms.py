@@ -90,6 +90,11 @@ def check_stored_ratio(cfg: DictConfig, operator: OperatorSettings, overrides: S
 
 
 def check_augmentation(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Check the `aug` group; warn of typed keys without effect.
+
+    Raises:
+        UserError: the first mistake, by key.
+    """
     aug = cfg.aug
     for key in ("width_multipliers", "expand_multipliers"):
         values = aug[key]

@@ -39,7 +39,7 @@ PRECISIONS = (
 )
 """What Lightning's Trainer knows, here because asking it imports torch."""
 COMPILE_BACKENDS = ("inductor", "cudagraphs", "aot_eager", "eager")
-"""Of `torch.compile`; the last two compile nothing, and are for finding mistakes."""
+"""Backends of `torch.compile`; the last two compile nothing, and are for finding mistakes."""
 
 
 def check_train_config(cfg: DictConfig, overrides: Sequence[str] = (), catalogue: Catalogue = PACKAGE_ONLY) -> Plan:
@@ -99,7 +99,7 @@ def check_trainer(trainer: DictConfig) -> None:
 
 
 def _check_batch(cfg: DictConfig, plan: Plan) -> None:
-    """A batch-norm needs two values of each channel."""
+    """Refuse batches that leave a batch-norm less than two values of each channel."""
     alone = cfg.data.batch_size == 1 and not (cfg.trainer.sync_batchnorm and cfg.trainer.devices != 1)
     if alone and max(plan.image_size) <= plan.total_stride:
         raise UserError(
@@ -119,7 +119,7 @@ def _check_val_split(data: DictConfig, overrides: Sequence[str]) -> None:
 
 
 def _check_compile(backend: str | None) -> None:
-    """A backend that exists, and what it compiles with: torch would say so in 50 lines, in the first step."""
+    """Refuse a backend that does not exist or cannot compile: torch would say so in 50 lines, in the first step."""
     if backend is None:
         return
     check_option("task.compile", backend, COMPILE_BACKENDS)
@@ -129,8 +129,9 @@ def _check_compile(backend: str | None) -> None:
 
 
 def _check_operator(cfg: DictConfig, operator: OperatorSettings, plan: Plan, mult_layers: Collection[str]) -> None:
-    """See that the operator can be had in this precision, and that it is not widened where it cannot be:
-    `hybrid.layers` refuses that too."""
+    """Refuse an operator in a precision that it cannot be had in, and one that is widened where it cannot be.
+
+    `hybrid.layers` refuses the latter too."""
     warning = operator.check_precision(str(cfg.trainer.precision))
     if warning is not None:
         log.warning(warning)

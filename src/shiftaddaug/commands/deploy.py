@@ -70,7 +70,7 @@ def refuse_multiplications(target: Target) -> None:
 
 
 def refuse_difference(supernet: Supernet, deployed: Net, plan: Plan) -> float:
-    """The largest difference between outputs of both, which is 0.
+    """Return the largest difference between the outputs of supernet and deployed net, which is 0.
 
     Raises:
         AssertionError: it is not.

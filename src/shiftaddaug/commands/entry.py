@@ -148,7 +148,7 @@ def _answer_full_disk(error: OSError) -> None:
 
 
 def compose_config(config_name: str, overrides: list[str]) -> DictConfig:
-    """Composed by Hydra, within a command or outside of one."""
+    """Compose a configuration with Hydra, within a command or outside of one."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
@@ -192,7 +192,7 @@ def with_plugin_configs(overrides: list[str]) -> list[str]:
 
 
 def quoted(value: object) -> str:
-    """As the value of an override: a path may hold what means something to Hydra."""
+    """Quote the value of an override: a path may hold what means something to Hydra."""
     escaped = re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + (r"\'" if match[2] else ""), str(value))
     return f"'{escaped}'"
 
@@ -208,7 +208,7 @@ def describe(error: Exception, config_name: str, arguments: list[str]) -> str:
 
 
 def _no_such_key(key: str, config_name: str, arguments: list[str]) -> str:
-    """The keys there are where the user looked for `key`, the nearest one first."""
+    """Message that lists the keys where the user looked for `key`, the nearest one first."""
     from difflib import get_close_matches
 
     groups = [a for a in arguments if re.fullmatch(rf"({'|'.join(GROUPS)})=\w+|plugins=.*", a)]
@@ -232,6 +232,7 @@ LONGEST = 1000
 
 
 def fail(message: str) -> NoReturn:
+    """Print the message in one line, and exit with status 2."""
     print(f"error: {message if len(message) <= LONGEST else message[:LONGEST] + ' ...'}", file=sys.stderr)
     sys.exit(2)
 
@@ -285,7 +286,7 @@ def refuse_unusable_folders(arguments: list[str]) -> None:
 
 
 def _writable(folder: Path) -> bool:
-    """By trying: permission bits say nothing to root, nor on read-only file systems."""
+    """Whether a folder can be written to; tried, since permission bits mean nothing to root or on read-only disks."""
     probe = folder / f".write-probe-{os.getpid()}"
     try:
         probe.touch()
@@ -297,9 +298,10 @@ def _writable(folder: Path) -> bool:
 
 @contextmanager
 def importing_torch() -> Iterator[None]:
-    """Look for no garbage among what is imported here, now or later: it stays, and is looked through in vain.
+    """Keep the garbage collector away from what is imported here, now and later: all of it stays.
 
-    That takes a fifth of the time of importing torch and lightning. Does nothing where torch was imported before.
+    Looking it through takes a fifth of the time of importing torch and lightning. Nothing is done where torch was
+    imported before.
     """
     if "torch" in sys.modules or not gc.isenabled():
         yield

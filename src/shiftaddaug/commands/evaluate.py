@@ -177,6 +177,7 @@ def _results(
 
 
 def main() -> None:
+    """Run the command."""
     run_command("eval", evaluate)
 
 

@@ -72,7 +72,7 @@ def load_subnetwork(
 ) -> Subnetwork:
     """Read a target's folder, or the target (or a wider sub-network) of a supernet's .ckpt file.
 
-    Of a widened sub-network, NetCost.multiplication_free_macs counts the layers of the target alone.
+    NetCost.multiplication_free_macs of a widened sub-network counts the layers of the target alone.
 
     Raises:
         UserError: a damaged file, one of another version, or a sub-network wider than its supernet.
@@ -141,6 +141,6 @@ def recalibrate_on_training_data(
 
 
 def _training_images(data: ClassificationDataModule, batches: int, like: Tensor) -> Iterator[Tensor]:
-    """On the device and in the precision of `like`."""
+    """Training images on the device and in the precision of `like`."""
     for images, _ in islice(data.train_dataloader(), batches):
         yield data.transform(images.to(like.device), train=True).to(like.dtype)

@@ -68,6 +68,7 @@ def _asked_for() -> tuple[list[str], float]:
 
 
 def main() -> Any:
+    """Run the command."""
     keep_freed_memory()
     run_command("train", train)
 

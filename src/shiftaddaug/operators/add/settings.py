@@ -59,7 +59,7 @@ class AddSettings(OperatorSettings):
 
     @property
     def without_effect(self) -> Mapping[str, str]:
-        """`eta` belongs to the adaptive rate."""
+        """Say that `eta` has no effect without the adaptive rate."""
         return {"eta": "op.rate=uniform leaves gradients as they are"} if self.rate == "uniform" else {}
 
     def check_precision(self, precision: str) -> str | None:

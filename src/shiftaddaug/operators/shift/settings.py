@@ -11,7 +11,7 @@ SMALLEST_EXPONENT, LARGEST_EXPONENT = -126, 127
 FLOAT32_BITS = 24
 """Sign and significand of a float32: what it holds of a fixed-point number."""
 HALF_BITS = {"bf16": 9, "16": 12}
-"""The same of half precision, by the beginning of `trainer.precision`."""
+"""Bits that half precision holds of it, by the beginning of `trainer.precision`."""
 REMAP = RemapSettings("residual", laplace_scale=0.1, relative=True)
 """R of these weights by default (b is ours: the paper names none)."""
 
