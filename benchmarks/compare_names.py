@@ -22,6 +22,7 @@ LEFT_OUT: dict[str, list[str]] = {
     RESULTS: [
         r"operations",  # by kind, which operators state since each has its own folder
         r"idle",  # why callbacks have nothing to do, which they state since they carry their order
+        r"task|headline|figures",  # what the other numbers are, which runs state since there are several tasks
     ],
 }
 """By kind: regular expressions of whole new names that are not compared, each with a comment that says why."""

@@ -8,7 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
-from tests.tasks.little import quiet_trainer
+from tests.tasks.little import classification, quiet_trainer
 from torch.utils.data import DataLoader, TensorDataset
 
 from shiftaddaug import operators
@@ -20,7 +20,7 @@ from shiftaddaug.nets.build import assign, build_supernet
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.nets.timetable import Conversion, Retirement
-from shiftaddaug.tasks.classification import ClassificationTask
+from shiftaddaug.tasks.training import Training
 
 TABLE: dict[str, Any] = {
     "name": "little",
@@ -43,17 +43,17 @@ class Record(pl.Callback):
         self.specs.append(pl_module.target_spec)
 
 
-def make_task(op: str = "shift", sharing: Sharing = PLAIN) -> ClassificationTask:
+def make_task(op: str = "shift", sharing: Sharing = PLAIN) -> Training:
     torch.manual_seed(0)
     plan = plan_net(TABLE, 3, 1, 8)
     net = build_supernet(
         plan, assign(plan, operators.build(op), ["stem", "classifier"]), extra_blocks=2, sharing=sharing
     )
-    return ClassificationTask(net, 3, optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9))
+    return Training(net, classification(3), optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9))
 
 
 def fit(
-    task: ClassificationTask,
+    task: Training,
     folder: Path,
     *callbacks: pl.Callback,
     max_epochs: int = EPOCHS,

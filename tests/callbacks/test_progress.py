@@ -129,7 +129,17 @@ class TestThroughput:
 
 
 class TestEpochLog:
-    def line(self, caplog: pytest.LogCaptureFixture, metrics: dict[str, float], rank_zero: bool = True) -> list[str]:
+    @staticmethod
+    def of_headline(name: str) -> Any:
+        return SimpleNamespace(objective=SimpleNamespace(settings=SimpleNamespace(headline=name)))
+
+    def line(
+        self,
+        caplog: pytest.LogCaptureFixture,
+        metrics: dict[str, float],
+        rank_zero: bool = True,
+        headline: str = "top1",
+    ) -> list[str]:
         trainer: Any = SimpleNamespace(
             is_global_zero=rank_zero,
             current_epoch=2,
@@ -137,7 +147,7 @@ class TestEpochLog:
             callback_metrics={name: torch.tensor(value) for name, value in metrics.items()},
         )
         with caplog.at_level(logging.INFO, logger=progress.__name__):
-            EpochLog().on_train_epoch_end(trainer, pl.LightningModule())
+            EpochLog().on_train_epoch_end(trainer, self.of_headline(headline))
         return [record.getMessage() for record in caplog.records if record.name == progress.__name__]
 
     def test_what_is_known_in_a_fixed_order_epochs_counted_from_one(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -145,10 +155,19 @@ class TestEpochLog:
         lines = self.line(caplog, metrics)
         assert lines == ["epoch 3/5: train/loss 1.235, val/top1 0.5, images_per_s 1235"]
 
+    def test_of_another_headline(self, caplog: pytest.LogCaptureFixture) -> None:
+        metrics = {"val/error": 0.5, "train/error": 0.25, "train/loss": 1.0, "val/loss": 2.0, "val/top1": 0.9}
+        wanted = ["epoch 3/5: train/loss 1, train/error 0.25, val/loss 2, val/error 0.5"]
+        assert self.line(caplog, metrics, headline="error") == wanted
+        caplog.clear()
+        assert self.line(caplog, metrics, headline="loss") == ["epoch 3/5: train/loss 1, val/loss 2"]
+
     def test_what_an_earlier_epoch_logged_last_is_not_repeated(self, caplog: pytest.LogCaptureFixture) -> None:
         """Lightning's metrics outlive the epoch that they are of."""
 
         class Widened(pl.LightningModule):
+            objective = self.of_headline("top1").objective
+
             def training_step(self, batch: torch.Tensor, batch_idx: int) -> None:
                 for name in ("train/loss", "train/loss_aug")[: 2 if self.current_epoch == 0 else 1]:
                     self.log(name, float(self.current_epoch), on_step=False, on_epoch=True)

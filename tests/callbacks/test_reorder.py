@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from tests.tasks.little import quiet_trainer
+from tests.tasks.little import classification, quiet_trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -23,7 +23,7 @@ from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.reorder import importance, permutations
 from shiftaddaug.nets.spec import Widening
 from shiftaddaug.nets.tables import plan_net
-from shiftaddaug.tasks.classification import ClassificationTask
+from shiftaddaug.tasks.training import Training
 
 TABLE: dict[str, Any] = {
     "name": "little",
@@ -54,7 +54,7 @@ class _Watch(pl.Callback):
         self.logged.append({name: value for name, value in metrics.items() if name.startswith("reorder/")})
 
 
-def make_task(width: float = 2.0, expand: float = 3.0, op: str = "shift") -> ClassificationTask:
+def make_task(width: float = 2.0, expand: float = 3.0, op: str = "shift") -> Training:
     torch.manual_seed(0)
     net = build_supernet(
         plan_net(TABLE, CLASSES, 1, SIDE),
@@ -64,12 +64,10 @@ def make_task(width: float = 2.0, expand: float = 3.0, op: str = "shift") -> Cla
         divisor=2,
     )
     optimizer = partial(torch.optim.SGD, lr=0.2, momentum=0.9, nesterov=True)
-    return ClassificationTask(net, CLASSES, optimizer)
+    return Training(net, classification(CLASSES), optimizer)
 
 
-def fit(
-    folder: Path, task: ClassificationTask, *callbacks: pl.Callback, resume: Path | None = None, **options: Any
-) -> None:
+def fit(folder: Path, task: Training, *callbacks: pl.Callback, resume: Path | None = None, **options: Any) -> None:
     """`EPOCHS` epochs of two steps; a checkpoint after each, epoch=N.ckpt."""
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(16, 1, SIDE, SIDE, generator=generator)

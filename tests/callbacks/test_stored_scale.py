@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from tests.callbacks.test_reorder import CLASSES, SIDE, TABLE, fit
-from tests.tasks.little import quiet_trainer
+from tests.tasks.little import classification, quiet_trainer
 
 from shiftaddaug import operators
 from shiftaddaug.callbacks.block_variant import BlockVariant
@@ -23,19 +23,19 @@ from shiftaddaug.nets.extract import extract_target
 from shiftaddaug.nets.stored_scale import scale_factors
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import plan_net
-from shiftaddaug.tasks.classification import ClassificationTask
+from shiftaddaug.tasks.training import Training
 
 SGD = partial(torch.optim.SGD, lr=0.2, momentum=0.9, nesterov=True)
 
 
-def make_task(optimizer: Any = SGD, gradient: str = "inverse") -> ClassificationTask:
+def make_task(optimizer: Any = SGD, gradient: str = "inverse") -> Training:
     torch.manual_seed(0)
     plan = plan_net(TABLE, CLASSES, 1, SIDE)
     sharing = Sharing(Remap("replace", 5.5), gradient)
     net = build_supernet(
         plan, assign(plan, operators.build("add"), ["stem"]), (1.0, 2.0), (1.0, 3.0), divisor=2, sharing=sharing
     )
-    return ClassificationTask(net, CLASSES, optimizer)
+    return Training(net, classification(CLASSES), optimizer)
 
 
 def equal(one: Supernet, other: Supernet) -> bool:

@@ -104,6 +104,17 @@ def test_keys_that_an_operator_had_not_yet_are_its_defaults(checkpoint: Path) ->
         refuse_other_run(checkpoint, {"config": earlier}, other)
 
 
+def test_a_run_of_before_there_were_tasks_is_a_classification(checkpoint: Path) -> None:
+    today: dict[str, Any] = OmegaConf.to_container(composed(checkpoint.parent), resolve=True)
+    new = ("name", "headline", "better")
+    earlier = today | {"task": {key: value for key, value in today["task"].items() if key not in new}}
+    assert len(earlier["task"]) == len(today["task"]) - 3
+    refuse_other_run(checkpoint, {"config": earlier}, today)
+    other = today | {"task": today["task"] | {"headline": "top5"}}
+    with pytest.raises(UserError, match=r"was trained with task\.headline=top1, this run has task\.headline=top5"):
+        refuse_other_run(checkpoint, {"config": earlier}, other)
+
+
 def test_last_is_the_newest_run(tmp_path: Path) -> None:
     for i, name in enumerate(("new", "old")):
         path = tmp_path / "train" / "runs" / name / "checkpoints" / "last.ckpt"

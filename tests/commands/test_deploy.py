@@ -8,13 +8,14 @@ from shiftaddaug.commands.deploy import extract_checked, refuse_difference
 from shiftaddaug.errors import UserError
 from tests.tasks.little import make_task
 
-DATA = {"name": "digits", "data_dir": "/where/it/lay"}
+CONFIG = {"data": {"name": "digits", "data_dir": "/where/it/lay"}, "task": {"name": "classification"}}
 
 
-def test_what_is_extracted_says_what_data_but_not_where() -> None:
+def test_what_is_extracted_says_what_task_and_data_but_not_where() -> None:
     task = make_task("shift")
-    target = extract_checked(task.net, DATA)
-    assert target.config == {"data": {"name": "digits", "data_dir": None}}
+    target = extract_checked(task.net, CONFIG)
+    assert target.config == CONFIG | {"data": {"name": "digits", "data_dir": None}}
+    assert extract_checked(task.net, {}).config == {}
     assert refuse_difference(task.net.eval(), target.net, task.net.plan) == 0
 
 
@@ -27,12 +28,12 @@ def test_layers_that_multiply_against_the_plan_are_named(monkeypatch: pytest.Mon
     with pytest.raises(
         UserError, match=r"op=shift: layer blocks\.1\.expand\.conv multiplies, for it executes .*, and 1 more"
     ):
-        extract_checked(make_task("shift").net, DATA)
+        extract_checked(make_task("shift").net, CONFIG)
 
 
 def test_one_weight_that_differs_by_a_bit_is_noticed() -> None:
     task = make_task("shift")
-    target = extract_checked(task.net, DATA)
+    target = extract_checked(task.net, CONFIG)
     with torch.no_grad():
         target.net.classifier.bias[0] += 1e-6
     with pytest.raises(AssertionError, match="the extracted target differs from the supernet's target path by"):

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from shiftaddaug.commands.evaluate import _data_config, evaluate
+from shiftaddaug.commands.evaluate import _check_data, _data_config, evaluate
 from shiftaddaug.errors import UserError
 from shiftaddaug.report.results import RESULTS
+from shiftaddaug.tasks import settings_from
 from tests.commands.running import composed
 
 
@@ -19,7 +21,7 @@ def test_an_evaluation_changes_only_what_its_data_have(change: str, keys: str, t
     with pytest.raises(UserError, match=rf"^data\.{change.split('=')[0]}=.*: data=digits has no such key; .*: {keys}$"):
         _data_config(cfg, subnetwork)  # type: ignore[arg-type]
     cfg.data = {"batch_size": 8, "verify": None, "data_dir": None}
-    assert _data_config(cfg, subnetwork) == digits | {"batch_size": 8, "num_classes": 10}  # type: ignore[arg-type]
+    assert _data_config(cfg, subnetwork) == digits | {"batch_size": 8}  # type: ignore[arg-type]
 
 
 def test_an_evaluation_overwrites_no_results(tmp_path: Path) -> None:
@@ -62,3 +64,19 @@ def test_data_of_before_padding_was_a_share_are_read(tmp_path: Path) -> None:
     cfg = composed(tmp_path / "run", "ckpt_path=a", config_name="eval")
     subnetwork = SimpleNamespace(data_config=digits, plan=SimpleNamespace(num_classes=10))
     assert _data_config(cfg, subnetwork)["crop_padding"] == 0.0625  # type: ignore[arg-type]
+
+
+def test_data_of_another_task_or_size_than_the_network_are_refused(tmp_path: Path) -> None:
+    cfg = composed(tmp_path / "run", "ckpt_path=a", config_name="eval")
+    task = settings_from({"name": "classification", "headline": "top1", "better": "max"})
+    subnetwork: Any = SimpleNamespace(
+        data_config={"name": "flowers", "num_classes": None}, plan=SimpleNamespace(num_classes=10)
+    )
+    _check_data(cfg, subnetwork, task, SimpleNamespace(task="classification", num_classes=10))
+    with pytest.raises(UserError, match=r"^data=flowers: need a network of 7 outputs, and ckpt_path=a has 10$"):
+        _check_data(cfg, subnetwork, task, SimpleNamespace(task="classification", num_classes=7))
+    with pytest.raises(UserError, match=r"^data=flowers: is made for task=slope, and this run has task=classification"):
+        _check_data(cfg, subnetwork, task, SimpleNamespace(task="slope", num_classes=10))
+    subnetwork.data_config = {"name": "flowers"}
+    with pytest.raises(UserError, match=r"^ckpt_path=a: its data have not what task=classification reads"):
+        _check_data(cfg, subnetwork, task, SimpleNamespace(task="classification"))

@@ -122,7 +122,7 @@ def test_nothing_that_a_checkpoint_names_is_executed(
 ) -> None:
     monkeypatch.setenv("STORED_SECRET", SECRET)
     checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
-    read = ("op", "net", "data", "aug", "sharing", "trainer")
+    read = ("op", "net", "data", "aug", "sharing", "task", "trainer")
     found = [at for at in places(checkpoint["config"]) if at[0] in read]
     assert len(found) > 60
     for i, at in enumerate(found):
@@ -133,6 +133,44 @@ def test_nothing_that_a_checkpoint_names_is_executed(
         assert "\n" not in answer
         assert SECRET not in answer + "".join(capfd.readouterr()), at
         assert not (tmp_path / "canary").exists(), at
+
+
+def results_of(path: Path, folder: Path) -> dict[str, Any]:
+    assert evaluate_quietly(path, folder) == ""
+    found: dict[str, Any] = json.loads((folder / "out" / "results.json").read_text())
+    return {key: value for key, value in found.items() if key != "ckpt_path"}
+
+
+def test_what_was_stored_before_there_were_tasks_is_classification(run: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    shutil.copytree(run / "target", target)
+    stored = json.loads((target / "architecture.json").read_text())
+    del stored["config"]["task"]
+    (target / "architecture.json").write_text(json.dumps(stored))
+    assert results_of(target, tmp_path) == results_of(run / "target", tmp_path)
+    checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    for key in ("name", "headline", "better"):
+        del checkpoint["config"]["task"][key]
+    torch.save(checkpoint, tmp_path / "earlier.ckpt")
+    assert results_of(tmp_path / "earlier.ckpt", tmp_path) == results_of(run / "checkpoints" / "best.ckpt", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("task", "answer"),
+    [
+        ("a", "task=a: is no configuration of a task"),
+        ({"name": "os"}, "task=os: no such task; options: classification"),
+        ({"name": "classification"}, "task=classification: ClassificationSettings.__init__() missing 2 required"),
+        ({"headline": "top2"}, "task.headline=top2: no such option; options: top1, top5, loss"),
+        ({"mixup": "${oc.env:HOME}"}, "task.mixup=${oc.env:HOME}: must be a number >= 0"),
+    ],
+)
+def test_a_target_of_no_task_is_one_line(run: Path, tmp_path: Path, task: Any, answer: str) -> None:
+    target = tmp_path / "target"
+    shutil.copytree(run / "target", target)
+    stored = json.loads((target / "architecture.json").read_text())
+    (target / "architecture.json").write_text(json.dumps(with_value(stored, ("config", "task"), task)))
+    assert evaluate_quietly(target, tmp_path).startswith(f"ckpt_path={target}: {answer}")
 
 
 def test_a_target_of_a_class_that_is_not_here_says_what_it_needs(run: Path, tmp_path: Path) -> None:

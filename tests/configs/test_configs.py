@@ -4,6 +4,7 @@ import inspect
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from tests.commands.running import composed
 
-from shiftaddaug import operators
+from shiftaddaug import operators, tasks
 from shiftaddaug.commands.checks import check_train_config
 from shiftaddaug.commands.optimizers import build_optim
 from shiftaddaug.nets.tables import plan_net
@@ -24,7 +25,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 FOLDER = Path("/logs/run")
 """Where the composed run would write; nothing is written."""
 
-NOT_SELECTED = ("paths", "hydra", "task")
+NOT_SELECTED = ("paths", "hydra")
 """Groups of one file, of which there is nothing to select."""
 
 
@@ -118,7 +119,7 @@ class TestEveryFile:
             signature = inspect.signature(get_object(node["_target_"]))
             signature.bind_partial(**arguments)  # TypeError: an argument it does not take
 
-    @pytest.mark.parametrize("file", [f for f in files() if f.split("/")[0] in ("op", "aug", "net", "data")])
+    @pytest.mark.parametrize("file", [f for f in files() if f.split("/")[0] in ("op", "aug", "net", "data", "task")])
     def test_is_called_what_its_name_says(self, file: str) -> None:
         group, name = file.split("/")
         assert composed_once(*overrides_of(file))[group].name == name
@@ -165,6 +166,13 @@ def test_every_operator_has_a_name_and_layers_that_multiply() -> None:
         assert {"name", "mult_layers"} <= keys, name
 
 
+def test_every_task_has_a_yaml_that_states_all_its_keys() -> None:
+    for name in tasks.available():
+        keys = keys_of("task")[name]
+        settings = tasks.settings_from(plain(composed_once(f"task={name}"))["task"])
+        assert {"name", "headline", "better"} <= keys <= {"name", *(field.name for field in fields(settings))}
+
+
 def can_be_deepened(net: str) -> bool:
     """Whether some block of the net can be skipped, so that an extra one can be retired."""
     plan = plan_net(plain(composed_once(f"net={net}"))["net"], 10, 1, 32)
@@ -206,7 +214,13 @@ class TestInstantiates:
         kinds = {"sample_subnets": "SampleSubnets", "reseed": "ReseedEachEpoch", "best_checkpoint": "BestCheckpoint"}
         assert kinds.items() <= {key: type(callback).__name__ for key, callback in made.items()}.items()
         assert ("ema" in made) == (name == "ema")
+        assert (made["best_checkpoint"].monitor, made["best_checkpoint"].mode) == ("val/top1", "max")
         assert made["best_checkpoint"].dirpath == made["last_checkpoint"].dirpath == str(tmp_path / "checkpoints")
+
+    def test_the_best_checkpoint_is_that_of_the_headline(self, tmp_path: Path) -> None:
+        cfg = composed(tmp_path, "task.headline=loss", "task.better=min")
+        made = instantiate(cfg.callbacks.best_checkpoint)
+        assert (made.monitor, made.mode) == ("val/loss", "min")
 
     @pytest.mark.parametrize("name", names("optim"))
     def test_optimizers_at_the_groups_learning_rate(self, name: str) -> None:

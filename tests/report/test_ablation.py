@@ -3,7 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from shiftaddaug.errors import UserError
 from shiftaddaug.report.ablation import summarise, write_tables
+from shiftaddaug.tasks.figures import Figure, record_of
 
 
 def run(row: str, test: float, train: float | None = 50.0, op: str = "add") -> dict[str, Any]:
@@ -30,12 +34,29 @@ def test_gains_stay_within_an_operator() -> None:
     ]
 
 
+def test_a_lower_error_is_a_gain() -> None:
+    error = Figure("error", "mean error", "px", better="min", digits=1)
+    described = record_of((error,), error)
+    runs = [{"op": "add", "row": row, "params": 7, "macs": 9, "test_error_px": value} | described
+            for row, value in (("a", 3.0), ("a", 5.0), ("b", 1.0))]  # fmt: skip
+    rows = summarise(runs, "a")
+    assert [row["test mean error px"] for row in rows] == ["4.0 ± 1.4", "1.0"]
+    assert [row["gain"] for row in rows] == ["", "+3.0"]
+
+
+def test_runs_of_several_headlines_make_no_table() -> None:
+    error = Figure("error", "mean error")
+    with pytest.raises(UserError, match=r"^folder: its runs have several headline figures \(top1, error\)"):
+        summarise([run("a", 10.0), run("b", 11.0) | record_of((error,), error)], "a")
+
+
 def test_missing_numbers_are_left_out() -> None:
     assert summarise([run("a", 10.0, None), run("a", 11.0, 40.0)], "a")[0]["train top-1 %"] == "40.00"
 
 
 def test_files(tmp_path: Path) -> None:
-    write_tables(tmp_path, summarise([run("a", 10.0), run("a", 12.0), run("b", 11.0, op="shift")], "a"))
+    results = [run("a", 10.0), run("a", 12.0), run("b", 11.0, op="shift")]
+    write_tables(tmp_path, summarise(results, "a"))
     assert (tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()[1].startswith("add,a,2,11.00 ± 1.41")
     lines = (tmp_path / "table.md").read_text(encoding="utf-8").splitlines()
     assert lines[2].startswith("| add | a | 2 | 11.00 ± 1.41 |")

@@ -19,7 +19,9 @@ from shiftaddaug.report.results import (
     shortest_path,
     write_json,
 )
+from shiftaddaug.tasks.figures import PERCENT, Figure
 
+TOP1 = Figure("top1", "top-1", PERCENT)
 METRICS = """\
 epoch,lr,step,train/loss,val/top1
 0,0.1,0,,

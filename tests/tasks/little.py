@@ -16,7 +16,10 @@ from shiftaddaug.nets.build import assign, build_supernet
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import plan_net
-from shiftaddaug.tasks.classification import Batch, ClassificationTask
+from shiftaddaug.tasks.classification.objective import Classification
+from shiftaddaug.tasks.classification.settings import ClassificationSettings
+from shiftaddaug.tasks.evaluation import Batch
+from shiftaddaug.tasks.training import Training
 
 TABLE: dict[str, Any] = {
     "name": "little",
@@ -29,9 +32,18 @@ CLASSES, SIDE = 6, 8
 LR, SMOOTHING = 0.5, 0.1
 
 
+def classification(classes: int, **settings: Any) -> Classification:
+    """The objective, with these keys of its yaml."""
+    return Classification(ClassificationSettings(**{"headline": "top1", "better": "max", **settings}), classes)
+
+
 def make_task(
-    op: str = "mult", sharing: Sharing = PLAIN, extra_blocks: int = 0, **arguments: Any
-) -> ClassificationTask:
+    op: str = "mult",
+    sharing: Sharing = PLAIN,
+    extra_blocks: int = 0,
+    settings: dict[str, Any] | None = None,
+    **arguments: Any,
+) -> Training:
     """A supernet of twice the width and three times the hidden width; stem and classifier multiply."""
     torch.manual_seed(0)
     plan = plan_net(TABLE, CLASSES, 1, SIDE)
@@ -46,7 +58,7 @@ def make_task(
         sharing=sharing,
     )
     sgd = partial(torch.optim.SGD, lr=LR, weight_decay=0.01)
-    return ClassificationTask(net, CLASSES, **{"optimizer": sgd, **arguments})
+    return Training(net, classification(CLASSES, **(settings or {})), **{"optimizer": sgd, **arguments})
 
 
 def widest(net: Supernet) -> SubnetSpec:
@@ -65,7 +77,7 @@ def cross_entropy(logits: Tensor, wanted: Tensor, smoothing: float = 0.0) -> Ten
     return -(p * logits.double().log_softmax(1)).sum(1).mean()
 
 
-def record(task: ClassificationTask, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def record(task: Training, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the task logs, without a trainer."""
     logged: dict[str, Any] = {}
     monkeypatch.setattr(task, "log", lambda name, value, **_: logged.update({name: value}))
@@ -93,7 +105,7 @@ def loader(batches: list[Batch]) -> DataLoader[Any]:
     return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
 
 
-def fit(task: ClassificationTask, batches: list[Batch], **arguments: Any) -> None:
+def fit(task: Training, batches: list[Batch], **arguments: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         quiet_trainer(max_epochs=1, **arguments).fit(task, loader(batches))

@@ -7,7 +7,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import pytest
 import torch
-from tests.tasks.little import CLASSES, SIDE, TABLE, loader, make_batch, quiet_trainer
+from tests.tasks.little import CLASSES, SIDE, TABLE, classification, loader, make_batch, quiet_trainer
 from torch import Tensor
 
 from shiftaddaug import operators
@@ -34,7 +34,7 @@ from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.operators.base import Operator
 from shiftaddaug.operators.proof import Use, why_it_multiplies
-from shiftaddaug.tasks.classification import ClassificationTask
+from shiftaddaug.tasks.training import Training
 
 OPS = ("shift", "add", "mult")
 EPOCHS, STEPS = 5, 4
@@ -58,9 +58,9 @@ def make(sharing: NetSharing, extra_blocks: int = 1) -> Supernet:
     return build_supernet(plan, mixed(plan), (1.0, 2.0), (1.0, 3.0), 2, extra_blocks, sharing=sharing)
 
 
-def task_of(net: Supernet) -> ClassificationTask:
+def task_of(net: Supernet) -> Training:
     sgd = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
-    return ClassificationTask(net, CLASSES, optimizer=sgd, distill_weight=0.5)
+    return Training(net, classification(CLASSES), optimizer=sgd, distill_weight=0.5)
 
 
 def mechanisms(blend: bool) -> list[pl.Callback]:

@@ -12,14 +12,14 @@ from torch.multiprocessing import spawn
 
 from shiftaddaug.callbacks.recalibrate import RecalibrateBatchNorm
 from shiftaddaug.nets.recalibrate import NORMS, recalibrate
-from shiftaddaug.tasks.classification import ClassificationTask
+from shiftaddaug.tasks.training import Training
 
 TRAINER: Any = SimpleNamespace(
     sanity_checking=False, precision_plugin=SimpleNamespace(forward_context=lambda: torch.enable_grad())
 )
 
 
-def statistics(task: ClassificationTask) -> Tensor:
+def statistics(task: Training) -> Tensor:
     """Of all norms, in one vector."""
     norms: list[Any] = [module for module in task.net.modules() if isinstance(module, NORMS)]
     return torch.cat([value.detach().flatten() for n in norms for value in (n.running_mean, n.running_var)])

@@ -76,7 +76,7 @@ class BlockVariant(pl.Callback):
         return None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """With `blend` too: other callbacks ask at this moment which layers multiply, in a resumed run too."""
+        """Turn layers, with `blend` too: other callbacks ask now which layers multiply, in a resumed run too."""
         self._set(pl_module, training_share(trainer, self.conversion.blend))
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
@@ -111,7 +111,7 @@ class BlockVariant(pl.Callback):
         return asdict(self.conversion)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing but a look: where training is says all.
+        """Check the settings: where training is says the rest.
 
         Raises:
             UserError: the checkpoint was trained with other settings.

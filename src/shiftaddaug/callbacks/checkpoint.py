@@ -51,7 +51,7 @@ class _OfWholeEpochs(ModelCheckpoint):
 
 
 class BestCheckpoint(_OfWholeEpochs):
-    """best.ckpt: the highest value of `monitor` so far.
+    """best.ckpt: the best value of `monitor` so far, the highest or (`mode="min"`) the lowest.
 
     A resumed run writes into a folder of its own. Lightning then forgets which score was the best; here the best of
     the resumed run stands until it is beaten, so that resuming changes nothing; its file is copied.
@@ -112,7 +112,7 @@ class LastCheckpoint(_OfWholeEpochs):
         super().__init__(dirpath=dirpath, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing: what was last is past."""
+        """Load nothing: what was last is past."""
 
 
 @rank_zero_only

@@ -72,7 +72,7 @@ class RetireDepth(pl.Callback):
         return asdict(self.retirement)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing but a look: where training is says all.
+        """Check the settings: where training is says the rest.
 
         Raises:
             UserError: the checkpoint was trained with other settings.

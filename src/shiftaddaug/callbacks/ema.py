@@ -44,7 +44,7 @@ class WarmedUpEMA(WeightAveraging):
         return None if self.decay else "with decay=0 only the newest weights count"
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Before Lightning moves and converts the module: the average goes ahead."""
+        """Move the average before Lightning moves and converts the module."""
         self._device = trainer.strategy.root_device
         super().setup(trainer, pl_module, stage)
         if self._average_model is not None:

@@ -1,4 +1,4 @@
-"""Between epochs operators update what they keep beside their trained tensors."""
+"""Updates between epochs of what operators keep beside their trained tensors."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from shiftaddaug.callbacks.order import Stage
 class UpdateOperators(pl.Callback):
     """Call `between_epochs` of the operator of every layer that has buffers, before every epoch but the first.
 
-    After a reorder, so that what belongs to single channels belongs to the right ones.
+    It runs after a reorder, so that what belongs to single channels belongs to the right ones.
     """
 
     stage = Stage.OPERATORS

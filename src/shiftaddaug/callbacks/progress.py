@@ -48,8 +48,9 @@ class Throughput(pl.Callback):
 
     @property
     def seconds(self) -> float | None:
-        """Of training and validation so far, those before the checkpoint that was resumed among them; None if that
-        does not say how many they were."""
+        """Seconds of training and validation so far, those before the checkpoint that was resumed among them.
+
+        None if that does not say how many they were."""
         if self._earlier is None:
             return None
         return self._earlier + (0.0 if self._began is None else time.perf_counter() - self._began)
@@ -74,7 +75,7 @@ class Throughput(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """The rate of this step: when it has ended, the schedule has moved on."""
+        """Note the rate of this step: when it has ended, the schedule has moved on."""
         self._lr = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_batch_end(
@@ -102,14 +103,16 @@ class EpochLog(pl.Callback):
     stage = Stage.SHOW
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Lightning keeps what an earlier epoch logged last, such as the loss of augmented passes that are over."""
+        """Forget what an earlier epoch logged last, such as the loss of augmented passes that are over."""
         for name in [name for name in trainer.callback_metrics if name.startswith("train/")]:
             del trainer.callback_metrics[name]
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if not trainer.is_global_zero:
             return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        shown = ("train/loss", "train/loss_aug", "train/top1", "val/loss", "val/top1", "images_per_s")
-        parts = [f"{name} {metrics[name]:.4g}" for name in shown if name in metrics]
+        headline = pl_module.objective.settings.headline
+        shown = ("train/loss", "train/loss_aug", f"train/{headline}", "val/loss", f"val/{headline}", "images_per_s")
+        names = dict.fromkeys(shown)  # once each: the headline may be the loss
+        parts = [f"{name} {metrics[name]:.4g}" for name in names if name in metrics]
         log.info("epoch %d/%s: %s", trainer.current_epoch + 1, trainer.max_epochs, ", ".join(parts))

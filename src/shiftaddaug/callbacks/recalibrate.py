@@ -12,7 +12,7 @@ from shiftaddaug.settings import PositiveInt, checked
 
 
 class RecalibrateBatchNorm(pl.Callback):
-    """Before each validation, average the target's batch-norm statistics over the last batches of the epoch.
+    """Average the target's batch-norm statistics over the last batches of the epoch, before each validation.
 
     At a high learning rate running averages lag behind the weights, in add nets so far that a net that learns looks
     like chance. Training itself never reads the running statistics, so it is unchanged; the checkpoints that follow,

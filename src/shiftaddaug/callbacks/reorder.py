@@ -1,4 +1,4 @@
-"""Between epochs the most important channels move into the target's slots."""
+"""Reorder between epochs: the most important channels move into the target's slots."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -42,7 +42,7 @@ class ReorderChannels(pl.Callback):
         self.width_until, self.expand_until = width_until, expand_until
 
     def sorted_channels(self, widening: Widening, epoch: int, max_epochs: int) -> tuple[int, ...] | None:
-        """Of each space, how many channels to sort before `epoch`: the widest of the epoch that ended; None: no
+        """Channels to sort before `epoch`, by space: the widest of the epoch that ended; None: no
         reorder is due."""
         progress = (epoch - 1) / max(1, max_epochs)
         if epoch == 0 or epoch % self.every_n_epochs or progress >= self.until:

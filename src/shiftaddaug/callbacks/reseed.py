@@ -13,7 +13,7 @@ from shiftaddaug.settings import Seed, checked
 
 
 class ReseedEachEpoch(pl.Callback):
-    """At the start of each epoch, seed Python, NumPy and torch from (seed, epoch, rank).
+    """Seed Python, NumPy and torch from (seed, epoch, rank) at the start of each epoch.
 
     Image augmentation, mixup and dropout draw from these generators, so an epoch's draws do not depend on what ran
     before it: a run killed after any epoch and resumed repeats the uninterrupted one.

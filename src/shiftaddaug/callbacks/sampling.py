@@ -11,7 +11,7 @@ from shiftaddaug.settings import Seed, Share, checked
 
 
 class SampleSubnets(pl.Callback):
-    """Before each step, draw the augmented sub-network from (seed, optimiser step).
+    """Draw the augmented sub-network from (seed, optimiser step) before each step.
 
     The draw is a pure function of the two, so that all ranks agree and a resumed run continues the sequence. The
     seed is saved in the checkpoint.

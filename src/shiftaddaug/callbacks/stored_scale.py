@@ -1,4 +1,4 @@
-"""Between epochs the stored scale of remapped weights is brought back to that of the weights around them."""
+"""Schedule that brings the stored scale of remapped weights back to that of the weights around them."""
 
 from typing import Any
 
@@ -13,7 +13,9 @@ from shiftaddaug.settings import PositiveNumber, checked
 
 
 class KeepStoredScale(pl.Callback):
-    """See `nets/stored_scale.py`. Changes nothing that is computed but the importance that a reorder sorts by.
+    """Keep the stored scale of remapped weights (`nets/stored_scale.py`).
+
+    Nothing that is computed changes, but the importance that a reorder sorts by.
 
     Before every epoch but the first, and before a reorder; a function of the weights. With SGD alone: the steps of
     optimisers that normalise them (Adam) have a length of their own in stored weights, which so have a scale.

@@ -102,7 +102,7 @@ def _cells(cfg: DictConfig, folder: Path, overrides: list[str]) -> Iterator[Cell
 
 
 def _overrides(cfg: DictConfig) -> list[str]:
-    """Those that all runs share: how long, of which net, but nothing that a row is named after."""
+    """Overrides that all runs share: how long, of which net, but nothing that a row is named after."""
     if not OmegaConf.is_list(cfg.overrides):
         raise UserError(f"overrides={cfg.overrides}: must be a list, such as \"overrides=['trainer.max_epochs=2']\"")
     overrides = [expand_home(str(override)) for override in cfg.overrides]
@@ -159,6 +159,7 @@ def _run(cell: Cell, command: list[str], jobs: int, lock: IO[str]) -> bool:
 
 
 def main() -> Any:
+    """Run the command."""
     run_command("ablate", ablate)
 
 

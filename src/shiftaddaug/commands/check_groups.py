@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.commands.check_nodes import check_node
-from shiftaddaug.commands.check_values import check_option
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.settings import check_sharing
 from shiftaddaug.nets.settings import check_aug, check_net
@@ -22,6 +21,7 @@ from shiftaddaug.settings import (
     check_group,
     shown,
 )
+from shiftaddaug.tasks.settings import TaskSettings
 
 GROUPS = ("op", "net", "aug", "data", "task", "optim", "callbacks", "sharing", "trainer", "logger", "paths")
 """Keys of the top level that hold keys."""
@@ -54,6 +54,9 @@ PRECISIONS = (
     *("transformer-engine", "transformer-engine-float16"),
 )
 """What Lightning's Trainer knows, here because asking it imports torch."""
+
+BEST = "best_checkpoint"
+"""The callback whose file is deployed."""
 
 INTERVALS = ("step", "epoch")
 """How often the learning rate moves."""
@@ -118,6 +121,19 @@ def check_groups(config: Mapping[str, Any], catalogue: Catalogue = PACKAGE_ONLY)
             raise UserError(f"callbacks.{name}={shown(callback)}: must name a callback by `_target_`, or be null")
 
 
+def check_monitors(callbacks: Mapping[str, Any], task: TaskSettings) -> None:
+    """Refuse callbacks that watch what nobody measures on the validation split.
+
+    Raises:
+        UserError: the first one.
+    """
+    options = [f"val/{figure.name}" for figure in task.measured]
+    for name, callback in callbacks.items():
+        monitor = callback.get("monitor") if isinstance(callback, Mapping) else None
+        if isinstance(monitor, str) and monitor not in options and (monitor.startswith("val/") or name == BEST):
+            raise UserError(f"callbacks.{name}.monitor={monitor}: is not measured; options: {', '.join(options)}")
+
+
 def check_paths(paths: Mapping[str, Any]) -> None:
     """Refuse folders that are none.
 
@@ -139,8 +155,8 @@ def check_trainer(trainer: Mapping[str, Any]) -> None:
     numbers = re.fullmatch(r"-1|\d+(, ?\d+)*,?", str(trainer.get("devices")))  # Lightning reads "0,1", too
     check_node("trainer", trainer, TRAINER | ({"devices": object} if numbers and trainer["devices"] != 0 else {}))
     if "precision" in trainer and trainer["precision"] is not None:
-        check_option("trainer.precision", trainer["precision"], PRECISIONS)
-    check_option("trainer.accelerator", trainer.get("accelerator", "auto"), ACCELERATORS)
+        check("trainer.precision", str(trainer["precision"]), Literal[PRECISIONS])  # type: ignore[valid-type]
+    check("trainer.accelerator", trainer.get("accelerator", "auto"), Literal[ACCELERATORS])  # type: ignore[valid-type]
     nodes = trainer.get("num_nodes", 1)
     if nodes > 1 and not any(name in os.environ for name in SEVERAL_NODES):
         raise UserError(

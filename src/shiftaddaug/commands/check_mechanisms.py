@@ -76,7 +76,11 @@ def check_stored_ratio(cfg: DictConfig, operator: OperatorSettings, overrides: S
 
 
 def check_augmentation(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Warn of typed keys of the augmentation that others leave without effect."""
+    """Warn of typed keys of the augmentation that others leave without effect.
+
+    Raises:
+        UserError: a schedule that ends before it begins.
+    """
     aug = cfg.aug
     for name, schedule in (("block_variant", Conversion), ("retire_depth", Retirement)):
         settings = cfg.callbacks.get(name)

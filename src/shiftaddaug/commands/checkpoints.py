@@ -154,7 +154,7 @@ def refuse_other_run(path: Path, checkpoint: dict[str, Any], config: dict[str, A
 
 
 def first_difference(theirs: dict[str, Any], ours: dict[str, Any]) -> tuple[str, Any, Any] | None:
-    """Of two configurations: the first key that changes what is trained, and both values; None if there is none."""
+    """Return the first key on which two configurations train differently, and both values; None if there is none."""
     values = [identity(config) for config in (theirs, ours)]
     for key in values[0] | values[1]:
         was, is_now = (ADDED.get(key) if found.get(key) is None else found[key] for found in values)
@@ -164,7 +164,7 @@ def first_difference(theirs: dict[str, Any], ours: dict[str, Any]) -> tuple[str,
 
 
 def identity(config: dict[str, Any], also: Iterable[str] = ()) -> dict[str, Any]:
-    """What of a configuration changes what is trained (and the parts `also`): values by dotted key."""
+    """Values of a configuration that change what is trained, and those of the parts `also`, by dotted key."""
     config = as_of_today(config)
     leaves = {key: value for part in (*IDENTITY, *also) for key, value in _leaves(part, _get(config, part)).items()}
     return {key: value for key, value in leaves.items() if key not in FREE}

@@ -5,13 +5,13 @@ import os
 import shutil
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
-from shiftaddaug import operators
+from shiftaddaug import operators, tasks
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
-from shiftaddaug.commands.check_groups import check_groups
+from shiftaddaug.commands.check_groups import check_groups, check_monitors
 from shiftaddaug.commands.check_mechanisms import (
     check_augmentation,
     check_mechanisms,
@@ -19,7 +19,6 @@ from shiftaddaug.commands.check_mechanisms import (
     check_stored_ratio,
 )
 from shiftaddaug.commands.check_optim import check_optim
-from shiftaddaug.commands.check_values import check_number, check_option
 from shiftaddaug.data.checks import HELD, check_data_config
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.assignment import select_layers
@@ -29,11 +28,13 @@ from shiftaddaug.nets.sizes import shown_size
 from shiftaddaug.nets.spec import SubnetSpec, Widening
 from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.operators.settings import OperatorSettings
+from shiftaddaug.settings import check
+from shiftaddaug.tasks.settings import TaskSettings
 
 log = logging.getLogger(__name__)
 
 COMPILE_BACKENDS = ("inductor", "cudagraphs", "aot_eager", "eager")
-"""Of `torch.compile`; the last two compile nothing, and are for finding mistakes."""
+"""Backends of `torch.compile`; the last two compile nothing, and are for finding mistakes."""
 
 
 def check_train_config(cfg: DictConfig, overrides: Sequence[str] = (), catalogue: Catalogue = PACKAGE_ONLY) -> Plan:
@@ -49,17 +50,15 @@ def check_train_config(cfg: DictConfig, overrides: Sequence[str] = (), catalogue
     """
     check_groups(_plain(cfg), catalogue)
     check_optim(cfg, overrides)
-    check_number("task.label_smoothing", cfg.task.label_smoothing, at_least=0, at_most=1)
-    _check_compile(cfg.task.compile)
+    task = tasks.settings_from(_plain(cfg.task), catalogue)
+    check_monitors(_plain(cfg.callbacks), task)
+    _check_compile(task.compile)
     check_augmentation(cfg, overrides)
     check_data_config(_plain(cfg.data))
     _check_val_split(cfg.data, overrides)
-    for key in ("mixup", "cutmix"):
-        check_number(f"task.{key}", cfg.task[key], at_least=0)
-        if cfg.task[key] and cfg.data.batch_size % 2:
-            raise UserError(f"data.batch_size={cfg.data.batch_size}: must be even with task.{key}={cfg.task[key]}")
-    num_classes = cfg.data.num_classes or _held_classes(cfg)
-    plan = plan_net(_plain(cfg.net), num_classes, cfg.data.in_channels, cfg.data.image_size, catalogue)
+    task.check_data(_plain(cfg.data))
+    task.check_distillation(cfg.aug.distill_weight)
+    plan = plan_net(_plain(cfg.net), _outputs(cfg, task), cfg.data.in_channels, cfg.data.image_size, catalogue)
     _check_batch(cfg, plan)
     operator = operators.settings_from(_plain(cfg.op), catalogue)
     check_mechanisms(cfg, operator)
@@ -71,7 +70,7 @@ def check_train_config(cfg: DictConfig, overrides: Sequence[str] = (), catalogue
 
 
 def _check_batch(cfg: DictConfig, plan: Plan) -> None:
-    """A batch-norm needs two values of each channel."""
+    """Refuse batches that leave a batch-norm less than two values of each channel."""
     alone = cfg.data.batch_size == 1 and not (cfg.trainer.sync_batchnorm and cfg.trainer.devices != 1)
     if alone and max(plan.image_size) <= plan.total_stride:
         raise UserError(
@@ -91,18 +90,19 @@ def _check_val_split(data: DictConfig, overrides: Sequence[str]) -> None:
 
 
 def _check_compile(backend: str | None) -> None:
-    """A backend that exists, and what it compiles with: torch would say so in 50 lines, in the first step."""
+    """Refuse a backend that does not exist or cannot compile: torch would say so in 50 lines, in the first step."""
     if backend is None:
         return
-    check_option("task.compile", backend, COMPILE_BACKENDS)
+    check("task.compile", backend, Literal[COMPILE_BACKENDS])  # type: ignore[valid-type]
     compiler = os.environ.get("CXX", "g++")
     if backend == "inductor" and shutil.which(compiler) is None:
         raise UserError(f"task.compile=inductor: needs a C++ compiler, and {compiler} was not found; set CXX")
 
 
 def _check_operator(cfg: DictConfig, operator: OperatorSettings, plan: Plan, mult_layers: Collection[str]) -> None:
-    """See that the operator can be had in this precision, and that it is not widened where it cannot be:
-    `hybrid.layers` refuses that too."""
+    """Refuse an operator in a precision that it cannot be had in, and one that is widened where it cannot be.
+
+    `hybrid.layers` refuses the latter too."""
     warning = operator.check_precision(str(cfg.trainer.precision))
     if warning is not None:
         log.warning(warning)
@@ -115,6 +115,19 @@ def _check_operator(cfg: DictConfig, operator: OperatorSettings, plan: Plan, mul
     for layer in plan.layers():
         if layer.name not in mult_layers and wider & {*plan.sources(layer), layer.space}:
             raise operators.cannot_be_augmented(cfg.op.name)
+
+
+def _outputs(cfg: DictConfig, task: TaskSettings) -> int:
+    data = _plain(cfg.data)
+    if data.get("num_classes", 0) is None:
+        data["num_classes"] = _held_classes(cfg)
+    try:
+        return task.outputs(data)
+    except KeyError as error:
+        raise UserError(
+            f"data={cfg.data.name}: has no {error.args[0]}, which task={task.name} reads; options: other data, or that "
+            "task for which these are made"
+        ) from error
 
 
 def _held_classes(cfg: DictConfig) -> int:

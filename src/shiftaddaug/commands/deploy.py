@@ -16,14 +16,19 @@ EXACTNESS_IMAGES = 16
 """Images on which the extracted target is compared with the supernet's target path."""
 
 
-def extract_checked(supernet: Supernet, data: dict[str, Any]) -> Target:
-    """Cut the target out, with the configuration of its data, less where those lay.
+def extract_checked(supernet: Supernet, config: dict[str, Any]) -> Target:
+    """Cut the target out.
+
+    Args:
+        supernet: whose target it is.
+        config: what an evaluation needs besides: `data`, of which it is left out where those lay, and `task`.
 
     Raises:
         UserError: layers multiply that may not, or cannot be shown not to.
     """
-    data = data | ({"data_dir": None} if "data_dir" in data else {})
-    target = extract_target(supernet, {"data": data})
+    if "data_dir" in config.get("data", {}):
+        config = config | {"data": config["data"] | {"data_dir": None}}
+    target = extract_target(supernet, config)
     refuse_multiplications(target)
     return target
 
@@ -65,7 +70,7 @@ def refuse_multiplications(target: Target) -> None:
 
 
 def refuse_difference(supernet: Supernet, deployed: Net, plan: Plan) -> float:
-    """The largest difference between outputs of both, which is 0.
+    """Return the largest difference between the outputs of supernet and deployed net, which is 0.
 
     Raises:
         AssertionError: it is not.

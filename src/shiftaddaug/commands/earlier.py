@@ -16,17 +16,23 @@ COSINE = {
 }
 """configs/optim/scheduler/cosine.yaml, but for `min_lr`."""
 
+CLASSIFICATION = {"name": "classification", "headline": "top1", "better": "max"}
+"""The keys of configs/task/classification.yaml that came when there were other tasks."""
+
 
 def as_of_today(config: Mapping[str, Any]) -> dict[str, Any]:
     """A stored configuration under today's keys; values are left as they are.
 
     Padding of images once was in pixels; the constants of R once stood in `sharing.remaps`, by operator; every schedule
-    once was a cosine. Keys that an operator of this package had not yet get its defaults, which do what was done then.
+    once was a cosine; every task once was classification. Keys that an operator of this package had not yet get its
+    defaults, which do what was done then.
     """
     today = dict(config)
     optim = today.get("optim")
     if isinstance(optim, dict) and "scheduler" not in optim:
         today["optim"] = optim | {"scheduler": COSINE | {"min_lr": optim.get("min_lr")}}
+    if "task" in today:
+        today["task"] = task_of(today)
     if isinstance(today.get("data"), dict):
         today["data"] = read_stored(today["data"])
     op, sharing = today.get("op"), today.get("sharing")
@@ -37,6 +43,18 @@ def as_of_today(config: Mapping[str, Any]) -> dict[str, Any]:
         known = remaps.get(op.get("name")) if isinstance(remaps, dict) else None
         today["op"] = defaults | ({} if known is None else {"remap": known}) | op
     return today
+
+
+def task_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The task of a stored configuration, or of what a target says of itself.
+
+    Raises:
+        UserError: what stands there is no task.
+    """
+    task = config.get("task", {})
+    if not isinstance(task, dict):
+        raise UserError(f"task={task}: is no configuration of a task")
+    return task if "name" in task else CLASSIFICATION | task
 
 
 def _defaults(op: Mapping[str, Any]) -> dict[str, Any]:

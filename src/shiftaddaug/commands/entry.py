@@ -26,6 +26,7 @@ from yaml import YAMLError
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue, catalogue_of
 from shiftaddaug.commands.usage import asks_for_help, help_text
 from shiftaddaug.errors import TrainingDiverged, UserError
+from shiftaddaug.tasks import settings_from
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """A disk, or what one may have of it."""
@@ -103,7 +104,7 @@ def _answering_mistakes(
     """Answer a job's mistakes here: Hydra would print the overrides before letting them through.
 
     A job of a multirun that cannot be run, or whose loss diverged, does not end the others: it is noted in `failed`.
-    In a search, which learns from scores, one that diverged scores 0, and one that cannot be run ends it.
+    In a search, which learns from scores, one that diverged gets the worst there is; one that cannot be run ends it.
     """
 
     @functools.wraps(function)
@@ -120,12 +121,18 @@ def _answering_mistakes(
                 fail(message)
             print(f"error: {message}", file=sys.stderr)
             failed.append(message)
-            return 0.0
+            return worst_score(cfg) if isinstance(error, TrainingDiverged) else 0.0
         except OSError as error:
             _answer_full_disk(error)
             raise
 
     return answering
+
+
+def worst_score(cfg: DictConfig) -> float:
+    """What a search is told of a training that has no score: the worst value of its task's headline figure."""
+    task: Any = OmegaConf.to_container(cfg.task, resolve=True)
+    return settings_from(task, catalogue_of(cfg.plugins)).headline_figure.worst
 
 
 def _is_a_bug(error: Exception) -> bool:
@@ -147,7 +154,7 @@ def _answer_full_disk(error: OSError) -> None:
 
 
 def compose_config(config_name: str, overrides: list[str]) -> DictConfig:
-    """Composed by Hydra, within a command or outside of one."""
+    """Compose a configuration with Hydra, within a command or outside of one."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
@@ -191,7 +198,7 @@ def with_plugin_configs(overrides: list[str]) -> list[str]:
 
 
 def quoted(value: object) -> str:
-    """As the value of an override: a path may hold what means something to Hydra."""
+    """Quote the value of an override: a path may hold what means something to Hydra."""
     escaped = re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + (r"\'" if match[2] else ""), str(value))
     return f"'{escaped}'"
 
@@ -207,7 +214,7 @@ def describe(error: Exception, config_name: str, arguments: list[str]) -> str:
 
 
 def _no_such_key(key: str, config_name: str, arguments: list[str]) -> str:
-    """The keys there are where the user looked for `key`, the nearest one first."""
+    """Message that lists the keys where the user looked for `key`, the nearest one first."""
     from difflib import get_close_matches
 
     groups = [a for a in arguments if re.fullmatch(rf"({'|'.join(GROUPS)})=\w+|plugins=.*", a)]
@@ -231,6 +238,7 @@ LONGEST = 1000
 
 
 def fail(message: str) -> NoReturn:
+    """Print the message in one line, and exit with status 2."""
     print(f"error: {message if len(message) <= LONGEST else message[:LONGEST] + ' ...'}", file=sys.stderr)
     sys.exit(2)
 
@@ -286,7 +294,7 @@ def refuse_unusable_folders(arguments: list[str]) -> None:
 
 
 def _writable(folder: Path) -> bool:
-    """By trying: permission bits say nothing to root, nor on read-only file systems."""
+    """Whether a folder can be written to; tried, since permission bits mean nothing to root or on read-only disks."""
     probe = folder / f".write-probe-{os.getpid()}"
     try:
         probe.touch()
@@ -298,9 +306,10 @@ def _writable(folder: Path) -> bool:
 
 @contextmanager
 def importing_torch() -> Iterator[None]:
-    """Look for no garbage among what is imported here, now or later: it stays, and is looked through in vain.
+    """Keep the garbage collector away from what is imported here, now and later: all of it stays.
 
-    That takes a fifth of the time of importing torch and lightning. Does nothing where torch was imported before.
+    Looking it through takes a fifth of the time of importing torch and lightning. Nothing is done where torch was
+    imported before.
     """
     if "torch" in sys.modules or not gc.isenabled():
         yield

@@ -6,16 +6,19 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from shiftaddaug.catalogue import catalogue_of
+from shiftaddaug import tasks
+from shiftaddaug.catalogue import Catalogue, catalogue_of
 from shiftaddaug.commands.check_groups import check_trainer
 from shiftaddaug.commands.checkpoints import read_config
 from shiftaddaug.commands.entry import importing_torch, quieten_lightning, run_command
 from shiftaddaug.data.checks import check_values, read_stored
-from shiftaddaug.errors import UserError
+from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.report.results import RESULTS, print_result, write_json
 
 if TYPE_CHECKING:
     from shiftaddaug.commands.subnetworks import Subnetwork
+    from shiftaddaug.tasks.base import Objective
+    from shiftaddaug.tasks.settings import TaskSettings
 
 SPLITS = ("val", "test")
 
@@ -25,7 +28,7 @@ RECALIBRATE_BATCHES = 16
 
 
 def evaluate(cfg: DictConfig) -> float:
-    """Evaluate on a split of the data it was trained with; print a table and return top-1 in [0, 1].
+    """Evaluate on a split of the data it was trained with; print a table and return the task's headline figure.
 
     Raises:
         UserError: no such checkpoint, a damaged one, or data or a sub-network that does not fit it.
@@ -39,30 +42,39 @@ def evaluate(cfg: DictConfig) -> float:
         from shiftaddaug.commands.subnetworks import load_subnetwork, recalibrate_on_training_data
         from shiftaddaug.commands.trainer import build_trainer, check_limits
         from shiftaddaug.data.stored import data_module_of
-        from shiftaddaug.tasks.classification import ClassificationEvaluation
+        from shiftaddaug.tasks.evaluation import Evaluation
 
     quieten_lightning()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     subnetwork = load_subnetwork(path, cfg.subnet.width_multiplier, cfg.subnet.expand_multiplier, catalogue)
+    objective = _objective(cfg, subnetwork, catalogue)
     data_config = _data_config(cfg, subnetwork)
     data: Any = data_module_of(data_config, catalogue)
+    _check_data(cfg, subnetwork, objective.settings, data)
     trainer = build_trainer(cfg.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     data.prepare_data()
-    data.setup()
+    data.setup("validate" if cfg.split == "val" else "test")
     check_limits(cfg.trainer, data, trainer.world_size, [cfg.split])
     batches = cfg.recalibrate_batches
     if batches is None:
         batches = RECALIBRATE_BATCHES if _is_widened(cfg) else 0
     recalibrate_on_training_data(subnetwork.net, data, batches, trainer.strategy.root_device)
-    module = ClassificationEvaluation(subnetwork.net, subnetwork.plan.num_classes)
+    module = Evaluation(subnetwork.net, objective)
     run = trainer.validate if cfg.split == "val" else trainer.test
     metrics = run(module, datamodule=data, verbose=False)[0]
-    results = _results(path, cfg, batches, subnetwork, metrics)
+    results = _results(path, cfg, batches, subnetwork, module.results(cfg.split, metrics))
     if trainer.is_global_zero:
         Path(cfg.paths.output_dir).mkdir(parents=True, exist_ok=True)
-        write_json(Path(cfg.paths.output_dir) / RESULTS, results)
+        write_json(Path(cfg.paths.output_dir) / RESULTS, objective.settings.record() | results)
         print_result(f"{subnetwork.plan.name}, op={subnetwork.assignment.title()}, data={data_config['name']}", results)
-    return float(metrics[f"{cfg.split}/top1"])
+    return float(metrics[f"{cfg.split}/{objective.settings.headline}"])
+
+
+def _objective(cfg: DictConfig, subnetwork: "Subnetwork", catalogue: Catalogue) -> "Objective":
+    try:
+        return tasks.build(subnetwork.task_config, subnetwork.plan.num_classes, catalogue)
+    except UserError as error:
+        raise UserError(f"ckpt_path={cfg.ckpt_path}: {error}") from None
 
 
 def _is_widened(cfg: DictConfig) -> bool:
@@ -105,7 +117,7 @@ def _check_subnet(cfg: DictConfig, path: Path) -> None:
 
 
 def _data_config(cfg: DictConfig, subnetwork: "Subnetwork") -> dict[str, Any]:
-    """The data as trained on, with what the user changes; the class count is the network's.
+    """The data as trained on, with what the user changes.
 
     Raises:
         UserError: the checkpoint says nothing of its data, or a key is not one of them.
@@ -121,20 +133,43 @@ def _data_config(cfg: DictConfig, subnetwork: "Subnetwork") -> dict[str, Any]:
         if key not in stored:
             options = ", ".join(f"data.{key}" for key in cfg.data if key in stored)
             raise UserError(f"data.{key}={value}: data={stored.get('name')} has no such key; options: {options}")
-    return stored | {"num_classes": subnetwork.plan.num_classes} | changed
+    return stored | changed
 
 
-def _results(path: Path, cfg: DictConfig, batches: int, subnetwork: "Subnetwork", metrics: Any) -> dict[str, Any]:
-    cost, split = subnetwork.cost, cfg.split
+def _check_data(cfg: DictConfig, subnetwork: "Subnetwork", task: "TaskSettings", data: Any) -> None:
+    """See that the data are made for the task, and hold as much as the network computes.
+
+    Raises:
+        UserError: they do not.
+    """
+    name = str(subnetwork.data_config.get("name"))
+    task.refuse_other_data(name, getattr(data, "task", None))
+    held = {"num_classes": data.num_classes} if hasattr(data, "num_classes") else {}
+    try:
+        needed = task.outputs(subnetwork.data_config | held)
+    except DAMAGE as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"ckpt_path={cfg.ckpt_path}: its data have not what task={task.name} reads ({reason})"
+        ) from error
+    if needed != subnetwork.plan.num_classes:
+        raise UserError(
+            f"data={name}: need a network of {needed} outputs, and ckpt_path={cfg.ckpt_path} has "
+            f"{subnetwork.plan.num_classes}"
+        )
+
+
+def _results(
+    path: Path, cfg: DictConfig, batches: int, subnetwork: "Subnetwork", measured: dict[str, Any]
+) -> dict[str, Any]:
+    cost = subnetwork.cost
     subnet = {f"subnet_{key}": value for key, value in cfg.subnet.items()} if _is_widened(cfg) else {}
     return {
         "ckpt_path": str(path),
-        "split": split,
+        "split": cfg.split,
         **subnet,
         **({"recalibrate_batches": batches} if batches else {}),
-        f"{split}_top1_percent": round(100 * metrics[f"{split}/top1"], 2),
-        f"{split}_top5_percent": round(100 * metrics[f"{split}/top5"], 2),
-        f"{split}_loss": round(metrics[f"{split}/loss"], 4),
+        **measured,
         "params": cost.params,
         "macs": cost.macs,
         "multiplication_free_macs_percent": round(100 * cost.multiplication_free_share, 1),
@@ -142,6 +177,7 @@ def _results(path: Path, cfg: DictConfig, batches: int, subnetwork: "Subnetwork"
 
 
 def main() -> None:
+    """Run the command."""
     run_command("eval", evaluate)
 
 

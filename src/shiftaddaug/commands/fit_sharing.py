@@ -36,7 +36,7 @@ class Trained:
     mult_layers: frozenset[str]
     """Names of the layers that multiply."""
     weights: Mapping[str, "Tensor"]
-    """By layer, of the target's shape."""
+    """Weights by layer, of the target's shape."""
 
 
 def fit_sharing(cfg: DictConfig) -> float:
@@ -214,6 +214,7 @@ def _report(folder: Path, operator: str, remap: "Remap", rows: list[Any]) -> flo
 
 
 def main() -> None:
+    """Run the command."""
     run_command("fit_sharing", fit_sharing)
 
 

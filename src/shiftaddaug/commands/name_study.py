@@ -12,9 +12,9 @@ from shiftaddaug.commands.checkpoints import identity
 from shiftaddaug.hybrid.remap_file import read_remap
 
 SCORED_BY = ("trainer.limit_val_batches", "trainer.max_time", "callbacks.best_checkpoint")
-"""Besides what is trained."""
+"""Keys that a score depends on besides what is trained."""
 SEARCHED_BY = ("params", "search_space", "direction")
-"""Of `hydra.sweeper`."""
+"""Keys of `hydra.sweeper` that say what is searched."""
 
 
 class NameStudy(Callback):
@@ -30,7 +30,7 @@ class NameStudy(Callback):
 
 
 def search_hash(config: DictConfig) -> str:
-    """Of what is trained, how it is scored and what is searched: 8 hexadecimal digits of their SHA-256.
+    """Hash of what is trained, how it is scored and what is searched: 8 hexadecimal digits of a SHA-256.
 
     Args:
         config: of a multirun, Hydra's own node included. What is swept over on the command line is not in it, but

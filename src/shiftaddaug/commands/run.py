@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
-from shiftaddaug import operators
+from shiftaddaug import operators, tasks
 from shiftaddaug.callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint, checkpoint_path
 from shiftaddaug.callbacks.progress import Throughput
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
@@ -42,7 +42,8 @@ from shiftaddaug.report.results import (
     shortest_path,
     write_json,
 )
-from shiftaddaug.tasks.classification import ClassificationEvaluation, ClassificationTask
+from shiftaddaug.tasks.evaluation import Evaluation
+from shiftaddaug.tasks.training import Training
 
 log = logging.getLogger(__name__)
 
@@ -72,10 +73,12 @@ class Run:
         operator = operators.from_config(self.config["op"], catalogue)
         try_operator(operator)
         self.assignment = assign(plan, operator, list(cfg.net.mult_layers))
-        self.task = self._task()
+        self.objective = tasks.build(self.config["task"], plan.num_classes, catalogue)
+        self.task = self._training()
         prove_before_training(self.task.net)
         self.ckpt_path = self._resumed_checkpoint()
         self.data: pl.LightningDataModule = instantiate(cfg.data)
+        self.objective.settings.refuse_other_data(cfg.data.name, getattr(self.data, "task", None))
         self.data.prepare_data()
         self.data.setup("fit")
         self.trainer = self._trainer()
@@ -85,24 +88,21 @@ class Run:
         self.trainer.precision_plugin.convert_module(self.task)
         self._record_start()
 
-    def _task(self) -> ClassificationTask:
+    def _training(self) -> Training:
         cfg = self.cfg
         aug = cfg.aug
         net = supernet_from_config(self.config, self.plan, self.assignment)
         optimizer, scheduler = build_optim(cfg.optim, cfg.trainer.max_epochs)
-        return ClassificationTask(
+        return Training(
             net,
-            self.plan.num_classes,
+            self.objective,
             optimizer=optimizer,
             scheduler=scheduler,
             aug_weight=aug.weight,
             distill_weight=aug.distill_weight,
             distill_temperature=aug.distill_temperature,
             weight_penalty=penalty_from_config(self.config["sharing"]),
-            label_smoothing=cfg.task.label_smoothing,
-            mixup=cfg.task.mixup,
-            cutmix=cfg.task.cutmix,
-            compile_backend=cfg.task.compile,
+            compile_backend=self.objective.settings.compile,
             config=self.config,
         )
 
@@ -133,6 +133,7 @@ class Run:
             "op": self.cfg.op.name,
             "aug": self.cfg.aug.name,
             "data": self.cfg.data.name,
+            **self.objective.settings.record(),
             "seed": self.cfg.seed,
             "params": cost.params,
             "macs": cost.macs,
@@ -199,7 +200,7 @@ class Run:
             "seconds_to_first_step": None if first is None else round(first - self.started, 2),
             "images_per_s": None if self.throughput.images_per_s is None else round(self.throughput.images_per_s),
             "epochs": self.trainer.current_epoch,
-            "train_top1_percent": self._last_train_top1(),
+            **self._last_training_figures(),
         }
 
     def _how_to_resume(self) -> list[str]:
@@ -207,10 +208,13 @@ class Run:
         path = last if last.exists() else self.ckpt_path
         return [] if path is None else [f"ckpt_path={path} resumes from the last finished epoch"]
 
-    def _last_train_top1(self) -> float | None:
+    def _last_training_figures(self) -> dict[str, float | None]:
         """Of the last epoch, which another run trained if the resumed one had only its deployment left."""
-        curve = read_history(self.folder).get("train/top1", {})
-        return round(100 * curve[max(curve)], 2) if curve else None
+        history, found = read_history(self.folder), dict[str, float | None]()
+        for figure in (figure for figure in self.objective.settings.figures if figure.training):
+            curve = history.get(f"train/{figure.name}", {})
+            found[figure.key("train")] = figure.recorded(curve[max(curve)]) if curve else None
+        return found
 
     def deploy(self) -> None:
         """Extract the target of the best checkpoint on validation, save it, reload it, prove it exact.
@@ -225,28 +229,26 @@ class Run:
         else:
             self.task.load_state_dict(read_checkpoint(best)["state_dict"])
         self.target_folder = Path(self.trainer.strategy.broadcast(str(self.folder / "target")))
-        target = extract_checked(self.task.net, self.config["data"])
+        target = extract_checked(self.task.net, {"data": self.config["data"], "task": self.config["task"]})
         if self.trainer.is_global_zero:
             save_target(target, self.target_folder)
         self.trainer.strategy.barrier()
         reloaded = load_target(self.target_folder, self.catalogue).net.to(self.task.device)
         difference = refuse_difference(self.task.net, reloaded, self.plan)
         self.results |= {"target": str(self.target_folder), "extraction_max_difference": difference}
-        self.deployed = ClassificationEvaluation(reloaded, self.plan.num_classes)
+        self.deployed = Evaluation(reloaded, self.objective)
 
     def test(self) -> None:
-        """Validation and test metrics of the deployed target itself; the test set is used here and nowhere else."""
+        """Validation and test figures of the deployed target itself; the test set is used here and nowhere else."""
         options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
         trainer = build_trainer(self.cfg.trainer, callbacks=[], sync_batchnorm=False, **options)
         for split, evaluate in (("val", trainer.validate), ("test", trainer.test)):
             metrics = evaluate(self.deployed, datamodule=self.data, verbose=False)[0]
-            for name in ("top1", "top5"):
-                self.results[f"{split}_{name}_percent"] = round(100 * metrics[f"{split}/{name}"], 2)
-            self.results[f"{split}_loss"] = round(metrics[f"{split}/loss"], 4)
+            self.results |= self.deployed.results(split, metrics)
 
     def report(self) -> float:
-        """Write results.json, print the table; return the validation top-1."""
-        r = self.results
+        """Write results.json, print the table; return the headline figure on validation, as it was measured."""
+        r, headline = self.results, self.objective.settings.headline_figure
         if self.trainer.is_global_zero:
             write_json(self.folder / RESULTS, r)
             final = {f"final/{name}": value for name, value in r.items() if isinstance(value, int | float)}
@@ -258,14 +260,14 @@ class Run:
             print_result(
                 f"target of {r['net']}, op={r['op']}, aug={r['aug']}, data={r['data']}, seed={r['seed']}",
                 {
-                    "top-1 (test)": f"{r['test_top1_percent']:.2f} %",
-                    "top-1 (validation)": f"{r['val_top1_percent']:.2f} %",
+                    f"{headline.title} (test)": headline.written(r[headline.key("test")]),
+                    f"{headline.title} (validation)": headline.written(r[headline.key("val")]),
                     "params": f"{r['params']:,}",
                     "MACs": f"{r['macs']:,} ({r['multiplication_free_macs_percent']} % multiplication-free)",
                     "target": shortest_path(self.target_folder),
                 },
             )
-        return float(r["val_top1_percent"]) / 100
+        return headline.measured(r[headline.key("val")])
 
     def close(self, exit_code: int = 0) -> None:
         """Let the next job of a multirun start afresh; W&B calls a run failed whose exit code is not 0."""

@@ -18,11 +18,11 @@ from shiftaddaug.hybrid.remap_file import take_in_remap_file
 from shiftaddaug.report.results import RESULTS, read_json
 
 PLAN = "ablation.json"
-"""In the study's folder: the overrides that all its runs share."""
+"""File in the study's folder: the overrides that all its runs share."""
 CONFIG = "config.yaml"
-"""In a run's folder: its configuration, resolved."""
+"""File in a run's folder: its configuration, resolved."""
 LOCK = ".lock"
-"""In the study's folder: two calls at once would run everything twice."""
+"""File in the study's folder: two calls at once would run everything twice."""
 
 
 @dataclass(frozen=True)
@@ -35,30 +35,31 @@ class Cell:
     folder: Path
 
     def attempts(self) -> list[Path]:
-        """Folders, oldest first; none is moved, for checkpoints name each other by path."""
+        """Folders of the attempts, oldest first; none is moved, for checkpoints name each other by path."""
         found: list[Path] = []
         while self._attempt(len(found)).exists():
             found.append(self._attempt(len(found)))
         return found
 
     def next_attempt(self) -> Path:
+        """Folder of the attempt that comes next."""
         return self._attempt(len(self.attempts()))
 
     def _attempt(self, number: int) -> Path:
         return self.folder.with_name(f"{self.folder.name}_attempt{number + 1}") if number else self.folder
 
     def results(self) -> Path | None:
-        """Of the attempt that finished."""
+        """Results file of the attempt that finished."""
         return next((path / RESULTS for path in self.attempts() if (path / RESULTS).exists()), None)
 
     def overrides(self, shared: list[str]) -> list[str]:
-        """Of what is trained, whatever the attempt."""
+        """Overrides that say what is trained, whatever the attempt."""
         return [f"experiment=ablation/{self.row}", f"op={self.op}", f"seed={self.seed}", *shared]
 
     def command(self, shared: list[str], paths: Mapping[str, Any]) -> list[str]:
         """A training that writes into the next attempt's folder, from the last checkpoint an earlier one left.
 
-        As a module, so that Lightning can start it again for each of several devices.
+        It is run as a module, so that Lightning can start it again for each of several devices.
         """
         folder = self.next_attempt()
         chosen = [f"paths.{key}={quoted(paths[key])}" for key in ("log_dir", "data_dir")]
@@ -73,14 +74,14 @@ class Cell:
 
 
 def cells_in(folder: Path) -> Iterator[Cell]:
-    """Of this and earlier calls of the study."""
+    """Cells of this and earlier calls of the study."""
     for run in sorted(folder.glob("*/*/seed*")):
         if run.name.removeprefix("seed").isdigit():
             yield Cell(run.parent.parent.name, run.parent.name, int(run.name.removeprefix("seed")), run)
 
 
 def finished_results(cells: list[Cell]) -> list[dict[str, Any]]:
-    """Of the finished ones, each once: what results.json says, and which cell it is."""
+    """Results of the finished cells, each once: what results.json says, and which cell it is."""
     results = []
     for cell in dict.fromkeys(cells):
         if (path := cell.results()) is not None:
@@ -92,6 +93,11 @@ def finished_results(cells: list[Cell]) -> list[dict[str, Any]]:
 
 
 def check_overrides(folder: Path, overrides: list[str]) -> None:
+    """Refuse other overrides than the earlier runs of the study had.
+
+    Raises:
+        UserError: they differ.
+    """
     plan = folder / PLAN
     if plan.exists():
         earlier = json.loads(plan.read_text())["overrides"]

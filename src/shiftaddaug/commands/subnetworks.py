@@ -14,7 +14,7 @@ from shiftaddaug import operators
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.commands.checkpoints import read_checkpoint
 from shiftaddaug.commands.deploy import refuse_multiplications
-from shiftaddaug.commands.earlier import as_of_today
+from shiftaddaug.commands.earlier import as_of_today, task_of
 from shiftaddaug.data.base import ClassificationDataModule
 from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.nets.assignment import Assignment
@@ -31,7 +31,7 @@ from shiftaddaug.operators.base import Operator
 
 @dataclass(frozen=True)
 class Subnetwork:
-    """A network, the plan that says its widths, its operators, its cost and the data it was trained with."""
+    """A network, the plan that says its widths, its operators, its cost, its task and the data it was trained with."""
 
     net: nn.Module
     plan: Plan
@@ -39,6 +39,8 @@ class Subnetwork:
     cost: NetCost
     data_config: Any
     """The stored value: a dictionary, unless the file is damaged."""
+    task_config: dict[str, Any]
+    """Of configs/task, as it was stored."""
 
 
 class _Fixed(nn.Module):
@@ -49,8 +51,8 @@ class _Fixed(nn.Module):
         self.supernet, self.spec = supernet, spec
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.supernet(images, self.spec)
-        return logits
+        outputs: Tensor = self.supernet(images, self.spec)
+        return outputs
 
 
 def read_target(path: Path, catalogue: Catalogue = PACKAGE_ONLY) -> Target:
@@ -62,7 +64,7 @@ def read_target(path: Path, catalogue: Catalogue = PACKAGE_ONLY) -> Target:
     if path.is_dir() or path.suffix != ".ckpt":
         return load_target(path, catalogue)
     config, supernet = _load_supernet(path, catalogue)
-    return extract_target(supernet, {"data": config["data"]})
+    return extract_target(supernet, {key: config[key] for key in ("data", "task") if key in config})
 
 
 def load_subnetwork(
@@ -70,7 +72,7 @@ def load_subnetwork(
 ) -> Subnetwork:
     """Read a target's folder, or the target (or a wider sub-network) of a supernet's .ckpt file.
 
-    Of a widened sub-network, NetCost.multiplication_free_macs counts the layers of the target alone.
+    NetCost.multiplication_free_macs of a widened sub-network counts the layers of the target alone.
 
     Raises:
         UserError: a damaged file, one of another version, or a sub-network wider than its supernet.
@@ -79,10 +81,11 @@ def load_subnetwork(
         target = read_target(path, catalogue)
         try:
             refuse_multiplications(target)  # a tampered or damaged one would be reported as multiplication-free
+            task = task_of(target.config)
         except UserError as error:
             raise UserError(f"ckpt_path={path}: {error}") from None
         plan, assignment = target.net.plan, target.assignment
-        return Subnetwork(target.net, plan, assignment, net_cost(plan, assignment), target.config.get("data"))
+        return Subnetwork(target.net, plan, assignment, net_cost(plan, assignment), target.config.get("data"), task)
     config, supernet = _load_supernet(path, catalogue)
     plan, assignment = supernet.plan, supernet.assignment
     widening = supernet.widening
@@ -95,7 +98,7 @@ def load_subnetwork(
     spec = widening.uniform(width_multiplier, expand_multiplier)
     free = net_cost(plan, assignment).multiplication_free_macs
     cost = dataclasses.replace(net_cost(supernet.graph.at(spec), assignment), multiplication_free_macs=free)
-    return Subnetwork(_Fixed(supernet, spec).eval(), plan, assignment, cost, config["data"])
+    return Subnetwork(_Fixed(supernet, spec).eval(), plan, assignment, cost, config["data"], task_of(config))
 
 
 def _load_supernet(path: Path, catalogue: Catalogue) -> tuple[dict[str, Any], Supernet]:
@@ -115,8 +118,8 @@ def _supernet_of(
     config: dict[str, Any], state: dict[str, Tensor], catalogue: Catalogue
 ) -> tuple[dict[str, Any], Supernet]:
     data, operator = config["data"], operators.from_config(config["op"], catalogue)
-    num_classes = data["num_classes"] or state["net.classifier.bias"].numel()
-    plan = plan_net(config["net"], num_classes, data["in_channels"], data["image_size"], catalogue)
+    outputs = state["net.classifier.bias"].numel()
+    plan = plan_net(config["net"], outputs, data["in_channels"], data["image_size"], catalogue)
     dtype = state["net.stem.conv.weight"].dtype
     if dtype not in DTYPES:
         raise ValueError(f"its weights are of {dtype}")
@@ -138,6 +141,6 @@ def recalibrate_on_training_data(
 
 
 def _training_images(data: ClassificationDataModule, batches: int, like: Tensor) -> Iterator[Tensor]:
-    """On the device and in the precision of `like`."""
+    """Training images on the device and in the precision of `like`."""
     for images, _ in islice(data.train_dataloader(), batches):
         yield data.transform(images.to(like.device), train=True).to(like.dtype)

@@ -13,7 +13,9 @@ from shiftaddaug.errors import UserError
 
 
 def train(cfg: DictConfig) -> float:
-    """Run one training; return the deployed target's validation top-1, in [0, 1] (what sweeps maximise).
+    """Run one training; return the task's headline figure of the deployed target on validation.
+
+    Sweeps maximise it, or minimise it, as `task.better` says. A figure in percent is a share, in [0, 1].
 
     Raises:
         UserError: a mistake in the configuration, before anything expensive; a loss that is no longer a number.
@@ -66,6 +68,7 @@ def _asked_for() -> tuple[list[str], float]:
 
 
 def main() -> Any:
+    """Run the command."""
     keep_freed_memory()
     run_command("train", train)
 

@@ -40,7 +40,7 @@ def check_limits(
 
 
 def refuse_search_in_processes(processes: int) -> None:
-    """In a search, each process would draw trials of its own, and train other networks than the others.
+    """Refuse a search in several processes: each would draw trials of its own, and train other networks.
 
     Raises:
         UserError: there are several.

@@ -86,7 +86,7 @@ def crop_flip(images: Tensor, padding: int, top: Tensor, left: Tensor, mirror: T
 
 
 def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """float32 (images - mean) / std, per channel.
+    """Return float32 (images - mean) / std, per channel.
 
     Args:
         images: float (N, C, H, W), 0..1.
@@ -97,5 +97,5 @@ def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
 
 
 def to_unit(images: Tensor) -> Tensor:
-    """uint8 0..255 as float32 0..1, same shape."""
+    """Return uint8 0..255 as float32 0..1, same shape."""
     return images.float() / 255

@@ -41,6 +41,7 @@ class ClassificationDataModule(LightningDataModule, ABC):
     """
 
     task: ClassVar[str] = "classification"
+    """Whose labels these are: a run of another task is refused."""
     name: str  # type: ignore[assignment]  # Lightning allows None
 
     def __init__(
@@ -89,7 +90,7 @@ class ClassificationDataModule(LightningDataModule, ABC):
         """
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Lightning's hook: transform a batch where it is computed with, augmenting it while training."""
+        """Transform a batch on the device that computes with it, augmenting it while training (Lightning's hook)."""
         images, labels = batch
         return self.transform(images, train=self.trainer is not None and bool(self.trainer.training)), labels
 
@@ -116,8 +117,10 @@ class ClassificationDataModule(LightningDataModule, ABC):
         """A loader of (uint8 images (N, C, H, W), int64 labels (N,))."""
 
     def _loader_generator(self) -> torch.Generator:
-        """For what a DataLoader draws when it is opened: out of torch's global generator, those draws would shift
-        the image augmentation of the epoch, and a resumed run opens its loaders at other moments."""
+        """Generator of what a DataLoader draws when it is opened.
+
+        Draws out of torch's global generator would shift the image augmentation of the epoch, and a resumed run opens
+        its loaders at other moments."""
         return torch.Generator().manual_seed(derive_seed("loader", self.seed))
 
     def _eval_loader(self, dataset: Dataset[Any]) -> DataLoader[Any]:
@@ -126,7 +129,7 @@ class ClassificationDataModule(LightningDataModule, ABC):
         return self._loader(dataset, ShardSampler(dataset, replicas, rank), batch_size, drop_last=False)
 
     def _replicas(self) -> tuple[int, int]:
-        """(number of processes, which of them this one is)."""
+        """Return (number of processes, which of them this one is)."""
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer is not None else (1, 0)
 
     def _ready(self, dataset: Dataset[Any] | None) -> Dataset[Any]:

@@ -140,7 +140,7 @@ class CifarDataModule(InMemoryDataModule):
 
 @contextmanager
 def _one_process_at_a_time(folder: Path) -> Iterator[None]:
-    """The others wait; several runs may find at once that there is nothing yet."""
+    """Let one process in at a time: several runs may find at once that there is nothing yet."""
     path = folder / ".download.lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -155,7 +155,7 @@ def _one_process_at_a_time(folder: Path) -> Iterator[None]:
 
 
 def _put_in_place(extracted: Path, folder: Path) -> None:
-    """In one step, or, into a folder that holds something else already, file by file, over none."""
+    """Put a folder in its place in one step; if one is there already, put files beside its files, replacing none."""
     if not folder.exists():
         extracted.rename(folder)
         return

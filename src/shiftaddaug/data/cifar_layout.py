@@ -19,6 +19,7 @@ class CifarLayout:
 
     @property
     def image_files(self) -> tuple[str, ...]:
+        """Names of all files that hold images."""
         return self.train_files + self.test_files
 
 
@@ -72,7 +73,7 @@ def find_cifar(data_dir: str | Path, layout: CifarLayout) -> Path | None:
 
 
 def require_cifar(data_dir: str | Path, layout: CifarLayout) -> Path:
-    """Like `find_cifar`, but absence is an error.
+    """Find the folder that holds the files; absence is an error.
 
     Raises:
         UserError: the files, or some of them, are not there.

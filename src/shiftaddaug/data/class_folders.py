@@ -14,7 +14,7 @@ EXPECTED = "expected train/<class>/*.jpg, val/<class>/*.jpg and optionally test/
 
 
 def require_image_folder(data_dir: str | Path | None, name: str = "image_folder") -> Path:
-    """`data_dir` as a path, once it is known to have train/ and val/.
+    """Return `data_dir` as a path, once it is known to have train/ and val/.
 
     Raises:
         UserError: no folder is given, it does not exist, or it lacks train/ or val/.
@@ -68,7 +68,7 @@ def count_classes(data_dir: str | Path | None, name: str = "image_folder") -> in
 
 
 def list_images(split_dir: Path, names: Sequence[str]) -> list[tuple[Path, int]]:
-    """(file, label) of every image under `split_dir`, by class and then by path.
+    """Return (file, label) of every image under `split_dir`, by class and then by path.
 
     Raises:
         UserError: a class has no image.

@@ -41,7 +41,7 @@ class _Array:
 
     @classmethod
     def from_buffer(cls, data: Any, dtype: _Dtype, shape: tuple[int, ...], order: str, *_: Any) -> "_Array":
-        """What numpy names in protocol 5, in place of an empty array and a state."""
+        """Return an array from a buffer: numpy names this in protocol 5, in place of an empty array and a state."""
         made = cls()
         made.value = _array(data, dtype, shape, order)
         return made
@@ -62,7 +62,7 @@ def _scalar(dtype: _Dtype, data: bytes) -> int | float:
 
 
 def _encode_latin1(text: str, *_: Any) -> bytes:
-    """Protocol 2 has no bytes: Python 3 writes them as text to be encoded."""
+    """Return the bytes of a text: protocol 2 has none, and Python 3 writes them as text to be encoded."""
     return text.encode("latin1")
 
 

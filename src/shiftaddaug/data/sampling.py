@@ -13,7 +13,7 @@ from shiftaddaug.errors import UserError
 def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     """Hold a fraction of every class out.
 
-    Of each class round(fraction * images) are held out: at least one, and never all, if it has two or more;
+    Each class gives round(fraction * images) away: at least one, and never all, if it has two or more;
     none if it has one.
 
     Args:
@@ -43,7 +43,7 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
 class ShardSampler(DistributedSampler[Any]):
     """Indices in order, dealt out to the processes without padding: every index once, to one of them.
 
-    A DistributedSampler by type, for that is what Lightning leaves alone.
+    It is a DistributedSampler by type, because Lightning leaves those alone.
     """
 
     def __init__(self, dataset: Dataset[Any], num_replicas: int = 1, rank: int = 0) -> None:

@@ -57,15 +57,16 @@ def split_channels(x: Tensor, channels: int) -> tuple[Tensor, Tensor]:
 
 
 def with_first_channels(x: Tensor, channels: int) -> tuple[Tensor, Tensor]:
-    """x (N, C, ...) and its first `channels`: views of the same memory, to be read."""
+    """Return x (N, C, ...) and its first `channels`: views of the same memory, to be read."""
     whole, first = _WithFirst.apply(x, channels)
     return whole, first
 
 
 def add_to_first_channels(y: Tensor, part: Tensor) -> Tensor:
-    """y (N, C, ...), `part` (N, at most C, ...) added to its first channels in place. Nobody else may need y.
+    """Add `part` (N, at most C, ...) to the first channels of y (N, C, ...), in place. Nobody else may need y.
 
-    Of the wider dtype of the two: under autocast add layers stay in float32, for their large outputs need the bits.
+    The result has the wider dtype of the two: under autocast add layers stay in float32, for their large outputs need
+    the bits.
     """
     total: Tensor = _AddToFirst.apply(y.to(torch.promote_types(y.dtype, part.dtype)), part)
     return total

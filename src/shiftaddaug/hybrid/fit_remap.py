@@ -21,13 +21,13 @@ Knots = tuple[tuple[float, ...], tuple[float, ...]]
 Cdf = Callable[[Tensor], Tensor]
 
 KNOTS, TRIM = 33, 1e-3
-"""Of FC; share of the weights beyond the last knot on either side."""
+"""Number of FC's knots, and share of the weights beyond the last one on either side."""
 RESIDUAL_LEVELS = 1001
-"""At which quantiles are compared, to see what a residual remap has to add."""
+"""Number of levels at which quantiles are compared, to see what a residual remap has to add."""
 LEAST_STEP = 1e-4
-"""Between knots, relative to their range: nearer ones are one."""
+"""Least step between knots, relative to their range: nearer ones are one."""
 LEAST_SLOPE = 1e-3
-"""Of FC, relative to its slope from end to end: ties in what is wanted do not make it flat."""
+"""Least slope of FC, relative to its slope from end to end: ties in what is wanted do not make it flat."""
 ROUNDING = 64
 """Units of the last place between two knots, at least."""
 
@@ -143,7 +143,7 @@ def pool_weights(mult_weights: Mapping[str, Tensor], mf_weights: Mapping[str, Te
 
 
 def common_layers(mult_weights: Mapping[str, Tensor], mf_weights: Mapping[str, Tensor]) -> list[str]:
-    """Names, in the order of `mult_weights`.
+    """Names of the layers that both nets have, in the order of `mult_weights`.
 
     Raises:
         UserError: none, or one whose shapes differ.
@@ -189,10 +189,13 @@ def fit_laplace(values: Tensor) -> tuple[float, float]:
 
 
 def gauss_cdf(mean: float, std: float) -> Cdf:
+    """Cumulative distribution function of a Gaussian."""
     return lambda x: torch.special.ndtr((x - mean) / (std or math.inf))
 
 
 def laplace_cdf(mean: float, scale: float) -> Cdf:
+    """Cumulative distribution function of a Laplacian."""
+
     def cdf(x: Tensor) -> Tensor:
         v = (x - mean) / scale
         tail = torch.exp(-v.abs()) / 2
@@ -218,7 +221,7 @@ def ks_two_samples(a: Tensor, b: Tensor) -> float:
 
 
 def quantiles(values: Tensor, levels: Tensor) -> Tensor:
-    """Of any number of values, at levels in [0, 1]; the i-th of n sorted values is the quantile (i + 1/2) / n."""
+    """Quantiles of values, at levels in [0, 1]; the i-th of n sorted values is the quantile (i + 1/2) / n."""
     values = values.detach().flatten().double().sort().values
     position = (levels.to(values.device) * values.numel() - 0.5).clamp(0, values.numel() - 1)
     below = position.floor().long()
@@ -273,7 +276,7 @@ def _increasing_knots(x: Tensor, y: Tensor) -> Knots:
 
 
 def _rounded(values: list[float]) -> tuple[float, ...]:
-    """To a ten-thousandth of the smallest step between them: a file of knots is for reading too."""
+    """Round to a ten-thousandth of the smallest step between them: a file of knots is for reading too."""
     step = min(high - low for low, high in pairwise(values))
     digits = 4 - math.floor(math.log10(step))
     return tuple(round(value, digits) for value in values)

@@ -12,7 +12,7 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.weight import HybridWeight
 
 FLOOR = 1e-6
-"""Of the fitted scale, in units of the prior's: weights without spread keep a finite divergence."""
+"""Least fitted scale, in units of the prior's: weights without spread keep a finite divergence."""
 
 
 @dataclass(frozen=True)

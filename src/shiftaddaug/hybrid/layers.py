@@ -87,9 +87,9 @@ class HybridLayer(HybridWeight):
     def state(
         self, reading: ByOperator | Multiplied = BY_OPERATOR, cut: Cut | None = None
     ) -> tuple[Operator, dict[str, Tensor]] | None:
-        """Return the plain layer that this one is in a pass: its operator, and its state dict.
+        """Return the plain layer that equals this one in a pass: its operator, and its state dict.
 
-        None where it is none: an operator that is not linear in its weight, beside a multiplication.
+        None where no plain layer does: an operator that is not linear in its weight, beside a multiplication.
 
         Args:
             reading: how the weight is read.
@@ -119,7 +119,7 @@ class HybridLayer(HybridWeight):
         return self._dense(targets_first(xs, cut.sources), cut, reading)
 
     def _plain(self, reading: ByOperator | Multiplied, cut: Cut) -> tuple[Operator, Tensor] | None:
-        """The operator and the weight of the plain layer that this one is in a pass, if it is one.
+        """Operator and weight of the plain layer that equals this one in a pass, if there is one.
 
         Columns are in the order of the concatenation, in which a plain layer sums. The weight is contiguous, as the
         deployed one is: a matrix product of a slice may round otherwise.

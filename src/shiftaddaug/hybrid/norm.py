@@ -71,7 +71,7 @@ class HybridBatchNorm2d(nn.Module):
     def _normalise(
         self, x: Tensor, mean: Tensor | None, var: Tensor | None, weight: Tensor, bias: Tensor, by_batch: bool
     ) -> Tensor:
-        """`F.batch_norm`, which moves `mean` and `var` while training; over all processes if so wished."""
+        """Compute `F.batch_norm`, which moves `mean` and `var` while training; over all processes if so wished."""
         if self.synchronised and self.training and dist.is_available() and dist.is_initialized():
             return batch_norm_over_processes(x, mean, var, weight, bias, self.momentum, self.eps)
         return F.batch_norm(x, mean, var, weight, bias, by_batch, self.momentum, self.eps)
@@ -128,7 +128,7 @@ def batch_norm_over_processes(
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """Every process has the sum, so the gradient of what it put in is the sum of all their gradients."""
+    """Sum over processes; the gradient of what one of them put in is the sum of all their gradients."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:

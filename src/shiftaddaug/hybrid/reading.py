@@ -31,11 +31,11 @@ class ByOperator:
         return layer.operator
 
     def target(self, layer: "HybridWeight", kernel: int | None = None) -> Tensor:
-        """Return what it computes with, of the target's shape (that of a smaller kernel, if the layer makes one)."""
+        """Return the operator's weight, of the target's shape (that of a smaller kernel, if the layer makes one)."""
         return layer.operator_weight(kernel) if self.weight is None else self.weight
 
     def whole(self, layer: "HybridWeight", weight: Tensor) -> Tensor:
-        """Return what it computes with at any width, given that slice of the stored weight."""
+        """Return the weight that the operator reads at any width, given that slice of the stored weight."""
         return layer.effective_weight(layer.sharing.read_around(weight, layer.target_weight()))
 
 

@@ -27,14 +27,14 @@ NOISE = 4
 
 @dataclass(frozen=True)
 class Remap(RemapSettings):
-    """R, for the weights of one operator.
+    """The remap R for the weights of one operator.
 
     Raises:
         UserError: a constant outside its range.
     """
 
     def __call__(self, w: Tensor) -> Tensor:
-        """R(w), without gradient.
+        """Return R(w), without gradient.
 
         Finite for finite weights (saturated at the ends of their dtype). A tensor without spread, or whose sigma is
         no normal number, has z = 0 throughout. Equal weights give equal bits whatever their strides.
@@ -48,7 +48,7 @@ class Remap(RemapSettings):
         return self.values([w])[0]
 
     def slope(self, w: Tensor) -> Tensor:
-        """dR/dw of each element, mu and sigma held fixed; at a knot of FC, the slope to its right.
+        """Return dR/dw of each element, mu and sigma held fixed; at a knot of FC, the slope to its right.
 
         A tensor without spread has the slope at z = 0 of one with sigma = 1.
 
@@ -59,10 +59,10 @@ class Remap(RemapSettings):
 
     @torch.no_grad()
     def values(self, weights: Sequence[Tensor], measured: Sequence[Tensor] | None = None) -> list[Tensor]:
-        """R of each weight, as `__call__` has it but for rounding; of one dtype, on one device.
+        """Return R of each weight, as `__call__` has it but for rounding; of one dtype, on one device.
 
-        All together: the layers of a tiny net hold so few weights that forty operations for each would cost a
-        quarter of a training step.
+        They are computed together: the layers of a tiny net hold so few weights that forty operations for each would
+        cost a quarter of a training step.
 
         Args:
             weights: in Gaussian form.
@@ -80,7 +80,7 @@ class Remap(RemapSettings):
 
     @torch.no_grad()
     def slopes(self, weights: Sequence[Tensor], measured: Sequence[Tensor] | None = None) -> list[Tensor]:
-        """`slope` of each weight, of one dtype and on one device; `measured` as for `values`."""
+        """Return the `slope` of each weight, of one dtype and on one device; `measured` as for `values`."""
         z, std, flat = _standardise(*_joined(weights), measured)
         slope = self._slope_of_normal(z)
         if not self.relative:
@@ -91,11 +91,11 @@ class Remap(RemapSettings):
         return _as_shaped(slope.clamp(limits.tiny, limits.max), weights)
 
     def _of_normal(self, z: Tensor) -> Tensor:
-        """FC(mu_l + b g(z))."""
+        """Return FC(mu_l + b g(z))."""
         return piecewise_linear(self._laplace(z), self.knots_x, self.knots_y)[0]
 
     def _slope_of_normal(self, z: Tensor) -> Tensor:
-        """Its derivative."""
+        """Return the derivative of `_of_normal`."""
         slope = self.laplace_scale * laplace_slope(z)
         if not self.knots_x:
             return slope
@@ -106,7 +106,7 @@ class Remap(RemapSettings):
 
     @torch.no_grad()
     def inverse(self, w_l: Tensor, mean: float, std: float) -> Tensor:
-        """The weights in Gaussian form whose remap is `w_l`, were `mean` and `std` what the remap measures.
+        """Return weights in Gaussian form whose remap is `w_l`, if the remap measures `mean` and `std`.
 
         NOTE: it measures the tensor it is given. `R(inverse(w_l, mean, std))` is w_l only if the result's own mean and
         (population) standard deviation are these. With replace and absolute units R reaches no other tensors: its
@@ -134,7 +134,7 @@ class Remap(RemapSettings):
         return (mean + std * z).to(w_l.dtype)
 
     def _solve_residual(self, value: Tensor, mean: float, std: float, unit: float) -> Tensor:
-        """z with mean + std z + unit FC(mu_l + b g(z)) = value: Newton's method, bisecting where it is slow."""
+        """Return z with mean + std z + unit FC(mu_l + b g(z)) = value: Newton's method, bisecting where it is slow."""
         middle = mean + unit * self._of_normal(value.new_zeros(()))
         far = (value - middle) / std  # the slope is std at least
         low, high = far.clamp(max=0.0), far.clamp(min=0.0)
@@ -153,7 +153,7 @@ class Remap(RemapSettings):
 
 
 def laplace_of_normal(z: Tensor) -> Tensor:
-    """g(z) = ppf_Laplace(0, 1)(cdf_Gauss(0, 1)(z)) = -sgn(z) (ln Phi(-|z|) + ln 2), without gradient.
+    """Return g(z) = ppf_Laplace(0, 1)(cdf_Gauss(0, 1)(z)) = -sgn(z) (ln Phi(-|z|) + ln 2), without gradient.
 
     g is odd, smooth and about sgn(z) z^2 / 2 far out; g'(0) = sqrt(2 / pi). In the tail it comes from
     erfcx(a) = exp(a^2) erfc(a), which does not underflow; near 0, where the logarithm would cancel, from erf.
@@ -164,7 +164,7 @@ def laplace_of_normal(z: Tensor) -> Tensor:
 
 
 def laplace_slope(z: Tensor) -> Tensor:
-    """g'(z) = phi(z) / Phi(-|z|), without gradient."""
+    """Return g'(z) = phi(z) / Phi(-|z|), without gradient."""
     scaled_tail = torch.special.erfcx(z.detach().abs().mul_(0.5**0.5))
     return (2 / math.pi) ** 0.5 / scaled_tail
 
@@ -195,7 +195,7 @@ def piecewise_linear(v: Tensor, x: tuple[float, ...], y: tuple[float, ...]) -> t
 def _knot_tensors(
     x: tuple[float, ...], y: tuple[float, ...], dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Kept, so that a forward pass copies nothing to the device."""
+    """Knots and slopes as tensors, kept so that a forward pass copies nothing to the device."""
     with torch.inference_mode(False):
         make = [torch.tensor(values, dtype=dtype, device=device) for values in (x, y, slopes(x, y))]
     return make[0], make[1], make[2]
@@ -217,7 +217,7 @@ def _as_shaped(row: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
 def _standardise(
     row: Tensor, parts: Sequence[Tensor], measured: Sequence[Tensor] | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """z = (w - mu) / sigma; sigma, the population's; whether there is no spread (z = 0 then); each like `row`.
+    """Return z = (w - mu) / sigma; sigma, the population's; whether there is no spread (z = 0 then); each like `row`.
 
     Mu and sigma are each part's own, or those of `measured`; relative to the largest weight, whose square may overflow
     or vanish.

@@ -27,7 +27,7 @@ class NetSharing(Protocol):
 
 @dataclass(frozen=True)
 class Sharing:
-    """How a layer shares its weight; for a whole net, how all its layers do that may be remapped at all.
+    """How a layer shares its weight, or how all layers of a net do that may be remapped at all.
 
     Args:
         remap: R, from the stored weight (Gaussian form) to the operator's; None reads the weight as it is stored.
@@ -50,7 +50,7 @@ class Sharing:
             raise UserError(f"sharing.gradient={self.gradient}: options: {', '.join(GRADIENTS)}")
 
     def of(self, operator: Operator) -> "Sharing":
-        """This one, for operators that take part: the others read what is stored."""
+        """Return this sharing for operators that take part; the others read what is stored."""
         return self if operator.turns else PLAIN
 
     def read(self, weights: Sequence[Tensor]) -> list[Tensor]:
@@ -82,7 +82,7 @@ class Sharing:
 
     @torch.no_grad()
     def slopes(self, weights: Sequence[Tensor], measured: Sequence[Tensor] | None = None) -> list[Tensor | None]:
-        """dR/dW of each stored weight, for `update`; None where there is no R.
+        """Return dR/dW of each stored weight, for `update`; None where there is no R.
 
         Args:
             weights: stored.
@@ -151,7 +151,7 @@ class Heterogeneous:
     multiplicative_augmentation: bool = True
 
     def of(self, operator: Operator) -> Sharing:
-        """R of the operator, if it has one."""
+        """Return the sharing through R of the operator, if it has one."""
         if not operator.turns:
             return PLAIN
         remap = None if operator.remap is None else Remap(**operator.remap.config())

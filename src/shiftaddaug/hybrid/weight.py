@@ -219,7 +219,7 @@ class HybridWeight(nn.Module):
         _replace(target, self.sharing.update(self.operator, "weight", read, target, slope))
 
     def _rescale_augmented(self, gradient: Tensor) -> None:
-        """What took part around the target is a tensor of its own to the operator."""
+        """Rescale the gradient around the target: to the operator, what took part there is a tensor of its own."""
         active = gradient != 0
         self._target_slice(active).zero_()
         if active.any():

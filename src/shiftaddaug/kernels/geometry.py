@@ -106,7 +106,7 @@ def _check_tensors(x: Tensor, w: Tensor) -> None:
 
 
 def pair(name: str, value: Pair, least: int) -> tuple[int, int]:
-    """(vertical, horizontal); ValueError unless both are integers of at least `least`."""
+    """Return (vertical, horizontal); raise ValueError unless both are integers of at least `least`."""
     values = tuple(value) if isinstance(value, list | tuple) else (value, value)
     if len(values) != 2 or not all(isinstance(v, int) for v in values):
         raise ValueError(f"{name}={value!r}: must be an integer or a pair of integers")

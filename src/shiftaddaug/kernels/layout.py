@@ -9,7 +9,7 @@ from shiftaddaug.kernels.geometry import Geometry
 
 
 def memory_format_of(x: Tensor) -> torch.memory_format:
-    """channels_last if x's channels are adjacent in memory, slices included; the plain order otherwise."""
+    """Return channels_last if x's channels are adjacent in memory, slices included; the plain order otherwise."""
     channels_last = not x.is_contiguous() and x.shape[1] > 1 and x.stride(1) == 1
     return torch.channels_last if channels_last else torch.contiguous_format
 

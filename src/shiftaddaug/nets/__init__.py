@@ -1,0 +1,1 @@
+"""Networks as data: plans, sub-networks of a supernet, and the target cut out of it."""

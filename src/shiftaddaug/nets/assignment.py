@@ -51,7 +51,7 @@ class Assignment(Generic[T]):
         return labelled
 
     def title(self) -> str:
-        """What people call it: the names of the operators that multiply nothing, or mult."""
+        """Title for people: the names of the operators that multiply nothing, or mult."""
         names = dict.fromkeys(operator.name for operator in self.multiplication_free())
         return "+".join(names) or "mult"
 

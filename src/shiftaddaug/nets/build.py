@@ -1,4 +1,4 @@
-"""From configuration to networks: one place where a net, an operator and an augmentation meet."""
+"""The way from configuration to networks: one place where a net, an operator and an augmentation meet."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any

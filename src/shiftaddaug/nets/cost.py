@@ -13,7 +13,7 @@ from shiftaddaug.nets.plan import Plan
 
 @dataclass(frozen=True)
 class NetCost:
-    """Of one inference of one image. MACs count a layer's accumulations, whatever its operator does before them."""
+    """Cost of inference of one image. MACs count a layer's accumulations, whatever its operator does before them."""
 
     params: int
     macs: int
@@ -23,7 +23,7 @@ class NetCost:
 
     @property
     def multiplication_free_share(self) -> float:
-        """Of the MACs, in [0, 1]."""
+        """Share of the MACs that multiply nothing, in [0, 1]."""
         return self.multiplication_free_macs / self.macs
 
 

@@ -35,7 +35,7 @@ FORMAT = 2
 
 READERS = {1: plan_of_format1, FORMAT: Plan.from_dict}
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-"""That networks compute in."""
+"""Types of numbers that networks compute in."""
 WEIGHTS, ARCHITECTURE = "model.safetensors", "architecture.json"
 
 

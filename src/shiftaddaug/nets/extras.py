@@ -27,7 +27,7 @@ class ExtraBlock:
     model: str
     """The plan's unit that it is built as."""
     spaces: tuple[Space, ...]
-    """Its own, which the plan does not have: hidden channels, squeeze-excite."""
+    """Spaces of the block alone, which the plan does not have: hidden channels, squeeze-excite."""
 
 
 def plan_extra_blocks(plan: Plan, count: int, after: Sequence[str] | None = None) -> tuple[ExtraBlock, ...]:

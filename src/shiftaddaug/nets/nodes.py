@@ -31,7 +31,7 @@ class Space:
 
     name: str
     channels: int
-    """In the target."""
+    """Number of channels in the target."""
     kind: Literal["fixed", "width", "hidden"]
     """What widens it: nothing, width augmentation, or expand augmentation (and its parent's width)."""
     parent: str = ""
@@ -48,7 +48,7 @@ class Node:
     inputs: tuple[str, ...]
     """Names of the nodes whose values it reads. A layer with several reads their concatenation."""
     space: str
-    """Its channels; empty for a concat, whose channels are those of its inputs in turn."""
+    """Space of its channels; empty for a concat, whose channels are those of its inputs in turn."""
     size: Size
     """(H, W) of its value at the plan's image size."""
     kernel: int = 1

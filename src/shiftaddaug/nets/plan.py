@@ -31,7 +31,7 @@ class Plan:
     image_size: Size
     spaces: tuple[Space, ...]
     nodes: tuple[Node, ...]
-    """In the order in which they are computed. Another order rounds gradients otherwise."""
+    """Nodes in the order in which they are computed. Another order rounds gradients otherwise."""
     outputs: tuple[tuple[str, str], ...]
     """Name and node of each result; the first is the headline one."""
     levels: tuple[Level, ...] = ()

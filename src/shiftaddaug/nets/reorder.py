@@ -27,7 +27,7 @@ class ChannelDim:
     """A dimension of a parameter or buffer of a supernet that counts the channels of a space."""
 
     name: str
-    """Of the tensor, in the state dict."""
+    """Name of the tensor in the state dict."""
     tensor: Tensor
     dim: int
     space: str
@@ -38,7 +38,7 @@ class ChannelDim:
     """Whether it counts the target's channels alone: then one that enters takes what one that leaves had."""
 
     def permuted(self, tensor: Tensor, order: Tensor) -> Tensor:
-        """A tensor like this one, its new channel i being the old channel order[i]."""
+        """Return a tensor like this one, its new channel i being the old channel order[i]."""
         if self.of_target:
             order = within(order, tensor.shape[self.dim])
         order = order.to(tensor.device)
@@ -49,7 +49,7 @@ class ChannelDim:
 
 
 def within(order: Tensor, channels: int) -> Tensor:
-    """A permutation as the first `channels` see it: those that leave give their places to those that enter, in turn."""
+    """Return a permutation as the first `channels` see it: those that enter take the places of those that leave."""
     inside = order[:channels].clone()
     stayed = set(inside[inside < channels].tolist())
     leaving = [channel for channel in range(channels) if channel not in stayed]
@@ -92,11 +92,11 @@ def space_widths(net: Supernet) -> dict[str, Widths]:
 
 @torch.no_grad()
 def importance(net: Supernet, space: str) -> Tensor:
-    """sum |w| over all that reads a channel, of the whole stored weights; float64 (C,), on the weights' device.
+    """Return sum |w| over all that reads a channel, of the whole stored weights; float64 (C,), on the weights' device.
 
     What reads it are the space's dense layers: pointwise convolutions, in residual nets k x k ones, the classifier.
-    NOTE: as in NetAug's code neither depthwise convolutions nor squeeze-excite count. Whole: with weights of output
-    channels and extra blocks that are no longer drawn, which stay as they were then.
+    NOTE: as in NetAug's code neither depthwise convolutions nor squeeze-excite count. Weights of output channels and
+    extra blocks that are no longer drawn count too: they stay as they were then.
     """
     layers = net.hybrid_layers()
     nodes = (net.graph.by_name[name] for name in layers)

@@ -19,7 +19,7 @@ class SubnetSpec:
     """Active channels of every space, kernels, skipped blocks, and what computes the target's part of each layer."""
 
     channels: tuple[int, ...]
-    """In the order of `Widening.spaces`, from 1 to the widest."""
+    """Active channels in the order of `Widening.spaces`, from 1 to the widest."""
     augmented: bool = False
     """Normalise with the batch's own statistics and leave the target's alone."""
     multiplied: frozenset[str] = frozenset()
@@ -40,7 +40,7 @@ class SubnetSpec:
         assert self.skipped.isdisjoint(name for name, _ in self.fades), self.fades
 
     def at_depth(self, blocks: Collection[str], active: Collection[tuple[str, float]]) -> "SubnetSpec":
-        """This one, with the active ones of some blocks and without the others.
+        """Return this spec with the active ones of some blocks and without the others.
 
         Args:
             blocks: names of the blocks.
@@ -52,7 +52,7 @@ class SubnetSpec:
         return replace(self, skipped=skipped, fades=tuple(fade for fade in fades if fade[1] < 1))
 
     def around(self, target: "SubnetSpec") -> "SubnetSpec":
-        """These channels, kernels and blocks around that target: what they share is computed as the target's.
+        """Return these channels, kernels and blocks around that target: what they share is computed as the target's.
 
         Blocks that are left out here and not in the target are computed as there.
         """
@@ -72,11 +72,11 @@ class Widening:
     divisor: int = 8
     """Augmented widths are rounded to multiples of it."""
     extra_blocks: tuple[ExtraBlock, ...] = ()
-    """In forward order."""
+    """Extra blocks in forward order."""
 
     @property
     def spaces(self) -> tuple[Space, ...]:
-        """The plan's, then the extra blocks' own."""
+        """Spaces of the plan, then the extra blocks' own."""
         return self.plan.spaces + tuple(space for extra in self.extra_blocks for space in extra.spaces)
 
     def index(self) -> dict[str, int]:
@@ -103,7 +103,7 @@ class Widening:
         return tuple(active)
 
     def max_channels(self) -> tuple[int, ...]:
-        """Of the whole supernet."""
+        """Channels of the whole supernet."""
         return self._uniform(max(self.width_multipliers), max(self.expand_multipliers))
 
     def target(self) -> SubnetSpec:

@@ -25,7 +25,7 @@ from shiftaddaug.operators.base import Operator
 from shiftaddaug.operators.mult.operator import Mult
 
 EXTRA_NORM_WEIGHT = 0.1
-"""Of the last batch-norm of an extra block, at first: its residual branch is small, and the block near the identity.
+"""Weight of an extra block's last batch-norm at first: its branch is small, and the block near the identity.
 
 NOTE: zero (Goyal et al., arXiv 1706.02677, section 5.1) is the identity itself, but no gradient would reach the
 block's other weights in the first step.
@@ -243,7 +243,7 @@ class Supernet(Net):
         return readings | dict.fromkeys(spec.multiplied, MULTIPLIED)
 
     def _multiplied_weights(self, spec: SubnetSpec) -> dict[str, Tensor]:
-        """Of blended layers whose operator reads R(W): W, its gradient in the units of R(W)."""
+        """Weights W of blended layers whose operator reads R(W), their gradient in the units of R(W)."""
         if not spec.blends:
             return {}
         blended, weights = {name for name, _ in spec.blends}, dict[str, Tensor]()

@@ -48,7 +48,7 @@ def _read_outside(plan: "Plan", inside: Collection[str]) -> set[str]:
 
 
 def without(plan: "Plan", units: Collection[str]) -> "Plan":
-    """Return the plan without some units: who read their result reads what they read.
+    """Return the plan without some units: readers of their results read what the units read.
 
     Spaces and modules that nobody has any more go, too.
 
@@ -110,7 +110,7 @@ def renamed_spaces(plan: "Plan", unit: str, name: str) -> tuple[Space, ...]:
 
 
 def insert_copy(plan: "Plan", model: str, name: str, value: str, act: str) -> "Plan":
-    """Return the plan with a copy of a unit that can be skipped behind a value; who read the value reads the copy.
+    """Return the plan with a copy of a unit behind a value, whose readers read the copy; the unit can be skipped.
 
     Args:
         plan: of the network.

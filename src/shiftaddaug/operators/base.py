@@ -149,7 +149,7 @@ class Operator(OperatorSettings, ABC):
     def reference_conv2d(
         self, x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int
     ) -> Tensor:
-        """`conv2d` in plain torch operations, which the proof of an operator without codes executes and watches."""
+        """Compute `conv2d` in plain torch operations: the proof of an operator without codes watches them."""
         return self.conv2d(x, weight, stride, padding, dilation, groups)
 
     def rescale_gradient(self, name: str, parameter: Tensor, gradient: Tensor) -> Tensor:

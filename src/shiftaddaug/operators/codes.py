@@ -8,7 +8,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Codes:
-    """w = scale * sum over t of sign_t * 2^exponent_t: what a shift-and-add unit executes, one shift for each t."""
+    """Weights w = scale * sum over t of sign_t * 2^exponent_t: a shift-and-add unit executes one shift for each t."""
 
     signs: Tensor
     """int8 (T, *w.shape), each -1, 0 or 1."""
@@ -20,7 +20,7 @@ class Codes:
     dtype: torch.dtype = torch.float32
 
     def decode(self) -> Tensor:
-        """w, of the dtype that was coded."""
+        """Return w, of the dtype that was coded."""
         wide = self.signs.double()  # in which powers of two are exact over the range of every dtype of weights
         total = torch.ldexp(wide, self.exponents.to(torch.int32)).sum(0).to(self.dtype)
         if self.scale is None:
@@ -31,7 +31,7 @@ class Codes:
 def power_of_two_codes(weight: Tensor, min_exponent: int, max_exponent: int) -> Codes:
     """The codes of a weight of which each element is 0 or a signed power of two with such an exponent.
 
-    Those of any other weight decode to something else.
+    Codes of any other weight decode to something else.
 
     Args:
         weight: any shape, floating.
@@ -44,6 +44,6 @@ def power_of_two_codes(weight: Tensor, min_exponent: int, max_exponent: int) -> 
 
 
 def is_power_of_two(values: Tensor) -> Tensor:
-    """Where values are finite and 0 or a signed power of two; bool of their shape."""
+    """Mask of the values that are finite and 0 or a signed power of two; bool of their shape."""
     mantissa, _ = torch.frexp(values.detach().to(torch.promote_types(values.dtype, torch.float32)))
     return values.isfinite() & ((mantissa.abs() == 0.5) | (values == 0))

@@ -11,7 +11,7 @@ from shiftaddaug.operators.base import Operator, Pair
 
 @dataclass(frozen=True)
 class Convolution(Operator):
-    """Y = X * W, computed by torch's own convolution, or for depthwise ones by the path that trains faster here."""
+    """Ordinary convolution Y = X * W: torch's own, or for depthwise ones the path that trains faster here."""
 
     def conv2d(
         self, x: Tensor, weight: Tensor, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1, groups: int = 1

@@ -36,7 +36,7 @@ EXITS = ("numpy", "tolist", "__array__", "__dlpack__", "data_ptr", "untyped_stor
 
 
 class MultiplicationFound(Exception):
-    """An operation that multiplies, or that nobody knows not to."""
+    """An operation that multiplies, or that is not known to be free of products."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def _convolution(x: Tensor, weight: Tensor, use: Use) -> Tensor:
 
 
 def _as_images(values: Tensor) -> Tensor:
-    """(N, C) as (N, C, 1, 1), of the input or of the weight of a linear layer."""
+    """Return (N, C) as (N, C, 1, 1), of the input or of the weight of a linear layer."""
     return values[:, :, None, None] if values.dim() == 2 else values
 
 

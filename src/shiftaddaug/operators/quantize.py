@@ -23,13 +23,13 @@ class _StraightThrough(torch.autograd.Function):
 
 
 def straight_through(value: Tensor, replacement: Tensor) -> Tensor:
-    """`replacement`, exactly, with the gradient of `value`; same shape and dtype."""
+    """Return `replacement`, exactly, with the gradient of `value`; same shape and dtype."""
     result: Tensor = _StraightThrough.apply(value, replacement)
     return result
 
 
 def round_power_of_two(w: Tensor, min_exponent: int, max_exponent: int) -> Tensor:
-    """sign(w) * 2^p with p = round(log2 |w|), or zero.
+    """Return sign(w) * 2^p with p = round(log2 |w|), or zero.
 
     p is clamped to max_exponent; magnitudes whose p falls below min_exponent, that is |w| < 2^(min_exponent - 1/2),
     become exactly zero, as zeros do. Results are exact powers of two, the same on every device, and are mapped to
@@ -65,7 +65,7 @@ _SIGN_AND_EXPONENT = -0x00800000
 
 
 def _round_float32(w: Tensor, min_exponent: int, max_exponent: int) -> Tensor:
-    """By integer arithmetic on the bits, ten times as fast as by frexp; min_exponent > -126 (no denormals)."""
+    """Round by integer arithmetic on the bits, ten times as fast as by frexp; min_exponent > -126 (no denormals)."""
     power = w.view(torch.int32).add(_TO_SQRT2).bitwise_and_(_SIGN_AND_EXPONENT).view(torch.float32)
     largest = 2.0**max_exponent
     rounded = F.hardshrink(power.clamp_(-largest, largest), 0.75 * 2.0**min_exponent)
@@ -84,7 +84,7 @@ def _round_any(w: Tensor, min_exponent: int, max_exponent: int) -> Tensor:
 
 
 def fixed_point(x: Tensor, integer_bits: int, fraction_bits: int) -> Tensor:
-    """x rounded to the nearest multiple of 2^-fraction_bits (ties to even) and saturated, two's complement.
+    """Return x rounded to the nearest multiple of 2^-fraction_bits (ties to even) and saturated, two's complement.
 
     The range is [-2^integer_bits, 2^integer_bits - 2^-fraction_bits]: 1 + integer_bits + fraction_bits bits in all.
 

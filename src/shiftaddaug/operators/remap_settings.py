@@ -18,7 +18,7 @@ LIMIT = 1e12
 
 @dataclass(frozen=True)
 class RemapSettings:
-    """R, for the weights of one operator.
+    """Constants of R for the weights of one operator.
 
     Args:
         form: replace or residual (`hybrid/remap.py`).
@@ -72,7 +72,7 @@ class RemapSettings:
 
 
 def remap_settings_from(value: Any) -> RemapSettings | None:
-    """The constants that a yaml's `remap` holds; null is no R.
+    """The constants that a yaml's `remap` holds; null means no R.
 
     Raises:
         UserError: no constants, an unknown key, or a value outside its range.
@@ -92,7 +92,7 @@ def remap_settings_from(value: Any) -> RemapSettings | None:
 
 
 def is_number(value: object) -> bool:
-    """Whether it is a finite number."""
+    """Whether a value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

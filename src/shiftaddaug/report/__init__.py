@@ -1,0 +1,1 @@
+"""Results, curves, tables and loggers, from recorded values."""

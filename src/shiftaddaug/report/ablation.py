@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-METRICS = {
-    "test top-1 %": "test_top1_percent",
-    "val top-1 %": "val_top1_percent",
-    "train top-1 %": "train_top1_percent",
-}
+from shiftaddaug.errors import UserError
+from shiftaddaug.report.recorded import columns, headline_of
+from shiftaddaug.tasks.figures import Figure
+
+SPLITS = ("test", "val", "train")
+"""Whose headline figure is tabulated; gains are in the first."""
 
 
 def summarise(results: Sequence[Mapping[str, Any]], baseline: str) -> list[dict[str, Any]]:
@@ -22,51 +23,75 @@ def summarise(results: Sequence[Mapping[str, Any]], baseline: str) -> list[dict[
         baseline: the row that gains are measured from, within an operator.
 
     Returns:
-        Rows with the number of seeds, "mean ± sample standard deviation" of each metric, the gain in test top-1
-        (points) with its standard error sqrt(s1^2/n1 + s2^2/n2), and what the deployed target costs.
+        Rows with the number of seeds, "mean ± sample standard deviation" of the headline figure on each split, the
+        gain on the test split (positive is better) with its standard error sqrt(s1^2/n1 + s2^2/n2), and what the
+        deployed target costs.
+
+    Raises:
+        UserError: runs of several headline figures.
     """
+    if not results:
+        return []
+    headline = headline_of_all(results)
     keys = list(dict.fromkeys((r["op"], r["row"]) for r in results))
     groups = {key: [r for r in results if (r["op"], r["row"]) == key] for key in keys}
     rows = []
     for (op, row), runs in groups.items():
         line: dict[str, Any] = {"op": op, "row": row, "seeds": len(runs)}
-        for title, name in METRICS.items():
-            line[title] = _mean_and_spread([r[name] for r in runs if r.get(name) is not None])
-        line["gain"] = _gain(runs, groups.get((op, baseline), [])) if row != baseline else ""
+        for title, key in columns([headline], SPLITS).items():
+            line[title] = _mean_and_spread(_values(runs, key), headline)
+        line["gain"] = _gain(runs, groups.get((op, baseline), []), headline) if row != baseline else ""
         line |= {"params": runs[0]["params"], "MACs": runs[0]["macs"]}
         rows.append(line)
     return rows
 
 
-def _mean_and_spread(values: Sequence[float]) -> str:
+def headline_of_all(results: Sequence[Mapping[str, Any]]) -> Figure:
+    """The headline figure that all runs share.
+
+    Raises:
+        UserError: they have several.
+    """
+    headlines = list(dict.fromkeys(headline_of(result) for result in results))
+    if len(headlines) > 1:
+        names = ", ".join(figure.name for figure in headlines)
+        raise UserError(f"folder: its runs have several headline figures ({names}), which make no table")
+    return headlines[0]
+
+
+def _values(runs: Sequence[Mapping[str, Any]], key: str) -> list[float]:
+    return [run[key] for run in runs if run.get(key) is not None]
+
+
+def _mean_and_spread(values: Sequence[float], figure: Figure) -> str:
     if not values:
         return ""
-    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.2f}{spread}"
+    spread = f" ± {statistics.stdev(values):.{figure.digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{figure.digits}f}{spread}"
 
 
-def _gain(runs: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]]) -> str:
-    name = METRICS["test top-1 %"]
-    ours, theirs = ([r[name] for r in group] for group in (runs, baseline))
-    if not theirs:
+def _gain(runs: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]], figure: Figure) -> str:
+    ours, theirs = (_values(group, figure.key(SPLITS[0])) for group in (runs, baseline))
+    if not ours or not theirs:
         return ""
-    gain = f"{statistics.mean(ours) - statistics.mean(theirs):+.2f}"
+    gain = f"{figure.gain(statistics.mean(ours), statistics.mean(theirs)):+.{figure.digits}f}"
     if min(len(ours), len(theirs)) < 2:
         return gain
     error = math.sqrt(statistics.variance(ours) / len(ours) + statistics.variance(theirs) / len(theirs))
-    return f"{gain} ± {error:.2f}"
+    return f"{gain} ± {error:.{figure.digits}f}"
 
 
-RUN_COLUMNS = (
-    *("op", "row", "seed", *METRICS.values(), "params", "macs", "epochs", "train_seconds"),
-    *("git_commit", "code"),
-)
+FIRST_COLUMNS = ("op", "row", "seed")
+LAST_COLUMNS = ("params", "macs", "epochs", "train_seconds", "git_commit", "code")
+"""Columns of runs.csv before and after those of the headline figure."""
 
 
 def write_runs(folder: Path, results: Sequence[Mapping[str, Any]]) -> None:
     """runs.csv: a line for each run, with nothing that names the machine."""
+    figures = columns([headline_of_all(results)], SPLITS).values()
     with (folder / "runs.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, RUN_COLUMNS, restval="", extrasaction="ignore")
+        header = (*FIRST_COLUMNS, *figures, *LAST_COLUMNS)
+        writer = csv.DictWriter(file, header, restval="", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(results)
 

@@ -7,6 +7,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from shiftaddaug.report.recorded import columns, headline_in
 from shiftaddaug.report.results import RESULTS, print_table, read_json
 
 
@@ -32,18 +33,27 @@ class MultirunTable(Callback):
 
 
 def job_rows(jobs: list[tuple[list[str], Path]]) -> list[dict[str, Any]]:
-    """A row for each job (its overrides and its folder); overrides that all jobs share are left out."""
+    """A row for each job (its overrides and its folder); overrides that all jobs share are left out.
+
+    Every headline that a job has gets its columns: jobs of one multirun may be of several tasks.
+    """
     shared = set.intersection(*(set(overrides) for overrides, _ in jobs)) if len(jobs) > 1 else set()
-    return [_row(" ".join(o for o in overrides if o not in shared), folder) for overrides, folder in jobs]
+    known = [headline_in(folder) for _, folder in jobs if (folder / RESULTS).exists()]
+    headlines = list(dict.fromkeys(known or [headline_in(folder) for _, folder in jobs]))
+    figures = columns(headlines, ("val", "test"))
+    return [_row(" ".join(o for o in overrides if o not in shared), folder, figures) for overrides, folder in jobs]
 
 
-def _row(overrides: str, folder: Path) -> dict[str, Any]:
+def _row(overrides: str, folder: Path, figures: dict[str, str]) -> dict[str, Any]:
     result = read_json(folder / RESULTS) if (folder / RESULTS).exists() else {}
+    values: dict[str, Any] = {title: result.get(key) for title, key in figures.items()}
+    first = next(iter(figures))
+    if values[first] is None:
+        values[first] = "" if result else "failed"
     return {
         "job": folder.name,
         "overrides": overrides,
-        "val top-1 %": result.get("val_top1_percent", "" if result else "failed"),
-        "test top-1 %": result.get("test_top1_percent"),
+        **values,
         "params": result.get("params"),
         "MACs": result.get("macs"),
         "s": result.get("train_seconds"),

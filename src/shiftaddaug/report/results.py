@@ -28,7 +28,7 @@ def git_commit(folder: Path) -> str:
 
 
 def code_hash(package: Path) -> str:
-    """Of all Python and C sources in a folder, by path and content: 12 hexadecimal digits of their SHA-256.
+    """Hash of all Python and C sources in a folder, by path and content: 12 hexadecimal digits of their SHA-256.
 
     A commit says less: it is unknown where the package is installed, and new where only a text changed.
     """
@@ -51,6 +51,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
+    """Content of a json file that holds an object."""
     content: dict[str, Any] = json.loads(path.read_text())
     return content
 
@@ -91,7 +92,7 @@ def _print_whole(table: Any) -> None:
 
 
 def shortest_path(path: Path) -> str:
-    """Relative to the working directory where that is a path downwards, else absolute."""
+    """Path relative to the working directory where that is a path downwards, else absolute."""
     try:
         return str(path.absolute().relative_to(Path.cwd()))
     except ValueError:

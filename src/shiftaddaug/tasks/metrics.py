@@ -10,8 +10,8 @@ from torchmetrics import Metric
 class MeanLoss(Metric):
     """Mean over images of losses that are means over batches; nan if one of them is.
 
-    In float32 whatever the precision of the module it belongs to. NOTE: logged numbers would do, but Lightning averages
-    their counts of images over processes as integers, which rounds down; torchmetrics' mean drops nan.
+    It is in float32 whatever the precision of the module it belongs to. NOTE: logged numbers would do, but Lightning
+    averages their counts of images over processes as integers, which rounds down; torchmetrics' mean drops nan.
     """
 
     full_state_update = False
@@ -32,7 +32,7 @@ class MeanLoss(Metric):
         return self.total / self.images
 
     def _apply(self, *arguments: Any, **options: Any) -> Any:
-        """Of `Module.to`: follow to a device, not to another precision."""
+        """Follow `Module.to` to a device, not to another precision."""
         moved = super()._apply(*arguments, **options)
         self.total = self.total.float()
         return moved

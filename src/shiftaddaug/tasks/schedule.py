@@ -95,5 +95,5 @@ def _floor(optimizer: Optimizer, min_lr: float) -> float:
 
 
 def _by_factor(optimizer: Optimizer, factor: Callable[[int], float]) -> LambdaLR:
-    """A function and no callable object: LambdaLR would store what is in the latter in checkpoints."""
+    """Use a function and no callable object: LambdaLR would store what is in the latter in checkpoints."""
     return LambdaLR(optimizer, lambda step: factor(step))

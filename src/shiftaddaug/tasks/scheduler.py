@@ -32,14 +32,17 @@ class EachEpoch:
         self.steps = 0
 
     def step(self) -> None:
+        """Count an optimiser step; the last one of an epoch advances the scheduler."""
         self.steps += 1
         if self.steps % self.steps_per_epoch == 0:
             self.scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:
+        """State of the count and of the scheduler, for the checkpoint."""
         return {"steps": self.steps, "scheduler": self.scheduler.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
         self.steps = state_dict["steps"]
         self.scheduler.load_state_dict(state_dict["scheduler"])
 
@@ -74,7 +77,7 @@ class Scheduler:
 
 
 COSINE = Scheduler(partial(cosine, **ASKED))
-"""Without warm-up, down to 0."""
+"""Cosine without warm-up, down to 0."""
 
 
 def check_arguments(function: Callable[..., Any], arguments: dict[str, Any], called: str | None = None) -> None:

@@ -8,7 +8,7 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.tasks.scheduler import check_arguments
 
 SCHEDULERS = ("cosine", "tanh", "step", "multistep", "poly", "wsd", "rsqrt", "constant")
-"""Without plateau, which waits for a metric. The last three are not in every timm 1.x."""
+"""Names without plateau, which waits for a metric. The last three are not in every timm 1.x."""
 
 
 class TimmScheduler:
@@ -25,16 +25,18 @@ class TimmScheduler:
         self.updates = 0
 
     def step(self) -> None:
-        """Called after an update, and not before the first one: timm sets the first rate when it is made."""
+        """Step after an update, and not before the first one: timm sets the first rate when it is made."""
         self.updates += 1
         self.scheduler.step_update(num_updates=self.updates)
         if self.updates % self.updates_per_epoch == 0:
             self.scheduler.step(epoch=self.updates // self.updates_per_epoch)
 
     def state_dict(self) -> dict[str, Any]:
+        """State of the count and of the scheduler, for the checkpoint."""
         return {"updates": self.updates, "scheduler": self.scheduler.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
         self.updates = state_dict["updates"]
         self.scheduler.load_state_dict(state_dict["scheduler"])
 

@@ -128,7 +128,7 @@ def add_conv2d(
     weight_gradient: str = WEIGHT_GRADIENTS[0],
     input_gradient: str = INPUT_GRADIENTS[0],
 ) -> Tensor:
-    """Y[n,f,p] = -scale sum_k |X[n,k,p] - W[f,k]|, differentiable once (AdderNet, arXiv 1912.13200, 3.1-3.2).
+    """Return Y[n,f,p] = -scale sum_k |X[n,k,p] - W[f,k]|, differentiable once (AdderNet, arXiv 1912.13200, 3.1-3.2).
 
     NOTE: the gradients are by default the published ones, dY/dX = scale HardTanh(W - X) and dY/dW = scale (X - W), not
     the derivatives. Under autocast x and w are cast to float32.

@@ -26,6 +26,7 @@ def available(x: Tensor) -> bool:
 
 @cache
 def has_triton() -> bool:
+    """Whether Triton is installed."""
     return find_spec("triton") is not None
 
 
@@ -39,7 +40,7 @@ def add_conv2d(
     groups: int = 1,
     scale: float = 1.0,
 ) -> Tensor:
-    """See `naive.add_conv2d`."""
+    """Compute `naive.add_conv2d` on a GPU."""
     geometry = conv2d_geometry(x, w, stride, padding, dilation, groups)
     y = empty_output(x, geometry)
     if y.numel():
@@ -58,7 +59,7 @@ def add_conv2d_input_grad(
     groups: int = 1,
     scale: float = 1.0,
 ) -> Tensor:
-    """See `naive.add_conv2d_input_grad`."""
+    """Compute `naive.add_conv2d_input_grad` on a GPU."""
     geometry = conv2d_geometry(x, w, stride, padding, dilation, groups)
     check_output_gradient(grad_y, x, geometry)
     dx = empty_input_grad(x)
@@ -78,7 +79,7 @@ def add_conv2d_weight_grad(
     groups: int = 1,
     scale: float = 1.0,
 ) -> Tensor:
-    """See `naive.add_conv2d_weight_grad`: a convolution's gradient, on matrix units, minus W * sum(grad_y).
+    """Compute `naive.add_conv2d_weight_grad`: a convolution's gradient, on matrix units, minus W * sum(grad_y).
 
     NOTE: the convolution's part of a half-precision gradient is rounded to that precision before the difference.
     """

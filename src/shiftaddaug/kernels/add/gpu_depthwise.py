@@ -39,7 +39,7 @@ def depthwise_forward(
     BLOCK_C: tl.constexpr,
     BLOCK_P: tl.constexpr,
 ):
-    """Programs: (positions x filters,)."""
+    """Compute the outputs. Programs: (positions x filters,)."""
     x_n, x_c, x_h, x_w = wide(x_strides)
     y_n, y_c, y_h, y_w = wide(y_strides)
     tiles = tl.cdiv(channels * filters, BLOCK_C)
@@ -104,7 +104,7 @@ def depthwise_input_grad(
     BLOCK_C: tl.constexpr,
     BLOCK_P: tl.constexpr,
 ):
-    """Programs: (positions of a phase x channels, 1, phases), phases as in `dense_input_grad`."""
+    """Compute the input gradient. Programs: (positions of a phase x channels, 1, phases), as in `dense_input_grad`."""
     g_n, g_c, g_h, g_w = wide(g_strides)
     x_n, x_c, x_h, x_w = wide(x_strides)
     dx_n, dx_c, dx_h, dx_w = wide(dx_strides)

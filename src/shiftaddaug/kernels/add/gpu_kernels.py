@@ -39,6 +39,7 @@ COUNTS = ("images", "height", "width", "out_height", "out_width", "kernel_h", "s
 
 @triton.jit
 def wide(strides):
+    """Strides in 64 bits."""
     return (
         tl.cast(strides[0], tl.int64),
         tl.cast(strides[1], tl.int64),
@@ -57,13 +58,13 @@ def positions(first, index, height, width):
 
 @triton.jit
 def _owned(OWN: tl.constexpr, LANES: tl.constexpr):
-    """(OWN, LANES) indices: neighbouring lanes own neighbours."""
+    """Return (OWN, LANES) indices: neighbouring lanes own neighbours."""
     return tl.arange(0, OWN)[:, None] * LANES + tl.arange(0, LANES)[None, :]
 
 
 @triton.jit
 def _flat(tile, A: tl.constexpr, B: tl.constexpr, LANES_A: tl.constexpr, LANES_B: tl.constexpr):
-    """(A, B, LANES_A, LANES_B) as (filters or channels, positions)."""
+    """Return (A, B, LANES_A, LANES_B) as (filters or channels, positions)."""
     return tl.reshape(tl.permute(tile, (1, 3, 0, 2)), (B * LANES_B, A * LANES_A))
 
 
@@ -97,7 +98,7 @@ def dense_forward(
     LANES_B: tl.constexpr,
     STAGES: tl.constexpr,
 ):
-    """Programs: (positions x filters of a group, groups)."""
+    """Compute the outputs. Programs: (positions x filters of a group, groups)."""
     x_n, x_c, x_h, x_w = wide(x_strides)
     y_n, y_c, y_h, y_w = wide(y_strides)
     tiles = tl.cdiv(filters, B * LANES_B)
@@ -172,10 +173,11 @@ def dense_input_grad(
     LANES_B: tl.constexpr,
     STAGES: tl.constexpr,
 ):
-    """Programs: (positions of a phase x channels of a group, groups, phases).
+    """Compute the input gradient. Programs: (positions of a phase x channels of a group, groups, phases).
 
-    Gathers. Inputs whose rows and columns leave the same remainders by the stride meet the same kernel elements, and
-    neighbours among them meet neighbouring outputs: they are a phase, which spends nothing on gradients that are not.
+    Gradients are gathered. Inputs whose rows and columns leave the same remainders by the stride meet the same kernel
+    elements, and neighbours among them meet neighbouring outputs: they are a phase, which spends nothing on gradients
+    that are not.
     """
     g_n, g_c, g_h, g_w = wide(g_strides)
     x_n, x_c, x_h, x_w = wide(x_strides)

@@ -24,7 +24,7 @@ INPUT_GRAD_TILES = (
     (8, 4, 16, 2, 1),
     (4, 4, 16, 8, 1),
 )
-"""The same for positions x channels; smaller, because a thread also holds the inputs of its results."""
+"""Tiles of positions x channels; smaller, because a thread also holds the inputs of its results."""
 DEPTHWISE_TILES = ((4, 128), (16, 64), (32, 64))
 """BLOCK_C, BLOCK_P: channels x positions."""
 INTERPRETED_TILES = {5: (2, 2, 64, 4, 1), 2: (8, 64)}
@@ -37,8 +37,9 @@ NARROW = 2
 
 
 def size_class(*sizes: int) -> int:
-    """Problems whose sizes (at most five) have equal bit lengths share a tile: every width that is drawn at random
-    would otherwise be tuned for."""
+    """Class of at most five sizes: problems whose sizes have equal bit lengths share a tile.
+
+    Every width that is drawn at random would otherwise be tuned for."""
     result = 0
     for size in sizes:
         result = 64 * result + size.bit_length()
@@ -52,6 +53,7 @@ def columns_of(tile: Mapping[str, Any]) -> int:
 
 
 def positions_of(tile: Mapping[str, Any]) -> int:
+    """Positions of a tile, given the numbers that a kernel takes."""
     positions: int = tile["BLOCK_P"] if "BLOCK_P" in tile else tile["A"] * tile["LANES_A"]
     return positions
 
@@ -95,5 +97,5 @@ def _config(tile: tuple[int, ...]) -> triton.Config:
 
 
 def _milliseconds(call: Callable[[], None], quantiles: Sequence[float]) -> Any:
-    """A fifth of Triton's own patience: there are many classes of sizes."""
+    """Time a call with a fifth of Triton's own patience: there are many classes of sizes."""
     return triton.testing.do_bench(call, warmup=5, rep=20, quantiles=quantiles)

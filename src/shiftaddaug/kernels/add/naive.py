@@ -45,7 +45,7 @@ def add_conv2d(
     groups: int = 1,
     scale: float = 1.0,
 ) -> Tensor:
-    """Y = -scale * sum |X - W| over each patch.
+    """Return Y = -scale * sum |X - W| over each patch.
 
     Args:
         x: (N, C, H, W), floating.

@@ -32,7 +32,7 @@ def add_conv2d(
     scale: float = 1.0,
     core: Library | None = None,
 ) -> Tensor:
-    """See `naive.add_conv2d`. `core` is the installed library by default."""
+    """Compute `naive.add_conv2d` on the core. `core` is the installed library by default."""
     geometry = conv2d_geometry(x, w, stride, padding, dilation, groups)
     y = dense_channels_last(geometry.output_shape)
     compute(core, ADD, FORWARD, readable(x), w.float(), y, y, geometry, scale)
@@ -51,7 +51,7 @@ def add_conv2d_input_grad(
     scale: float = 1.0,
     core: Library | None = None,
 ) -> Tensor:
-    """See `naive.add_conv2d_input_grad`."""
+    """Compute `naive.add_conv2d_input_grad` on the core."""
     geometry = conv2d_geometry(x, w, stride, padding, dilation, groups)
     check_output_gradient(grad_y, x, geometry)
     dx = dense_channels_last(tuple(x.shape))
@@ -71,7 +71,7 @@ def add_conv2d_weight_grad(
     scale: float = 1.0,
     core: Library | None = None,
 ) -> Tensor:
-    """See `naive.add_conv2d_weight_grad`."""
+    """Compute `naive.add_conv2d_weight_grad` on the core."""
     geometry = conv2d_geometry(x, w, stride, padding, dilation, groups)
     check_output_gradient(grad_y, x, geometry)
     if not _one_filter_per_channel(x, w, geometry):

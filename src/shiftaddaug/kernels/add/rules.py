@@ -33,7 +33,7 @@ SIGN_EXPONENT = {torch.float32: 80, torch.float64: 512}
 
 
 def check(weight_gradient: str = WEIGHT_GRADIENTS[0], input_gradient: str = INPUT_GRADIENTS[0]) -> tuple[str, str]:
-    """Both rules, if they are known.
+    """Return both rules, if they are known.
 
     Raises:
         ValueError: one is not.
@@ -122,7 +122,7 @@ def weight_grad(
 def _full_input_grad(
     grad_y: Tensor, x: Tensor, w: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int, scale: float
 ) -> Tensor:
-    """scale * (a convolution's own gradient - X * what reaches X of grad_y).
+    """Return scale * (a convolution's own gradient - X * what reaches X of grad_y).
 
     Input X[c,q] meets tap t of filter f at the one output position p(q, t), if there is one. So
 
@@ -166,7 +166,7 @@ def _transposed(grad_y: Tensor, shape: tuple[int, ...], w: Tensor, geometry: Geo
 
 
 def _sign_weight_grad(grad_y: Tensor, x: Tensor, w: Tensor, geometry: Geometry) -> Tensor:
-    """Unscaled: block by block, filter by filter of a group, the signs of all inputs times grad_y."""
+    """Unscaled gradient: block by block, filter by filter of a group, the signs of all inputs times grad_y."""
     groups, far = geometry.groups, 2.0 ** SIGN_EXPONENT[w.dtype]
     weight = (w * far).unflatten(0, (groups, -1)).flatten(2).transpose(0, 1).unsqueeze(3)  # (F/G, G, C/G*kh*kw, 1)
     dw = torch.zeros_like(weight)

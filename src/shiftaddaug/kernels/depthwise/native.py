@@ -27,7 +27,7 @@ def conv2d(
     dilation: Pair = 1,
     core: Library | None = None,
 ) -> Tensor:
-    """See `depthwise_conv2d`. `core` is the installed library by default."""
+    """Compute `depthwise_conv2d` on the core. `core` is the installed library by default."""
     geometry = conv2d_geometry(x, w, stride, padding, dilation, x.shape[1])
     y = dense_channels_last(geometry.output_shape)
     compute(core, MULT, FORWARD, readable(x), w, y, y, geometry, 1.0)

@@ -31,7 +31,7 @@ def library_path() -> Path:
 
 
 def source_hash() -> str:
-    """Of the C sources: a library that carries another one was compiled from other sources."""
+    """Hash of the C sources: a library that carries another one was compiled from other sources."""
     digest = hashlib.sha256()
     for path in sorted(SOURCES.iterdir()):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())

@@ -14,7 +14,7 @@ _Pair, _Triple, _Quadruple = ctypes.c_int64 * 2, ctypes.c_int64 * 3, ctypes.c_in
 
 
 class Problem(ctypes.Structure):
-    """Field by field the struct of c/core.h."""
+    """The struct of c/core.h, field by field."""
 
     _fields_ = [
         ("arithmetic", ctypes.c_int32),

@@ -1,4 +1,4 @@
-"""From tensors to the core and back: layouts, empty tensors, threads."""
+"""The way from tensors to the core and back: layouts, empty tensors, threads."""
 
 import math
 
@@ -12,7 +12,7 @@ from shiftaddaug.kernels.native.problem import make_problem
 
 
 def readable(x: Tensor) -> Tensor:
-    """x as the core reads it: float32, channels adjacent; a copy only if it must be."""
+    """Return x as the core reads it: float32, channels adjacent; a copy only if it must be."""
     x = x.float()
     adjacent = x.stride(1) == 1 or x.shape[1] == 1
     return x if adjacent else x.contiguous(memory_format=torch.channels_last)
@@ -24,7 +24,7 @@ def dense_channels_last(shape: tuple[int, ...]) -> Tensor:
 
 
 def in_layout_of(x: Tensor, y: Tensor) -> Tensor:
-    """y, of x's dtype and in x's layout."""
+    """Return y, of x's dtype and in x's layout."""
     return y.to(x.dtype).contiguous(memory_format=memory_format_of(x))
 
 

@@ -13,7 +13,7 @@ from shiftaddaug.operators.base import Operator, Pair, Tensors
 
 @dataclass(frozen=True)
 class Add(AddSettings, Operator):
-    """Y = -c sum |X - W|, c = 1 or a fixed power of two; gradients as in `kernels.add`.
+    """Negated l1 distance Y = -c sum |X - W|, c = 1 or a fixed power of two; gradients as in `kernels.add`.
 
     The gradients and the learning rate of AdderNet's study are settings: `weight_gradient`, `input_gradient`, `rate`.
     The defaults are those that AdderNet chose.
@@ -64,10 +64,10 @@ class Add(AddSettings, Operator):
         return -round(0.5 * math.log2(inputs)) if self.output_scale else 0
 
     def rescale_gradient(self, name: str, parameter: Tensor, gradient: Tensor) -> Tensor:
-        """eta sqrt(k) g / ||g||_2, k the number of elements of g (AdderNet, section 3.3, equation 13).
+        """Return eta sqrt(k) g / ||g||_2, k the number of elements of g (AdderNet, section 3.3, equation 13).
 
-        A zero gradient stays zero. Same shape and dtype as the gradient, which is left as it is. The gradient itself
-        where `rate` is uniform.
+        A zero gradient stays zero. Same shape and dtype as the gradient, which is left as it is. It is the
+        gradient itself where `rate` is uniform.
         """
         if self.rate == "uniform":
             return gradient

@@ -29,7 +29,7 @@ def kaiming_normal(shape: tuple[int, ...]) -> Tensor:
 
 @dataclass(frozen=True)
 class Mult(MultSettings, Convolution):
-    """Y = X * W."""
+    """Ordinary convolution Y = X * W."""
 
     @property
     def linear_in_weight(self) -> bool:

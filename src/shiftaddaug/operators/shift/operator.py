@@ -35,7 +35,9 @@ class PowerOfTwoWeights(PowerOfTwoSettings, Convolution):
 
 @dataclass(frozen=True)
 class Shift(ShiftSettings, PowerOfTwoWeights):
-    """Y = X * (s 2^p): a latent float weight, rounded to a power of two in the forward pass.
+    """Convolution with powers of two, Y = X * (s 2^p).
+
+    The latent weight is a float, rounded to a power of two in the forward pass.
 
     NOTE: DeepShift always quantises activations, to 32 bits of which 16 are fraction; here it is an option.
     """

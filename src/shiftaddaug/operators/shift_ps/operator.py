@@ -34,7 +34,9 @@ class _TernaryPowerOfTwo(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class ShiftPS(ShiftPSSettings, PowerOfTwoWeights):
-    """Y = X * (s 2^p), p = round(shift) clamped to the exponents, s = round(sign clamped to [-1, 1]) in {-1, 0, 1}.
+    """Convolution with powers of two, Y = X * (s 2^p), whose exponents and signs are trained.
+
+    p = round(shift) clamped to the exponents, s = round(sign clamped to [-1, 1]) in {-1, 0, 1}.
 
     Gradients, with g the weight's: d shift = g s 2^p ln 2, d sign = g. Both roundings and both clamps count as the
     identity.

@@ -1,15 +1,15 @@
-"""Losses and top-1 over the epochs of a run, those of runs that it resumed among them."""
+"""Losses and the headline figure over the epochs of a run, those of runs that it resumed among them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shiftaddaug.report.recorded import headline_in
 from shiftaddaug.report.results import METRICS, read_history
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PANELS = (("loss", ("train/loss", "train/loss_aug", "val/loss")), ("top-1", ("train/top1", "val/top1")))
-"""Label and metrics of each."""
+LOSSES = ("train/loss", "train/loss_aug", "val/loss")
 
 
 def draw(folder: Path) -> "Figure | None":
@@ -19,8 +19,10 @@ def draw(folder: Path) -> "Figure | None":
         return None
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5 * len(PANELS), 4), dpi=100, layout="constrained")
-    for axes, (label, names) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
+    headline = headline_in(folder)
+    panels = {"loss": LOSSES, headline.title: (f"train/{headline.name}", f"val/{headline.name}")}
+    figure = Figure(figsize=(5 * len(panels), 4), dpi=100, layout="constrained")
+    for axes, (label, names) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
         for name in names:
             if name in metrics:
                 axes.plot(list(metrics[name]), list(metrics[name].values()), marker=".", label=name)

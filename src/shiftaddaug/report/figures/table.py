@@ -1,4 +1,4 @@
-"""The ablation's table as bars: test top-1 of each row, with its standard deviation, a panel for each operator."""
+"""The ablation's table as bars: the test result of each row, its standard deviation, a panel for each operator."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,13 +8,14 @@ from shiftaddaug.report.results import as_number, read_rows
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TABLE, COLUMN = "table.csv", "test top-1 %"
+TABLE, SPLIT = "table.csv", "test "
 
 
 def draw(folder: Path) -> "Figure | None":
     """Draw the rows of table.csv that have a result."""
     rows = read_rows(folder / TABLE) if (folder / TABLE).exists() else []
-    bars = {(row["op"], row["row"]): (row.get(COLUMN) or "").split(" ± ") for row in rows}
+    column = next((name for row in rows for name in row if name.startswith(SPLIT)), SPLIT)
+    bars = {(row["op"], row["row"]): (row.get(column) or "").split(" ± ") for row in rows}
     bars = {name: cells for name, cells in bars.items() if as_number(cells[0]) is not None}
     if not bars:
         return None
@@ -28,7 +29,7 @@ def draw(folder: Path) -> "Figure | None":
         means = [float(cells[0]) for cells in ours.values()]
         spreads = [float(cells[1]) if len(cells) > 1 else 0.0 for cells in ours.values()]
         axes.bar(list(ours), means, yerr=spreads, capsize=4)
-        axes.set(title=f"op={op}", ylabel="test top-1, %")
+        axes.set(title=f"op={op}", ylabel=column)
         for label in axes.get_xticklabels():
             label.set(rotation=45, ha="right", rotation_mode="anchor")
     figure.tight_layout()

@@ -1,99 +1,40 @@
-"""Image classification: evaluation of any network, and training of a supernet's target with its surroundings."""
+"""The one training step: a supernet's target with its surroundings, by the objective of any task."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torchmetrics import Metric
-from torchmetrics.classification import MulticlassAccuracy
+from torch import Tensor
 
 from shiftaddaug.callbacks.checkpoint import LastCheckpoint, checkpoint_path
 from shiftaddaug.errors import TrainingDiverged, UserError
-from shiftaddaug.nets.recalibrate import take_from_first_process
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.operators.base import Operator
-from shiftaddaug.tasks.metrics import MeanLoss
+from shiftaddaug.tasks.base import Objective
+from shiftaddaug.tasks.evaluation import Batch, Evaluation
 from shiftaddaug.tasks.scheduler import COSINE
 
-Batch = tuple[Tensor, Tensor]
 
-
-class ClassificationEvaluation(pl.LightningModule):
-    """Loss, top-1 and top-5 of a network on batches of images (N, C, H, W) float32 and labels (N,) int64.
-
-    Args:
-        net: images to logits (N, num_classes).
-        num_classes: of the data.
-    """
-
-    def __init__(self, net: nn.Module, num_classes: int) -> None:
-        super().__init__()
-        self.net = net
-        top5 = min(5, num_classes)
-        self.train_top1 = MulticlassAccuracy(num_classes, average="micro")
-        self.val_top1, self.test_top1 = self.train_top1.clone(), self.train_top1.clone()
-        self.val_top5 = MulticlassAccuracy(num_classes, top_k=top5, average="micro")
-        self.test_top5 = self.val_top5.clone()
-        self.val_loss, self.test_loss = MeanLoss(), MeanLoss()
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits of the deployed (target) network."""
-        logits: Tensor = self.net(self._prepared(images))
-        return logits
-
-    def _prepared(self, images: Tensor) -> Tensor:
-        """In the network's own precision (data modules give float32), and in the memory layout in which convolutions
-        (depthwise above all) train about twice as fast on CPU."""
-        precision = next(self.net.parameters(), images).dtype
-        return images.to(precision).contiguous(memory_format=torch.channels_last)
-
-    def _evaluate(self, batch: Batch, split: str, loss: Metric, top1: Metric, top5: Metric) -> None:
-        images, labels = batch
-        logits = self(images)
-        top1(logits, labels)
-        top5(logits, labels)
-        loss(F.cross_entropy(_at_least_float32(logits), labels), len(labels))
-        self.log(f"{split}/loss", loss, on_epoch=True)
-        self.log(f"{split}/top1", top1, on_epoch=True, prog_bar=True)
-        self.log(f"{split}/top5", top5, on_epoch=True)
-
-    def on_validation_epoch_start(self) -> None:
-        """Statistics of the processes differ by an epoch's last step, unless norms are synchronised: after callbacks
-        have put averages of the weights there, those that a checkpoint holds are validated everywhere."""
-        take_from_first_process(self.net)
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, "val", self.val_loss, self.val_top1, self.val_top5)
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, "test", self.test_loss, self.test_top1, self.test_top5)
-
-
-class ClassificationTask(ClassificationEvaluation):
+class Training(Evaluation):
     """Train a supernet: L = L(target) + aug_weight . L(augmented sub-network), one optimiser step (NetAug, eq. 1).
 
-    With distillation, L(target) grows by distill_weight T^2 KL(softmax(augmented / T) || softmax(target / T)), the
-    augmented pass being the teacher and T distill_temperature (Hinton et al., arXiv 1503.02531; in place as in
-    BigNAS, arXiv 2003.11142). NOTE: neither NetAug nor ShiftAddAug distils.
+    L is the objective's. With distillation, L(target) grows by distill_weight times its distillation loss, the
+    augmented pass being the teacher (Hinton et al., arXiv 1503.02531; in place as in BigNAS, arXiv 2003.11142).
+    NOTE: neither NetAug nor ShiftAddAug distils.
 
-    Callbacks set `target_spec` and `augmented_spec` before each step; the task knows nothing of their schedules.
+    Callbacks set `target_spec` and `augmented_spec` before each step; the step knows nothing of their schedules.
 
     Args:
         net: the supernet.
-        num_classes: of the data.
+        objective: of the task.
         optimizer: parameter groups to optimiser.
         scheduler: optimiser, its steps in this run, and epochs, to a schedule that is advanced after every step.
         aug_weight: lambda.
         distill_weight, distill_temperature: of in-place distillation; 0 is off.
         weight_penalty: added to the loss, a function of the supernet (the baseline `sharing=kl`).
-        label_smoothing: of both losses.
-        mixup, cutmix: alpha of timm's mixup and cutmix; 0 is off.
         compile_backend: of `torch.compile`, for the target's training pass; None is eager. Augmented passes, whose
             widths change at every step, and targets that still multiply or are still deeper stay eager: each would
             be compiled anew. So does evaluation: the exported target has to agree bit for bit.
@@ -105,71 +46,60 @@ class ClassificationTask(ClassificationEvaluation):
     def __init__(
         self,
         net: Supernet,
-        num_classes: int,
+        objective: Objective,
         optimizer: Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer],
         aug_weight: float = 1.0,
         distill_weight: float = 0.0,
         distill_temperature: float = 1.0,
         weight_penalty: Callable[[Supernet], Tensor] | None = None,
-        label_smoothing: float = 0.0,
-        mixup: float = 0.0,
-        cutmix: float = 0.0,
         compile_backend: str | None = None,
         config: dict[str, Any] | None = None,
         scheduler: Callable[[torch.optim.Optimizer, int, int], Any] = COSINE,
     ) -> None:
-        super().__init__(net, num_classes)
+        super().__init__(net, objective)
         self.optimizer, self.scheduler = optimizer, scheduler
-        self.aug_weight, self.label_smoothing = aug_weight, label_smoothing
+        self.aug_weight = aug_weight
         self.distill_weight, self.distill_temperature = distill_weight, distill_temperature
         self.weight_penalty = weight_penalty
         self.config = config or {}
-        self.mix = self._timm_mixup(mixup, cutmix, num_classes) if mixup or cutmix else None
         self.compiled_target_pass = None
         if compile_backend is not None:
             self.compiled_target_pass = torch.compile(partial(net, spec=None), backend=compile_backend)
         self.target_spec = net.target_spec
         self.augmented_spec: SubnetSpec | None = None
 
-    @staticmethod
-    def _timm_mixup(mixup: float, cutmix: float, num_classes: int) -> Callable[[Tensor, Tensor], Batch]:
-        from timm.data import Mixup
-
-        # smoothing is left to the loss, which does it for mixed and unmixed labels alike
-        mix: Callable[[Tensor, Tensor], Batch] = Mixup(mixup, cutmix, label_smoothing=0.0, num_classes=num_classes)
-        return mix
-
-    def loss(self, logits: Tensor, wanted: Tensor) -> Tensor:
-        """Cross-entropy with label smoothing; `wanted` are labels (N,) or probabilities (N, num_classes)."""
-        return F.cross_entropy(_at_least_float32(logits), wanted, label_smoothing=self.label_smoothing)
-
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        images, labels = batch
-        wanted = labels
-        if self.mix is not None and len(images) % 2 == 0:
-            images, wanted = self.mix(images.clone(), labels)  # which mixes in place; callbacks see what was drawn
+        images, wanted = self.objective.mixed(*batch)
         images = self._prepared(images)
         target = self.target_spec
         weights = self.net.operator_weights(target.multiplied)
-        logits = self._target_logits(images, target, weights)
-        target_loss = loss = self.loss(logits, wanted)
+        outputs = self._target_outputs(images, target, weights)
+        target_loss = loss = self.objective.loss(outputs, wanted)
         augmented = self._augmented_spec(target)
         if augmented is not None:
-            aug_logits = self.net(images, augmented, weights)
-            aug_loss = self.loss(aug_logits, wanted)
+            aug_outputs = self.net(images, augmented, weights)
+            aug_loss = self.objective.loss(aug_outputs, wanted)
             loss = target_loss + self.aug_weight * aug_loss
             self._log_train("train/loss_aug", aug_loss, len(images))
             if self.distill_weight:
-                distill_loss = distillation(logits, aug_logits.detach(), self.distill_temperature)
+                distill_loss = self.objective.distillation(outputs, aug_outputs.detach(), self.distill_temperature)
                 loss = loss + self.distill_weight * distill_loss
                 self._log_train("train/loss_distill", distill_loss, len(images))
         if self.weight_penalty is not None:
             loss = loss + self.weight_penalty(self.net)
         self._check_finite(loss)
-        self.train_top1(logits.detach(), labels)
         self._log_train("train/loss", target_loss, len(images))
-        self.log("train/top1", self.train_top1, on_step=False, on_epoch=True, prog_bar=True)
+        self._measure(outputs.detach(), batch[1])
         return loss
+
+    def _measure(self, outputs: Tensor, wanted: Tensor) -> None:
+        """Log the figures of the target on a batch, against what is wanted of it as it came from the data."""
+        for figure in self.objective.settings.figures:
+            if figure.training:
+                metric = self._metric("train", figure)
+                metric.update(outputs, wanted)
+                bar = self._is_headline(figure)
+                self.log(f"train/{figure.name}", metric, on_step=False, on_epoch=True, prog_bar=bar)
 
     def _augmented_spec(self, target: SubnetSpec) -> SubnetSpec | None:
         """None, too, if nothing surrounds the target: while it still has every extra block, depth augmentation alone
@@ -179,12 +109,12 @@ class ClassificationTask(ClassificationEvaluation):
         spec = self.augmented_spec.around(target)
         return None if replace(spec, augmented=target.augmented) == target else spec
 
-    def _target_logits(self, images: Tensor, target: SubnetSpec, weights: dict[str, Tensor]) -> Tensor:
+    def _target_outputs(self, images: Tensor, target: SubnetSpec, weights: dict[str, Tensor]) -> Tensor:
         compiled = self.compiled_target_pass if target == self.net.target_spec else None
-        logits: Tensor = (
+        outputs: Tensor = (
             self.net(images, target, weights) if compiled is None else compiled(images, operator_weights=weights)
         )
-        return logits
+        return outputs
 
     def _log_train(self, name: str, value: Tensor, batch_size: int) -> None:
         value = value.detach()
@@ -249,15 +179,3 @@ class ClassificationTask(ClassificationEvaluation):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config
-
-
-def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T^2 KL(softmax(teacher / T) || softmax(student / T)), mean over the batch, in nats; logits (N, classes)."""
-    wanted = F.log_softmax(_at_least_float32(teacher) / temperature, 1)
-    given = F.log_softmax(_at_least_float32(student) / temperature, 1)
-    return temperature**2 * F.kl_div(given, wanted, reduction="batchmean", log_target=True)
-
-
-def _at_least_float32(logits: Tensor) -> Tensor:
-    """Half precision would round a loss to 8 significant bits, and a distillation loss to nothing."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))

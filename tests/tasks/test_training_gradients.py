@@ -13,7 +13,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning.pytorch.plugins import MixedPrecision
-from tests.tasks.little import CLASSES, LR, SIDE, TABLE, fit, make_batch, make_task, quiet_trainer, widest
+from tests.tasks.little import (
+    CLASSES,
+    LR,
+    SIDE,
+    TABLE,
+    classification,
+    fit,
+    make_batch,
+    make_task,
+    quiet_trainer,
+    widest,
+)
 from torch import Tensor
 
 from shiftaddaug import operators
@@ -21,9 +32,10 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.nets.build import assign, build_supernet
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import plan_net
-from shiftaddaug.tasks.classification import Batch, ClassificationTask
+from shiftaddaug.tasks.evaluation import Batch
 from shiftaddaug.tasks.schedule import cosine
 from shiftaddaug.tasks.scheduler import ASKED, Scheduler
+from shiftaddaug.tasks.training import Training
 
 ETA = 0.8  # of the learning rate of add layers, shipped
 
@@ -36,7 +48,7 @@ class TestOptimizer:
                 plan_net(TABLE, CLASSES, 1, SIDE),
                 assign(plan_net(TABLE, CLASSES, 1, SIDE), operators.build(op), ["stem"]),
             )
-            task = ClassificationTask(net, CLASSES, partial(torch.optim.SGD, lr=LR, weight_decay=0.01))
+            task = Training(net, classification(CLASSES), partial(torch.optim.SGD, lr=LR, weight_decay=0.01))
         else:
             task = make_task(op)
         trainer = SimpleNamespace(estimated_stepping_batches=20, max_epochs=4)
@@ -82,17 +94,17 @@ def updates(net: Supernet, gradients: dict[str, Tensor], clipped: float = 1.0) -
     return wanted
 
 
-def step_gradients(task: ClassificationTask, scale: float = 1.0, batch: Batch | None = None) -> dict[str, Tensor]:
+def step_gradients(task: Training, scale: float = 1.0, batch: Batch | None = None) -> dict[str, Tensor]:
     """Backpropagate both losses, times `scale`; the gradients by parameter name."""
     images, labels = batch or make_batch()
     images = images.to(task.net.classifier.weight.dtype)
     task.net.zero_grad()
     target, augmented = task.net(images), task.net(images, widest(task.net))
-    (scale * (task.loss(target, labels) + task.loss(augmented, labels))).backward()
+    (scale * (task.objective.loss(target, labels) + task.objective.loss(augmented, labels))).backward()
     return {name: p.grad.clone() for name, p in task.net.named_parameters() if p.grad is not None}
 
 
-def clip(task: ClassificationTask, value: float | None) -> dict[str, Tensor]:
+def clip(task: Training, value: float | None) -> dict[str, Tensor]:
     """The gradients after the task's hook."""
     trainer = quiet_trainer(gradient_clip_val=value, gradient_clip_algorithm=None if value is None else "norm")
     task.trainer = trainer

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from tests.tasks.little import loader, quiet_trainer
+from tests.tasks.little import classification, loader, quiet_trainer
 from torch import Tensor, nn
 
-from shiftaddaug.tasks.classification import Batch, ClassificationEvaluation
+from shiftaddaug.tasks.evaluation import Batch, Evaluation
 
 
 class _LogitsAreTheImage(nn.Module):
@@ -32,7 +32,7 @@ def scored(ranks: list[int], classes: int) -> Batch:
 @pytest.fixture
 def evaluated() -> Iterator[Any]:
     def evaluate(batches: list[Batch], classes: int, split: str = "validate") -> dict[str, float]:
-        module = ClassificationEvaluation(_LogitsAreTheImage(), classes)
+        module = Evaluation(_LogitsAreTheImage(), classification(classes))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             metrics = getattr(quiet_trainer(), split)(module, loader(batches), verbose=False)

@@ -1,0 +1,31 @@
+"""The figures of a recorded run: what stands in its results.json, and under which keys. From recorded values only."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from shiftaddaug.report.results import RESULTS, RUN, read_json
+from shiftaddaug.tasks.classification.settings import ClassificationSettings
+from shiftaddaug.tasks.figures import Figure, figures_in
+
+BEFORE = ClassificationSettings(headline="top1", better="max")
+"""The task of runs that are older than descriptions of figures."""
+
+
+def headline_of(recorded: Mapping[str, Any]) -> Figure:
+    """The headline figure of a run, by its run.json or results.json."""
+    figures = figures_in(recorded)
+    return figures[recorded["headline"]] if figures else BEFORE.headline_figure
+
+
+def headline_in(folder: Path) -> Figure:
+    """The headline figure of a run, by its folder; a run that ended before it could say is taken for an old one."""
+    for name in (RESULTS, RUN):
+        if (folder / name).exists():
+            return headline_of(read_json(folder / name))
+    return BEFORE.headline_figure
+
+
+def columns(figures: Sequence[Figure], splits: Sequence[str]) -> dict[str, str]:
+    """Titles of a table's columns, and the keys of results.json that fill them."""
+    return {figure.column(split): figure.key(split) for figure in figures for split in splits}

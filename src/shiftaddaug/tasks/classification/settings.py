@@ -1,0 +1,39 @@
+"""Settings of classification."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from shiftaddaug.errors import UserError
+from shiftaddaug.settings import NonNegativeNumber, Share
+from shiftaddaug.tasks.figures import PERCENT, Figure
+from shiftaddaug.tasks.settings import TaskSettings
+
+
+@dataclass(frozen=True)
+class ClassificationSettings(TaskSettings):
+    """Keys of configs/task/classification.yaml."""
+
+    name = "classification"
+    figures = (
+        Figure("top1", "top-1", PERCENT, digits=2),
+        Figure("top5", "top-5", PERCENT, digits=2, training=False),
+    )
+    distils = True
+
+    label_smoothing: Share = 0.0
+    mixup: NonNegativeNumber = 0.0
+    """Alpha of timm's mixup; 0 is off."""
+    cutmix: NonNegativeNumber = 0.0
+    """Alpha of timm's cutmix; 0 is off."""
+
+    def outputs(self, data: Mapping[str, Any]) -> int:
+        return int(data["num_classes"])
+
+    def check_data(self, data: Mapping[str, Any]) -> None:
+        for key, alpha in (("mixup", self.mixup), ("cutmix", self.cutmix)):
+            if alpha and data["batch_size"] % 2:
+                raise UserError(f"data.batch_size={data['batch_size']}: must be even with task.{key}={alpha}")
+
+
+SETTINGS = ClassificationSettings

@@ -1,0 +1,99 @@
+"""What a task says of itself before torch is imported: its figures, its headline, the ranges of its keys.
+
+Each task's folder holds a `settings.py` whose `SETTINGS` inherits from `TaskSettings`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from shiftaddaug.errors import UserError
+from shiftaddaug.settings import check, check_fields
+from shiftaddaug.tasks.figures import BETTER, LOSS, Figure, record_of
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """Keys of a task's yaml in configs/task.
+
+    A field that comes later needs a default that does what was done without it: stored configurations lack the field.
+
+    Raises:
+        UserError: a headline that is no figure of the task, or a value outside its range.
+    """
+
+    name: ClassVar[str]
+    """The task's, as its folder is called."""
+    figures: ClassVar[tuple[Figure, ...]]
+    """What is measured besides the loss, in the order in which it is reported."""
+    distils: ClassVar[bool] = False
+    """Whether its objective has a distillation loss (`aug.distill_weight`)."""
+    labels_of: ClassVar[str | None] = None
+    """Task whose data it reads too, because the labels are the same; its own data are read anyway."""
+
+    headline: str
+    """The figure that chooses the best checkpoint, that searches optimise and that tables show."""
+    better: Literal["max", "min"]
+    """Of the headline: `max` or `min`. Callbacks and sweeps read it, so the configuration states it."""
+    compile: str | None = None
+    """Backend of torch.compile for the target's training pass."""
+
+    def __post_init__(self) -> None:
+        check_fields("task", self)
+        names = tuple(figure.name for figure in self.measured)
+        check("task.headline", self.headline, Literal[names])  # type: ignore[valid-type]
+        better = self.headline_figure.better
+        if better != self.better:
+            raise UserError(f"task.better={self.better}: {self.headline} is better if it is {BETTER[better]}: {better}")
+
+    @property
+    def measured(self) -> tuple[Figure, ...]:
+        """All figures, the loss last."""
+        return (*self.figures, LOSS)
+
+    @property
+    def headline_figure(self) -> Figure:
+        """The figure that `headline` names."""
+        return next(figure for figure in self.measured if figure.name == self.headline)
+
+    def outputs(self, data: Mapping[str, Any]) -> int:
+        """Number of channels that the network computes for data of this configuration.
+
+        `num_classes`, if data have it, is a number: classes that the configuration leaves open have been counted.
+        """
+        raise NotImplementedError
+
+    def check_data(self, data: Mapping[str, Any]) -> None:
+        """Check what must hold of the data's configuration for this task's own keys.
+
+        Raises:
+            UserError: it does not.
+        """
+
+    def check_distillation(self, weight: float) -> None:
+        """Refuse to distil where the objective cannot.
+
+        Raises:
+            UserError: it cannot, and the weight is not 0.
+        """
+        if weight and not self.distils:
+            raise UserError(f"aug.distill_weight={weight}: task={self.name} has no distillation loss; options: 0")
+
+    def refuse_other_data(self, name: str, task: object) -> None:
+        """Refuse data whose module states another task, or none.
+
+        Args:
+            name: of the data, as people read it.
+            task: attribute `task` of the data module.
+
+        Raises:
+            UserError: its labels are not read here.
+        """
+        if task is None or task not in (self.name, self.labels_of):
+            made = "states no task" if task is None else f"is made for task={task}"
+            options = "other data" if task is None else f"other data, or task={task}"
+            raise UserError(f"data={name}: {made}, and this run has task={self.name}; options: {options}")
+
+    def record(self) -> dict[str, Any]:
+        """What run.json and results.json say of the task, for those who report."""
+        return {"task": self.name} | record_of(self.measured, self.headline_figure)
