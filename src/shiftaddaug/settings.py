@@ -2,7 +2,7 @@
 
 A setting's type is written once, where it is used: in the signature of what a configuration names with `_target_`
 (`signatures.py` reads it without importing anything), or as a field of a frozen dataclass for a group of plain keys.
-pydantic checks the values; what they should be is said in words made of the same annotation.
+msgspec checks the values; what they should be is said in words made of the same annotation.
 
     def __init__(self, every_n_epochs: PositiveInt = 1, until: Share = 1.0) -> None: ...
 """
@@ -12,64 +12,44 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
-from functools import lru_cache
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+import msgspec
+from msgspec import Meta
 
 from shiftaddaug.errors import UserError
 
-Init = TypeVar("Init", bound=Callable[..., None])
-
-
-class Range(NamedTuple):
-    """Limits of a number, as an annotation carries them."""
-
-    above: float | None = None
-    at_least: float | None = None
-    below: float | None = None
-    at_most: float | None = None
-    odd: bool = False
-
-    def holds(self, value: float) -> bool:
-        """Whether a finite number lies within."""
-        return (
-            math.isfinite(value)
-            and (self.above is None or value > self.above)
-            and (self.at_least is None or value >= self.at_least)
-            and (self.below is None or value < self.below)
-            and (self.at_most is None or value <= self.at_most)
-            and (not self.odd or value % 2 == 1)
-        )
-
-    def words(self) -> str:
-        """Return the limits, such as `> 0 and <= 1`."""
-        limits = {">": self.above, ">=": self.at_least, "<": self.below, "<=": self.at_most}
-        return " and ".join(f"{sign} {_figure(limit)}" for sign, limit in limits.items() if limit is not None)
-
-
-def _figure(limit: float) -> str:
-    return str(int(limit)) if limit == int(limit) else f"{limit:g}"
-
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 MOST = 2**31 - 1
 """Largest whole number of any setting: torch and numpy take no seed or size beyond it everywhere."""
 
-PositiveInt = Annotated[int, Range(at_least=1, at_most=MOST)]
-Count = Annotated[int, Range(at_least=0, at_most=MOST)]
-Seed = Annotated[int, Range(at_least=0, at_most=2**32 - 1)]
-OddInt = Annotated[int, Range(at_least=1, at_most=MOST, odd=True)]
-Number = Annotated[float, Range()]
-PositiveNumber = Annotated[float, Range(above=0)]
-NonNegativeNumber = Annotated[float, Range(at_least=0)]
-Share = Annotated[float, Range(at_least=0, at_most=1)]
+ODD = {"odd": True}
+"""What an annotation says besides limits: `Meta(ge=1, extra=ODD)`."""
+
+PositiveInt = Annotated[int, Meta(ge=1, le=MOST)]
+Count = Annotated[int, Meta(ge=0, le=MOST)]
+Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+Number = Annotated[float, Meta()]
+PositiveNumber = Annotated[float, Meta(gt=0)]
+NonNegativeNumber = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+InnerShare = Annotated[float, Meta(gt=0, lt=1)]
+PathName = Annotated[str, Meta(min_length=1, title="a path")]
+CheckpointPath = Annotated[PathName | int, Meta(title="a path")]
+"""A file or folder may be named by a number."""
+PluginNames = Annotated[list[str], Meta(title="a list of importable packages, such as [my_operators]")]
 Order = Literal["shallow_to_deep", "deep_to_shallow"]
 Granularity = Literal["layer", "block"]
-InnerShare = Annotated[float, Range(above=0, below=1)]
 
 NAMESPACE = {
     **{name: getattr(typing, name) for name in ("Annotated", "Any", "Callable", "Literal", "Optional", "Union")},
-    **{"Iterable": typing.Iterable, "Mapping": Mapping, "Sequence": typing.Sequence, "List": list, "Dict": dict},
+    **{"Path": Path, "_PATH": str | Path},  # the latter is Lightning's
+    **{"Iterable": Iterable, "Mapping": Mapping, "Sequence": Sequence, "List": list, "Dict": dict},
 }
 """What annotations are made of, besides the names of this module and built-in types."""
 
@@ -86,28 +66,29 @@ def check(key: str, value: Any, annotation: Any) -> None:
         UserError: naming the key, the value and what it may be.
     """
     if not allows(annotation, value):
-        raise UserError(f"{key}={shown(value)}: {wanted(annotation)}")
+        limited = isinstance(value, int) and value > MOST and _is_below_most(annotation)
+        raise UserError(f"{key}={shown(value)}: {wanted(annotation)}{f', at most {MOST}' if limited else ''}")
 
 
-def checked(key: str) -> Callable[[Init], Init]:
-    """Return a decorator of an `__init__` that checks its arguments against its annotations, as settings of a group.
+def checked(key: str) -> Callable[[Function], Function]:
+    """Return a decorator of a function that checks its arguments against its annotations, as settings of a group.
 
     Args:
         key: of the group, such as callbacks.reorder.
     """
 
-    def decorate(init: Init) -> Init:
-        signature = inspect.signature(init)
+    def decorate(function: Function) -> Function:
+        signature = inspect.signature(function)
 
-        @functools.wraps(init)
-        def checking(self: Any, *arguments: Any, **named: Any) -> None:
-            hints = typing.get_type_hints(init, include_extras=True)
-            for name, value in signature.bind(self, *arguments, **named).arguments.items():
+        @functools.wraps(function)
+        def checking(*arguments: Any, **named: Any) -> Any:
+            hints = typing.get_type_hints(function, include_extras=True)
+            for name, value in signature.bind(*arguments, **named).arguments.items():
                 if name in hints:
                     check(f"{key}.{name}", value, hints[name])
-            init(self, *arguments, **named)
+            return function(*arguments, **named)
 
-        return typing.cast(Init, checking)
+        return typing.cast(Function, checking)
 
     return decorate
 
@@ -135,51 +116,46 @@ def shown(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list | tuple):
         return f"[{','.join(map(shown, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}: {shown(each)}' for key, each in value.items())}}}"
     return str(value)
 
 
 def allows(annotation: Any, value: Any) -> bool:
-    """Whether an annotation allows a value."""
+    """Whether an annotation allows a value. A number with a range is finite."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
         return any(allows(argument, value) for argument in arguments)
-    if origin is Annotated:
-        return allows(arguments[0], value) and all(
-            limit.holds(value) for limit in arguments[1:] if isinstance(limit, Range)
-        )
-    if origin in (list, typing.Sequence, tuple) or origin is typing.get_origin(typing.Sequence[int]):
-        inner = [argument for argument in arguments if argument is not Ellipsis]
-        return isinstance(value, list | tuple) and all(allows(inner[0], each) for each in value if inner)
-    if annotation is float and isinstance(value, float) and not math.isfinite(value):
-        return True  # a foreign signature may mean it; ours say a range
-    return _adapter(annotation).allows(value)
-
-
-class _Adapter:
-    """One of pydantic's, made once for each annotation."""
-
-    def __init__(self, annotation: Any) -> None:
-        from pydantic import ConfigDict, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
-
-        try:
-            self.adapter: Any = TypeAdapter(annotation, config=ConfigDict(strict=True))
-        except (PydanticSchemaGenerationError, PydanticUserError):  # a class that no value of a yaml is
-            self.adapter = None
-
-    def allows(self, value: Any) -> bool:
-        from pydantic import ValidationError
-
-        try:
-            if self.adapter is not None:
-                self.adapter.validate_python(value)
-        except ValidationError:
-            return False
+    if origin in LISTS and isinstance(value, list | tuple) and arguments[1:] in ((), (...,)):
+        return all(allows(arguments[0], each) for each in value)
+    if isinstance(value, float) and not math.isfinite(value) and annotation is float:
+        return True  # a foreign signature may mean it
+    try:
+        msgspec.convert(value, annotation)
+    except msgspec.ValidationError:
+        return False
+    except TypeError:  # what msgspec does not know: a class among others
+        pass
+    if origin is not Annotated:
         return True
+    finite = not isinstance(value, float) or math.isfinite(value)
+    return finite and allows(arguments[0], value) and (not _is_odd(annotation) or value % 2 == 1)
 
 
-@lru_cache(maxsize=256)
-def _adapter(annotation: Any) -> _Adapter:
-    return _Adapter(annotation)
+LISTS = (list, tuple, Sequence, Iterable)
+
+
+def _metas(annotation: Any) -> list[Meta]:
+    return [meta for meta in getattr(annotation, "__metadata__", ()) if isinstance(meta, Meta)]
+
+
+def _is_below_most(annotation: Any) -> bool:
+    parts = (annotation, *get_args(annotation))
+    return any(meta.le == MOST for part in parts for meta in _metas(part))
+
+
+def _is_odd(annotation: Any) -> bool:
+    return any("odd" in (meta.extra or {}) for meta in _metas(annotation))
 
 
 def wanted(annotation: Any) -> str:
@@ -208,6 +184,7 @@ SINGULARS = {
     float: "a number",
     str: "a word",
     bool: "true or false",
+    Path: "a path",
     type(None): "null",
 }
 
@@ -220,17 +197,33 @@ def _words(annotation: Any, plural: bool = False) -> str:
     if origin is Literal:
         return " or ".join(map(shown, arguments))
     if origin is Annotated:
-        limits = " ".join(limit.words() for limit in arguments[1:] if isinstance(limit, Range))
-        odd = any(isinstance(limit, Range) and limit.odd for limit in arguments[1:])
-        words = _words(arguments[0], plural)
-        words = words.replace("whole", "odd").replace("a odd", "an odd") if odd else words
-        return f"{words} {limits.replace(f' and <= {MOST}', '')}".strip()
+        return _words_of_range(annotation, plural)
     if origin is dict or annotation is dict:
         return "groups of keys" if plural else "a group of keys"
-    if origin is list or origin is tuple:
+    if origin in LISTS:
         return f"a list of {_words(arguments[0], plural=True)}"
     names = PLURALS if plural else SINGULARS
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def _words_of_range(annotation: Any, plural: bool) -> str:
+    titles = [meta.title for meta in _metas(annotation) if meta.title]
+    if titles and not plural:
+        return titles[0]
+    words = _words(get_args(annotation)[0], plural)
+    if _is_odd(annotation):
+        words = words.replace("a whole", "an odd").replace("whole", "odd")
+    return " ".join([words, *filter(None, map(_limits, _metas(annotation)))])
+
+
+def _limits(meta: Meta) -> str:
+    """Return the limits, such as `> 0 and <= 1`."""
+    limits = {">": meta.gt, ">=": meta.ge, "<": meta.lt, "<=": None if meta.le == MOST else meta.le}
+    return " and ".join(f"{sign} {_figure(limit)}" for sign, limit in limits.items() if limit is not None)
+
+
+def _figure(limit: float) -> str:
+    return str(int(limit)) if limit == int(limit) else f"{limit:g}"
 
 
 def check_group(key: str, values: Mapping[str, Any], schema: type, more: Collection[str] = ()) -> None:
@@ -250,10 +243,16 @@ def check_group(key: str, values: Mapping[str, Any], schema: type, more: Collect
     start = f"{key}." if key else ""
     for name, value in values.items():
         if name not in known and name not in more:
-            options = ", ".join(f"{start}{option}" for option in known)
-            raise UserError(f"{start}{name}={shown(value)}: no such key; options: {options}")
+            raise UserError(f"{start}{name}={shown(value)}: no such key; {options_near(name, [*known], start)}")
         if name in known:
             check(f"{start}{name}", value, hints[name])
     for name, field in known.items():
         if name not in values and field.default is MISSING and field.default_factory is MISSING:
             raise UserError(f"{start}{name}: is missing; {wanted(hints[name])}")
+
+
+def options_near(name: str, options: Collection[str], start: str = "") -> str:
+    """Return the options as the end of a sentence, after the one that the user may have meant."""
+    near = get_close_matches(name, options, n=1)
+    hint = f"did you mean {start}{near[0]}? " if near else ""
+    return f"{hint}options: {', '.join(f'{start}{option}' for option in options)}"

@@ -4,27 +4,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from msgspec import Meta
+
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets import blocks
 from shiftaddaug.nets.node_checks import ACTS
-from shiftaddaug.settings import (
-    NonNegativeNumber,
-    PositiveNumber,
-    Range,
-    Share,
-    check,
-    check_group,
-)
+from shiftaddaug.settings import ODD, NonNegativeNumber, PositiveNumber, Share, check, check_group, shown
 
 WIDEST = 2**16
 """Channels of a space, and what multiplies them: more are a mistake."""
 
-Width = Annotated[int, Range(at_least=1, at_most=WIDEST)]
-WidthOrShare = Annotated[float, Range(above=0, at_most=WIDEST)]
-Stride = Annotated[int, Range(at_least=1, at_most=64)]
-Multiplier = Annotated[float, Range(at_least=1, at_most=1000)]
-Kernel = Annotated[int, Range(at_least=1, at_most=63, odd=True)]
+Width = Annotated[int, Meta(ge=1, le=WIDEST)]
+WidthOrShare = Annotated[float, Meta(gt=0, le=WIDEST)]
+Stride = Annotated[int, Meta(ge=1, le=64)]
+Multiplier = Annotated[float, Meta(ge=1, le=1000)]
+Multipliers = Annotated[
+    list[Multiplier], Meta(min_length=1, title="a list of numbers >= 1 and <= 1000, such as [1.0,1.6,2.2]")
+]
+LayerNames = Annotated[list[str], Meta(title="a list of layers; [] names none")]
+Stages = Annotated[list[Any], Meta(min_length=1, title="a list of stages, such as [{block: basic, channels: 16}]")]
+Kernel = Annotated[int, Meta(ge=1, le=63, extra=ODD)]
 Act = Literal[ACTS]  # type: ignore[valid-type]
 
 
@@ -34,16 +34,16 @@ class NetSettings:
 
     name: str
     stem: dict[str, Any]
-    stages: list[Any]
+    stages: Stages
     width_mult: WidthOrShare = 1.0
     divisor: Width = 8
     stem_stride: Stride | Literal["auto"] = "auto"
-    mult_layers: list[str] = ()  # type: ignore[assignment]
+    mult_layers: LayerNames = ()  # type: ignore[assignment]
     head: dict[str, Any] | None = None
     neck: dict[str, Any] | None = None
     output_stride: Stride | None = None
-    width_multipliers: list[Multiplier] = ()  # type: ignore[assignment]
-    expand_multipliers: list[Multiplier] = ()  # type: ignore[assignment]
+    width_multipliers: Multipliers = ()  # type: ignore[assignment]
+    expand_multipliers: Multipliers = ()  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class StageSettings:
     channels: WidthOrShare | list[WidthOrShare]
     kernels: Kernel | list[Kernel] = 3
     stride: Stride = 1
-    depth: Annotated[int, Range(at_least=0, at_most=1000)] = 1
+    depth: Annotated[int, Meta(ge=0, le=1000)] = 1
     act: Act | list[Act] = "relu6"
 
 
@@ -86,13 +86,13 @@ class AugSettings:
     operator: Literal["mult", "same"] = "mult"
     distill_weight: NonNegativeNumber = 0.0
     distill_temperature: PositiveNumber = 1.0
-    width_multipliers: list[Multiplier] = ()  # type: ignore[assignment]
-    expand_multipliers: list[Multiplier] = ()  # type: ignore[assignment]
+    width_multipliers: Multipliers = ()  # type: ignore[assignment]
+    expand_multipliers: Multipliers = ()  # type: ignore[assignment]
     width_until: Share = 0.5
     expand_until: Share = 1.0
     depth_until: Share = 1.0
     divisor: Width = 8
-    extra_blocks: Annotated[int, Range(at_least=0, at_most=100)] = 0
+    extra_blocks: Annotated[int, Meta(ge=0, le=100)] = 0
     extra_after: list[str] | None = None
     retire_start: Share = 0.25
     retire_end: Share = 0.75
@@ -114,12 +114,10 @@ def check_net(net: Mapping[str, Any], catalogue: Catalogue = PACKAGE_ONLY) -> No
     for part in ("head", "neck"):
         if net.get(part) is not None:
             check_group(f"net.{part}", net[part], HeadSettings)
-    if not net["stages"]:
-        raise UserError("net.stages=[]: must hold a stage at least")
     for i, stage in enumerate(net["stages"]):
         key = f"net.stages.{i}"
         if not isinstance(stage, dict):
-            raise UserError(f"{key}={stage}: must hold keys, such as {{block: basic, channels: 16}}")
+            raise UserError(f"{key}={shown(stage)}: must hold keys, such as {{block: basic, channels: 16}}")
         own = blocks.keys(stage.get("block"), catalogue)
         if own is None:  # a plugin's block that does not say which
             own = dict.fromkeys(stage, object)
@@ -136,8 +134,5 @@ def check_aug(aug: Mapping[str, Any]) -> None:
         UserError: the first mistake, by key.
     """
     check_group("aug", aug, AugSettings)
-    for key in ("width_multipliers", "expand_multipliers"):
-        if not aug[key]:
-            raise UserError(f"aug.{key}=[]: must hold numbers >= 1, such as [1.0,1.6,2.2]")
     if aug["retire_start"] > aug["retire_end"]:
         raise UserError(f"aug.retire_start={aug['retire_start']}: must not be after aug.retire_end={aug['retire_end']}")

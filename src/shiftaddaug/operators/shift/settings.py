@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+from msgspec import Meta
+
 from shiftaddaug.errors import UserError
 from shiftaddaug.operators.remap_settings import RemapSettings, remap_settings_from
 from shiftaddaug.operators.settings import Arithmetic, OperatorSettings
-from shiftaddaug.settings import Range, check
+from shiftaddaug.settings import check
 
 SMALLEST_EXPONENT, LARGEST_EXPONENT = -126, 127
 """Exponents of a normal float32: one outside would not survive training."""
@@ -26,24 +28,24 @@ class PowerOfTwoSettings(OperatorSettings):
         UserError: a field outside its range.
     """
 
-    weight_bits: Annotated[int, Range(at_least=2, at_most=8)] = 5
+    weight_bits: Annotated[int, Meta(ge=2, le=8)] = 5
     """Sign and shift together: 2^(weight_bits - 1) - 1 exponents, the last code of the shift meaning zero."""
     max_exponent: int = 0
-    activation_bits: Annotated[int, Range(at_least=2, at_most=FLOAT32_BITS)] | None = None
+    activation_bits: Annotated[int, Meta(ge=2, le=FLOAT32_BITS)] | None = None
     """Bits of a fixed-point input, sign included; None leaves the input as it is."""
     activation_fraction_bits: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         least = SMALLEST_EXPONENT + self.exponents - 1
-        check("op.max_exponent", self.max_exponent, Annotated[int, Range(at_least=least, at_most=LARGEST_EXPONENT)])
+        check("op.max_exponent", self.max_exponent, Annotated[int, Meta(ge=least, le=LARGEST_EXPONENT)])
         if (self.activation_bits is None) != (self.activation_fraction_bits is None):
             raise UserError(
                 f"op.activation_bits={self.activation_bits} and op.activation_fraction_bits="
                 f"{self.activation_fraction_bits}: set both, or neither"
             )
         if self.activation_bits is not None:
-            fraction = Annotated[int, Range(at_least=0, at_most=self.activation_bits - 1)]
+            fraction = Annotated[int, Meta(ge=0, le=self.activation_bits - 1)]
             check("op.activation_fraction_bits", self.activation_fraction_bits, fraction)
 
     @property
