@@ -59,8 +59,11 @@ def _refuse_unknown(file: Path, module: str, name: str) -> None:
     dynamic = any(isinstance(node, ast.FunctionDef) and node.name == "__getattr__" for node in tree.body)
     starred = any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(tree))
     if not (dynamic or starred):
-        near = get_close_matches(name, [each for each in _names(tree) if not each.startswith("_")], n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        public = {each.lower(): each for each in _names(tree) if not each.startswith("_")}
+        near = get_close_matches(name.lower(), public, n=1)
+        classes = sorted(each for each in public.values() if each[0].isupper() and not each.isupper())
+        options = ", ".join([*classes[:20], *(["..."] if len(classes) > 20 else [])])
+        hint = f"; did you mean {public[near[0]]}?" if near else f"; options: {options}" if options else ""
         raise UserError(f"_target_={module}.{name}: no such class or function{hint}")
 
 

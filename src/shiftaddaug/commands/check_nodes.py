@@ -1,18 +1,25 @@
 """Check nodes that name what is built of them (`_target_`) against its signature. Imports nothing of it."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.settings import check, shown
+from shiftaddaug.settings import check, options_near, shown
 from shiftaddaug.signatures import Signature, signature_of
 
-HYDRAS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
-"""Keys that are Hydra's own."""
+HYDRAS = {
+    "_target_": str,
+    "_partial_": bool,
+    "_recursive_": bool,
+    "_convert_": Literal["none", "partial", "object", "all"],
+    "_args_": list[Any],
+}
+"""Types of the keys that are Hydra's own."""
 
 
-def check_node(key: str, node: Any, more: Mapping[str, Any] | None = None) -> None:
+def check_node(
+    key: str, node: Any, ranges: Mapping[str, Any] | None = None, more: Mapping[str, Any] | None = None
+) -> None:
     """Check a node, and those within it: what they name exists, and takes such arguments.
 
     What a source does not say is left to the moment at which it is built.
@@ -20,7 +27,8 @@ def check_node(key: str, node: Any, more: Mapping[str, Any] | None = None) -> No
     Args:
         key: of the node.
         node: a plain container; one without `_target_` holds nodes, or plain values.
-        more: types of its keys that say more than the signature does, or that the signature does not have.
+        ranges: types of arguments that say more than the signature does.
+        more: types of keys that the signature does not have.
 
     Raises:
         UserError: the first mistake, by key.
@@ -31,35 +39,29 @@ def check_node(key: str, node: Any, more: Mapping[str, Any] | None = None) -> No
         check_node(f"{key}.{name}", value)
     if "_target_" not in node:
         return
-    target = node["_target_"]
-    check(f"{key}._target_", target, str)
+    for name in node.keys() & HYDRAS.keys():
+        check(f"{key}.{name}", node[name], HYDRAS[name])
     try:
-        signature = signature_of(target)
+        signature = signature_of(node["_target_"])
     except UserError as error:
         raise UserError(f"{key}.{error}") from None
-    for name, value in _typed(node, more or {}).items():
-        check(f"{key}.{name}", value, (more or {})[name])
+    types = {**(ranges or {}), **(more or {})}
+    for name, value in node.items():
+        if name in types and not _is_made_later(value):
+            check(f"{key}.{name}", value, types[name])
     if signature is not None:
-        _check_arguments(key, node, target, signature, more or {})
+        _check_arguments(key, {name: value for name, value in node.items() if name not in (more or {})}, signature)
 
 
-def _typed(node: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: node[name] for name in more if name in node}
-
-
-def _check_arguments(
-    key: str, node: Mapping[str, Any], target: str, signature: Signature, more: Mapping[str, Any]
-) -> None:
-    given = {name: value for name, value in node.items() if name not in (*HYDRAS, *more)}
-    for name, value in given.items():
-        if name not in signature.arguments:
-            if signature.open:
-                continue
-            near = get_close_matches(name, signature.arguments, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            options = ", ".join(signature.arguments)
-            raise UserError(f"{key}.{name}={shown(value)}: {target} takes no such argument; {hint}options: {options}")
-        annotation = signature.arguments[name]
+def _check_arguments(key: str, node: Mapping[str, Any], signature: Signature) -> None:
+    target = node["_target_"]
+    for name, value in node.items():
+        if name in HYDRAS:
+            continue
+        annotation = signature.arguments.get(name)
+        if name not in signature.arguments and not signature.open:
+            options = options_near(name, signature.arguments)
+            raise UserError(f"{key}.{name}={shown(value)}: {target} takes no such argument; {options}")
         if annotation is not None and not _is_made_later(value):
             check(f"{key}.{name}", value, annotation)
     missing = [name for name in signature.required if name not in node]
