@@ -6,16 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from msgspec import Meta
+from omegaconf import DictConfig, OmegaConf
+
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.commands.check_nodes import check_node
+from shiftaddaug.data.checks import RANGES
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.settings import check_sharing
 from shiftaddaug.nets.settings import check_aug, check_net
 from shiftaddaug.settings import (
+    CheckpointPath,
     NonNegativeNumber,
+    PathName,
+    PluginNames,
     PositiveInt,
     PositiveNumber,
-    Range,
     Seed,
     check,
     check_group,
@@ -26,7 +32,22 @@ from shiftaddaug.tasks.settings import TaskSettings
 GROUPS = ("op", "net", "aug", "data", "task", "optim", "callbacks", "sharing", "trainer", "logger", "paths")
 """Keys of the top level that hold keys."""
 
-Limit = Annotated[int, Range(at_least=0)] | Annotated[float, Range(at_least=0, at_most=1)]
+Limit = Annotated[int, Meta(ge=0)] | Annotated[float, Meta(ge=0, le=1)]
+
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
+_PARAMETERS = ("find_unused_parameters_false", "find_unused_parameters_true")
+STRATEGIES = (
+    *("auto", "ddp", "ddp_spawn", "ddp_fork", "ddp_notebook"),
+    *(f"{ddp}_{unused}" for ddp in ("ddp", "ddp_spawn", "ddp_fork", "ddp_notebook") for unused in _PARAMETERS),
+    *("fsdp", "fsdp_cpu_offload", "deepspeed", "deepspeed_stage_1", "deepspeed_stage_2", "deepspeed_stage_2_offload"),
+    *("deepspeed_stage_3", "deepspeed_stage_3_offload", "deepspeed_stage_3_offload_nvme"),
+    *("single_device", "single_tpu", "single_xla", "xla", "xla_debug"),
+)
+PRECISIONS = (
+    *("32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "32", "16", "bf16", "64"),
+    *("transformer-engine", "transformer-engine-float16"),
+)
+"""What Lightning's Trainer knows, here because asking it imports torch."""
 
 TRAINER: dict[str, Any] = {
     "max_epochs": PositiveInt,
@@ -41,19 +62,15 @@ TRAINER: dict[str, Any] = {
     "limit_test_batches": Limit | None,
     "log_every_n_steps": PositiveInt | None,
     "num_nodes": PositiveInt,
-    "num_sanity_val_steps": Annotated[int, Range(at_least=-1)] | None,
+    "num_sanity_val_steps": Annotated[int, Meta(ge=-1)] | None,
     "overfit_batches": Limit,
-    "strategy": str,
-    "val_check_interval": PositiveInt | Annotated[float, Range(above=0, at_most=1)] | None,
+    "strategy": Literal[STRATEGIES],
+    "val_check_interval": PositiveInt | Annotated[float, Meta(gt=0, le=1)] | None,
 }
 """Ranges that Lightning's signature does not say."""
 
-ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
-PRECISIONS = (
-    *("32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "32", "16", "bf16", "64"),
-    *("transformer-engine", "transformer-engine-float16"),
-)
-"""What Lightning's Trainer knows, here because asking it imports torch."""
+OPTIMIZER: dict[str, Any] = {"lr": PositiveNumber, "weight_decay": NonNegativeNumber, "momentum": NonNegativeNumber}
+"""Ranges that the signatures of optimisers do not say."""
 
 BEST = "best_checkpoint"
 """The callback whose file is deployed."""
@@ -70,18 +87,18 @@ class RunSettings:
     """Keys of configs/train.yaml that are no group."""
 
     seed: Seed
-    ckpt_path: str | None = None
-    plugins: list[str] = ()  # type: ignore[assignment]
+    ckpt_path: CheckpointPath | None = None
+    plugins: PluginNames = ()  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
 class PathsSettings:
     """Keys of configs/paths."""
 
-    root_dir: str
-    log_dir: str
-    output_dir: str
-    data_dir: str | None = None
+    root_dir: PathName
+    log_dir: PathName
+    output_dir: PathName
+    data_dir: PathName | None = None
 
 
 @dataclass(frozen=True)
@@ -104,21 +121,30 @@ def check_groups(config: Mapping[str, Any], catalogue: Catalogue = PACKAGE_ONLY)
         UserError: the first mistake, by key.
     """
     check_group("", {key: value for key, value in config.items() if key not in GROUPS}, RunSettings)
-    check_paths(config["paths"])
+    check_group("paths", config["paths"], PathsSettings)
     check_net(config["net"], catalogue)
     check_aug(config["aug"])
     check_sharing(config["sharing"])
     optim = config["optim"]
-    check_group("optim", optim, OptimSettings, more=optim)  # a yaml may have keys for its own interpolations
+    check_group("optim", optim, OptimSettings, more=optim)  # check_optim knows which others a yaml reads itself
     check_trainer(config["trainer"])
-    check_node("optim.optimizer", optim["optimizer"])
+    check_node("optim.optimizer", optim["optimizer"], OPTIMIZER)
     if isinstance(optim.get("scheduler"), Mapping):
-        check_node("optim.scheduler", optim["scheduler"], {"interval": Literal[INTERVALS]})  # type: ignore[valid-type]
-    for key in ("data", "logger", "callbacks"):
+        check_node("optim.scheduler", optim["scheduler"], more={"interval": Literal[INTERVALS]})  # type: ignore[valid-type]
+    check_node("data", config["data"], RANGES)
+    for key in ("logger", "callbacks"):
+        check(key, config.get(key), dict[str, Any] | None)
         check_node(key, config.get(key) or {})
     for name, callback in config["callbacks"].items():
         if callback and (not isinstance(callback, Mapping) or "_target_" not in callback):
             raise UserError(f"callbacks.{name}={shown(callback)}: must name a callback by `_target_`, or be null")
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """Return a configuration as plain containers, its interpolations resolved."""
+    container = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
 
 
 def check_monitors(callbacks: Mapping[str, Any], task: TaskSettings) -> None:
@@ -132,18 +158,6 @@ def check_monitors(callbacks: Mapping[str, Any], task: TaskSettings) -> None:
         monitor = callback.get("monitor") if isinstance(callback, Mapping) else None
         if isinstance(monitor, str) and monitor not in options and (monitor.startswith("val/") or name == BEST):
             raise UserError(f"callbacks.{name}.monitor={monitor}: is not measured; options: {', '.join(options)}")
-
-
-def check_paths(paths: Mapping[str, Any]) -> None:
-    """Refuse folders that are none.
-
-    Raises:
-        UserError: the first one.
-    """
-    check_group("paths", paths, PathsSettings)
-    for name, value in paths.items():
-        if value == "":
-            raise UserError(f"paths.{name}=: must name a folder")
 
 
 def check_trainer(trainer: Mapping[str, Any]) -> None:

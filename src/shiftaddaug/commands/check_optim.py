@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from omegaconf import DictConfig, OmegaConf
 
 from shiftaddaug.errors import UserError
+from shiftaddaug.settings import options_near, shown
 from shiftaddaug.tasks.run_length import asked_for
 
 log = logging.getLogger(__name__)
+
+READ = ("lr", "warmup_epochs", "min_lr", "optimizer", "scheduler")
+"""Keys that are read whatever the optimiser."""
 
 USED_BY = {
     "optim.warmup_epochs": ("${optim.warmup_epochs}", "run.warmup_steps"),
@@ -28,6 +32,7 @@ def check_optim(cfg: DictConfig, overrides: Sequence[str]) -> None:
         UserError: the first mistake, by key.
     """
     optim = cfg.optim
+    _refuse_unread(optim)
     if optim.min_lr >= optim.lr:
         raise UserError(f"optim.min_lr={optim.min_lr}: must be below optim.lr={optim.lr}")
     scheduler = optim.scheduler
@@ -47,6 +52,16 @@ def check_optim(cfg: DictConfig, overrides: Sequence[str]) -> None:
         if key in USED_BY and not _obeys(scheduler, key):
             name = scheduler._target_.rpartition(".")[2]
             log.warning("no effect, because the schedule %s does not use it: %s", name, override)
+
+
+def _refuse_unread(optim: DictConfig) -> None:
+    """Refuse a key that nothing reads: a yaml may have keys of its own, for what it builds the optimiser of."""
+    text, keys = OmegaConf.to_yaml(optim), [str(key) for key in optim]
+    known = [key for key in keys if key in READ or f"${{optim.{key}}}" in text]
+    for key in keys:
+        if key not in known:
+            options = options_near(key, known, "optim.")
+            raise UserError(f"optim.{key}={shown(optim[key])}: no such key; {options}")
 
 
 def _obeys(scheduler: DictConfig, key: str) -> bool:

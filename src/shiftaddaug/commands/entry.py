@@ -26,7 +26,6 @@ from yaml import YAMLError
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue, catalogue_of
 from shiftaddaug.commands.usage import asks_for_help, help_text
 from shiftaddaug.errors import TrainingDiverged, UserError
-from shiftaddaug.tasks import settings_from
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """A disk, or what one may have of it."""
@@ -131,6 +130,8 @@ def _answering_mistakes(
 
 def worst_score(cfg: DictConfig) -> float:
     """What a search is told of a training that has no score: the worst value of its task's headline figure."""
+    from shiftaddaug.tasks import settings_from
+
     task: Any = OmegaConf.to_container(cfg.task, resolve=True)
     return settings_from(task, catalogue_of(cfg.plugins)).headline_figure.worst
 

@@ -11,6 +11,9 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.settings import check, check_fields
 from shiftaddaug.tasks.figures import BETTER, LOSS, Figure, record_of
 
+CompileBackend = Literal["inductor", "cudagraphs", "aot_eager", "eager"]
+"""Backends of `torch.compile`; the last two compile nothing, and are for finding mistakes."""
+
 
 @dataclass(frozen=True)
 class TaskSettings:
@@ -35,7 +38,7 @@ class TaskSettings:
     """The figure that chooses the best checkpoint, that searches optimise and that tables show."""
     better: Literal["max", "min"]
     """Of the headline: `max` or `min`. Callbacks and sweeps read it, so the configuration states it."""
-    compile: str | None = None
+    compile: CompileBackend | None = None
     """Backend of torch.compile for the target's training pass."""
 
     def __post_init__(self) -> None:
