@@ -10,6 +10,7 @@ from torch import Tensor
 
 from shiftaddaug.callbacks.checkpoint import LastCheckpoint, checkpoint_path
 from shiftaddaug.errors import TrainingDiverged, UserError
+from shiftaddaug.hybrid.weight import is_transform
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.operators.base import Operator
@@ -137,14 +138,17 @@ class Training(Evaluation):
         )
 
     def configure_optimizers(self) -> Any:
-        """The optimiser, without weight decay on norms and biases, and a schedule that advances every step.
+        """Return the optimiser and a schedule that advances every step.
+
+        Weights alone decay: no norms, biases or transforms of kernels.
 
         Raises:
             UserError: one that divides by the loss scale after the operators have normalised their gradients.
         """
-        matrices = [p for p in self.net.parameters() if p.ndim > 1]
-        vectors = [p for p in self.net.parameters() if p.ndim <= 1]
-        optimizer = self.optimizer([{"params": matrices}, {"params": vectors, "weight_decay": 0.0}])
+        decayed = {name: p.ndim > 1 and not is_transform(name) for name, p in self.net.named_parameters()}
+        matrices = [p for name, p in self.net.named_parameters() if decayed[name]]
+        others = [p for name, p in self.net.named_parameters() if not decayed[name]]
+        optimizer = self.optimizer([{"params": matrices}, {"params": others, "weight_decay": 0.0}])
         if getattr(optimizer, "_step_supports_amp_scaling", False) and self._normalises_scaled_gradients():
             raise UserError(
                 "optim.optimizer.fused=true: divides gradients by the loss scale of trainer.precision=16-mixed once "
@@ -175,7 +179,8 @@ class Training(Evaluation):
         the same for one loss, and right for two losses, for gradient accumulation and for loss scaling.
         """
         self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-        self.net.rescale_gradients(self.target_spec.multiplied)
+        augmented = self._augmented_spec(self.target_spec)
+        self.net.rescale_gradients(self.target_spec, *(() if augmented is None else (augmented,)))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config
