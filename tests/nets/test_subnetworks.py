@@ -1,6 +1,7 @@
 """Any sub-network: it is computed, extracted and priced as the plain network of its widths, kernels and blocks."""
 
 import random
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -27,6 +28,7 @@ from shiftaddaug.nets.build import assign, build_supernet
 from shiftaddaug.nets.cost import net_cost, total_macs
 from shiftaddaug.nets.extract import Target, extract, load_target, save_target
 from shiftaddaug.nets.plan import Plan
+from shiftaddaug.nets.recalibrate import recalibrate
 from shiftaddaug.nets.reorder import apply, permutations
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
@@ -183,6 +185,18 @@ class TestExtraction:
         target = extract(supernet, spec)
         assert_same(supernet, spec, target, images())
         assert turned <= target.assignment.exempt()
+
+    @pytest.mark.parametrize("op", ["shift", "add"])
+    def test_the_example_of_docs_method(self, op: str) -> None:
+        (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "method.md").read_text(), re.DOTALL)
+        names: dict[str, Any] = {"net": make("mbv2_micro", op, extra_blocks=1)}
+        exec(code, names)
+        supernet, spec, part = names["net"], names["spec"], names["part"]
+        with torch.no_grad():
+            assert torch.equal(part(images()), supernet(images(), spec))
+        assert part.plan == supernet.plan.at(spec) == supernet.graph.at(spec)
+        assert 2 * names["macs"] == flops(part, images(1)) < flops(supernet, images(1))
+        assert recalibrate(part, [images(4)]) == 1
 
     def test_it_is_saved_and_loaded(self, tmp_path: Path) -> None:
         supernet = make("mcunet", "shift", extra_blocks=1)

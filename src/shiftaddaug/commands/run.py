@@ -180,7 +180,7 @@ class Run:
         }
 
     def _other_loggers(self) -> list[Logger]:
-        """Than metrics.csv, which is for what changes: config.yaml and results.json lie beside it."""
+        """All loggers but metrics.csv, which is for what changes: config.yaml and results.json lie beside it."""
         return [logger for logger in self.trainer.loggers if not isinstance(logger, CSVLogger)]
 
     def fit(self) -> None:
@@ -209,7 +209,7 @@ class Run:
         return [] if path is None else [f"ckpt_path={path} resumes from the last finished epoch"]
 
     def _last_training_figures(self) -> dict[str, float | None]:
-        """Of the last epoch, which another run trained if the resumed one had only its deployment left."""
+        """Training figures of the last epoch; an earlier run trained it if this one had only its deployment left."""
         history, found = read_history(self.folder), dict[str, float | None]()
         for figure in (figure for figure in self.objective.settings.figures if figure.training):
             curve = history.get(f"train/{figure.name}", {})

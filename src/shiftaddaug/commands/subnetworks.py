@@ -40,7 +40,7 @@ class Subnetwork:
     data_config: Any
     """The stored value: a dictionary, unless the file is damaged."""
     task_config: dict[str, Any]
-    """Of configs/task, as it was stored."""
+    """The task's keys (configs/task), as they were stored."""
 
 
 class _Fixed(nn.Module):

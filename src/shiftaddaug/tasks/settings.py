@@ -34,7 +34,7 @@ class TaskSettings:
     headline: str
     """The figure that chooses the best checkpoint, that searches optimise and that tables show."""
     better: str
-    """Of the headline: `max` or `min`. Callbacks and sweeps read it, so the configuration states it."""
+    """Which way the headline is better, `max` or `min`. Callbacks and sweeps read it, so the yaml states it."""
     compile: str | None = None
     """Backend of torch.compile for the target's training pass."""
 

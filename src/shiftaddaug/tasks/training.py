@@ -126,7 +126,7 @@ class Training(Evaluation):
             raise self._diverged(f"the loss became {loss.item()}")
 
     def on_train_epoch_end(self) -> None:
-        """Before the checkpoints are written: no checkpoint of weights that are no numbers."""
+        """Stop before the checkpoints are written if weights are no numbers: no checkpoint holds such weights."""
         if not all(torch.isfinite(parameter).all() for parameter in self.net.parameters()):
             raise self._diverged("weights became inf or nan")
 
