@@ -194,7 +194,7 @@ class TestExtraction:
         supernet, spec, part = names["net"], names["spec"], names["part"]
         with torch.no_grad():
             assert torch.equal(part(images()), supernet(images(), spec))
-        assert part.plan == supernet.plan.at(spec) == supernet.graph.at(spec)
+        assert part.plan == supernet.graph.at(spec)
         assert 2 * names["macs"] == flops(part, images(1)) < flops(supernet, images(1))
         assert recalibrate(part, [images(4)]) == 1
 
