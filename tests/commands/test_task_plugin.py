@@ -107,6 +107,14 @@ def test_it_is_evaluated_with_the_plugin_alone(path: str, run: Path, plugin: Pat
         evaluate(cfg)
 
 
+def test_a_wider_sub_network_is_measured_on_its_loaders_images(run: Path, plugin: Path, tmp_path: Path) -> None:
+    """Data modules need no `transform`: what a loader yields is taken for what the network is fed."""
+    given = (f"ckpt_path={run / 'checkpoints' / 'best.ckpt'}", "trainer.accelerator=cpu", "recalibrate_batches=4")
+    wide = run_with(tmp_path / "wide", plugin, *given, "subnet.expand_multiplier=2.2", config="eval")
+    assert math.isfinite(wide)
+    assert read_json(tmp_path / "wide" / "results.json")["macs"] > read_json(run / "results.json")["macs"]
+
+
 def test_it_is_resumed(run: Path, plugin: Path, tmp_path: Path) -> None:
     """Only by itself, and the best stays the lowest."""
     shared = [*SHORT, "data=stripes", "aug=none", "trainer.log_every_n_steps=1"]
