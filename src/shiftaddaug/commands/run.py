@@ -1,6 +1,7 @@
 """One training run, from built objects to a tested target: what `commands/train.py` calls in order."""
 
 import logging
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from shiftaddaug.commands.checkpoints import find_checkpoint, read_checkpoint, r
 from shiftaddaug.commands.deploy import extract_checked, prove_before_training, refuse_difference
 from shiftaddaug.commands.entry import PACKAGE, ROOT, quieten_lightning
 from shiftaddaug.commands.optimizers import build_optim
-from shiftaddaug.commands.trainer import build_trainer, check_limits, refuse_search_in_processes
+from shiftaddaug.commands.trainer import build_trainer, check_limits, refuse_search_in_processes, warn_of_global_draws
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.kl import penalty_from_config
 from shiftaddaug.nets.build import assign, supernet_from_config
@@ -81,6 +82,7 @@ class Run:
         self.objective.settings.refuse_other_data(cfg.data.name, getattr(self.data, "task", None))
         self.data.prepare_data()
         self.data.setup("fit")
+        warn_of_global_draws(self.data, self.cfg.data.name)
         self.trainer = self._trainer()
         check_limits(cfg.trainer, self.data, self.trainer.world_size)
         refuse_search_in_processes(self.trainer.world_size)
@@ -184,16 +186,13 @@ class Run:
         return [logger for logger in self.trainer.loggers if not isinstance(logger, CSVLogger)]
 
     def fit(self) -> None:
-        """Train; whatever happens, the figures of the epochs so far are drawn."""
+        """Train."""
         try:
             self.trainer.fit(self.task, datamodule=self.data, ckpt_path=self.ckpt_path)
         except SystemExit:
             if self.trainer.interrupted:  # Lightning's answer to Ctrl-C; the command has its own
                 raise KeyboardInterrupt(*self._how_to_resume()) from None
             raise
-        finally:
-            if self.trainer.is_global_zero:
-                draw_figures(self.folder, self.catalogue, self._other_loggers(), self.trainer.global_step)
         first, seconds = self.throughput.first_step_time, self.throughput.seconds
         self.results |= {
             "train_seconds": None if seconds is None else round(seconds, 1),
@@ -202,6 +201,11 @@ class Run:
             "epochs": self.trainer.current_epoch,
             **self._last_training_figures(),
         }
+
+    def draw(self) -> None:
+        """Draw all figures of what the run has recorded so far."""
+        if self.trainer.is_global_zero:
+            draw_figures(self.folder, self.catalogue, self._other_loggers(), self.trainer.global_step)
 
     def _how_to_resume(self) -> list[str]:
         last = self.folder / "checkpoints" / "last.ckpt"
@@ -247,7 +251,10 @@ class Run:
             self.results |= self.deployed.results(split, metrics)
 
     def report(self) -> float:
-        """Write results.json, print the table; return the headline figure on validation, as it was measured."""
+        """Write results.json, print the table; return the headline figure on validation, as it was measured.
+
+        A figure that is no number counts as the worst there is: a search cannot be told of it.
+        """
         r, headline = self.results, self.objective.settings.headline_figure
         if self.trainer.is_global_zero:
             write_json(self.folder / RESULTS, r)
@@ -267,7 +274,11 @@ class Run:
                     "target": shortest_path(self.target_folder),
                 },
             )
-        return headline.measured(r[headline.key("val")])
+        value = headline.measured(r[headline.key("val")])
+        if not math.isnan(value):
+            return value
+        log.warning("task=%s: its headline %s is no number on validation", self.objective.settings.name, headline.name)
+        return headline.worst
 
     def close(self, exit_code: int = 0) -> None:
         """Let the next job of a multirun start afresh; W&B calls a run failed whose exit code is not 0."""

@@ -94,5 +94,13 @@ class TaskSettings:
             raise UserError(f"data={name}: {made}, and this run has task={self.name}; options: {options}")
 
     def record(self) -> dict[str, Any]:
-        """What run.json and results.json say of the task, for those who report."""
+        """What run.json and results.json say of the task, for those who report.
+
+        Raises:
+            UserError: two figures of one name.
+        """
+        names = [figure.name for figure in self.measured]
+        for name in names:
+            if names.count(name) > 1:
+                raise UserError(f"task={self.name}: states two figures {name}; the loss is one of them by itself")
         return {"task": self.name} | record_of(self.measured, self.headline_figure)

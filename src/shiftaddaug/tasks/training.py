@@ -76,6 +76,7 @@ class Training(Evaluation):
         weights = self.net.operator_weights(target.multiplied)
         outputs = self._target_outputs(images, target, weights)
         target_loss = loss = self.objective.loss(outputs, wanted)
+        self._check_loss(loss)
         augmented = self._augmented_spec(target)
         if augmented is not None:
             aug_outputs = self.net(images, augmented, weights)
@@ -120,6 +121,11 @@ class Training(Evaluation):
     def _log_train(self, name: str, value: Tensor, batch_size: int) -> None:
         value = value.detach()
         self.log(name, value, on_step=False, on_epoch=True, prog_bar=True, batch_size=batch_size, sync_dist=True)
+
+    def _check_loss(self, loss: Tensor) -> None:
+        if loss.ndim or not loss.requires_grad:
+            what = f"has the shape {tuple(loss.shape)}" if loss.ndim else "has no gradient"
+            raise UserError(f"task={self.objective.settings.name}: its loss {what}; must be a scalar with a gradient")
 
     def _check_finite(self, loss: Tensor) -> None:
         if not torch.isfinite(loss):
