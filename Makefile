@@ -12,10 +12,10 @@ NATIVE := src/shiftaddaug/kernels/native
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint format type check bench compare sanitize clean
+.PHONY: help setup train test test-full lint format type check bench compare sanitize clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(READY) ## make .venv with the pinned dependencies (once)
 
@@ -30,7 +30,10 @@ $(READY): pyproject.toml constraints.txt build_hook.py $(NATIVE)/build.py $(wild
 train: $(READY) ## train the default experiment; ARGS="op=add seed=1" overrides
 	$(BIN)/python src/train.py $(ARGS)
 
-test: $(READY) ## run the tests; ARGS="-k operators" selects, JOBS=0 keeps them in one process
+test: $(READY) ## run the tests but slow ones; ARGS="-k operators" selects, JOBS=0 keeps them in one process
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadscope -m "not slow" $(ARGS)
+
+test-full: $(READY) ## run all tests, slow ones too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadscope $(ARGS)
 
 lint: $(READY) ## check style

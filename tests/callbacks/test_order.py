@@ -85,3 +85,18 @@ def test_reasons_are_those_of_callbacks_that_have_one() -> None:
 
     callbacks = {"a": Idle(), "b": Working(), "c": Silent()}
     assert idle_reasons(callbacks, "trainer", "net") == {"a": "net has none in trainer"}  # type: ignore[arg-type]
+
+
+def test_a_callback_that_cannot_say_whether_it_is_idle_is_taken_for_one_that_works(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Raises(pl.Callback):
+        def idle(self, trainer: pl.Trainer, pl_module: Any) -> str | None:
+            raise SystemExit(3)
+
+    class OtherAttribute(pl.Callback):
+        idle = False
+
+    trainer: Any = SimpleNamespace()
+    assert idle_reasons({"raises": Raises(), "other": OtherAttribute()}, trainer, None) == {}
+    assert "Raises cannot say whether it is idle (SystemExit: 3)" in caplog.text

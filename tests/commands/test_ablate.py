@@ -225,6 +225,7 @@ def test_a_call_that_is_refused_leaves_no_plan(tmp_path: Path) -> None:
     assert not (tmp_path / "study" / "ablation.json").exists()
 
 
+@pytest.mark.slow
 def test_adders_study_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """The weight gradient and its rate, two by two, in this process; no row trains what another does."""
 
@@ -251,6 +252,7 @@ def test_adders_study_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capl
     assert len({*losses}) == 4 and all(math.isfinite(loss) for run in losses for loss in run)
 
 
+@pytest.mark.slow
 def test_a_real_run_that_was_stopped_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped in its second epoch, after checkpoints that name each other by path."""
     little = [*LITTLE, "data=digits", "net=mbv2_micro", "trainer.max_epochs=2", "callbacks.diagnostics=null"]

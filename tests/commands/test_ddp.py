@@ -28,6 +28,7 @@ to 3e-4 below it."""
     [("op=shift", "block_variant=block"), ("op=add", "block_variant=blend", "callbacks=ema")],
     ids=["shift", "add"],
 )
+@pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path: Path, chosen: tuple[str, ...]) -> None:
     """Weights within 1e-9, losses (metrics are float32) within 1e-6, all mechanisms active to the last epoch."""
     line = (*chosen, *LINE)

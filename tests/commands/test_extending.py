@@ -1,14 +1,17 @@
 """The examples of docs/extending.md: a plugin of all of them is trained, deployed and drawn; its commands compose."""
 
-import importlib
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 from hydra.utils import instantiate
 from safetensors.torch import load_file
 
+from shiftaddaug import tasks
 from shiftaddaug.catalogue import catalogue_of
 from shiftaddaug.commands.checks import check_train_config
 from shiftaddaug.commands.entry import compose_config
@@ -16,6 +19,7 @@ from shiftaddaug.commands.train import train
 from shiftaddaug.nets.units import ends
 from shiftaddaug.report.results import read_history, read_json
 from tests.commands.running import LITTLE, ROOT
+from tests.tasks.contract import check_objective
 
 PAGE = (ROOT / "docs" / "extending.md").read_text()
 FILES = dict(re.findall(r"```(?:python|yaml)\n# (my_package/\S+)\n(.*?)```", PAGE, re.DOTALL))
@@ -26,26 +30,42 @@ CHOSEN = ["op=ternary", "net=simple", "data=stripes", "optim/scheduler=restarts"
 @pytest.fixture(scope="module")
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("plugins")
-    empty = ("my_package/__init__.py", "my_package/operators/ternary/__init__.py")
+    packages = ("my_package", "my_package/operators/ternary", "my_package/tasks/regression")
+    empty = [f"{package}/__init__.py" for package in packages]
     for name, content in {**FILES, **dict.fromkeys(empty, "")}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
     return folder / "my_package"
 
 
+def trained(folder: Path, plugin: Path, *overrides: str) -> Path:
+    paths = [f"paths.output_dir={folder}", f"paths.log_dir={folder.parent}", f"paths.data_dir={folder.parent}/data"]
+    short = ["optim.warmup_epochs=0", "aug=full"]
+    train(compose_config("train", [*paths, f"plugins=['{plugin}']", *short, *overrides]))
+    return folder
+
+
 @pytest.fixture(scope="module")
 def run(plugin: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
-    paths = [f"paths.output_dir={folder}", f"paths.log_dir={folder.parent}", f"paths.data_dir={folder.parent}/data"]
-    short = ["trainer.max_epochs=2", "optim.warmup_epochs=0", "reorder=l1", "aug=full", "block_variant=layer"]
-    train(compose_config("train", [*paths, f"plugins=['{plugin}']", *CHOSEN, *LITTLE, *short]))
-    return folder
+    mechanisms = ("trainer.max_epochs=2", "reorder=l1", "block_variant=layer")
+    return trained(folder, plugin, *CHOSEN, *LITTLE, *mechanisms)
+
+
+@pytest.fixture(scope="module")
+def regression(plugin: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of the page's task, on the page's net and operator."""
+    folder = tmp_path_factory.mktemp("runs") / "regression"
+    quiet = [override for override in LITTLE if "limit_" not in override]
+    chosen = ("op=ternary", "net=simple", "data=strengths", "callbacks=norms", "optim.lr=0.05")
+    return trained(folder, plugin, *chosen, *quiet, "trainer.max_epochs=4")
 
 
 def test_every_recipe_has_an_example() -> None:
     folders = {name.split("/")[1] if "configs" not in name else name.rpartition("/")[0] for name in FILES}
-    assert folders >= {"operators", "nets", "data", "callbacks", "gap.py"}
-    assert folders >= {f"my_package/configs/{group}" for group in ("op", "net", "data", "optim/scheduler", "callbacks")}
+    assert folders >= {"operators", "nets", "data", "tasks", "callbacks", "report"}
+    groups = ("op", "net", "data", "task", "optim/scheduler", "callbacks")
+    assert folders >= {f"my_package/configs/{group}" for group in groups}
 
 
 def test_they_train_together_and_are_deployed_exactly(run: Path) -> None:
@@ -57,12 +77,46 @@ def test_they_train_together_and_are_deployed_exactly(run: Path) -> None:
     assert len(weights["blocks.0.body.conv.weight"].unique()) == 3
 
 
+def test_the_task_is_chosen_by_its_data_trained_and_deployed(regression: Path) -> None:
+    results = read_json(regression / "results.json")
+    assert (results["task"], results["headline"], results["data"]) == ("regression", "error", "strengths")
+    assert results["extraction_max_difference"] == 0
+    assert 0 < results["test_error"] < 0.7  # the mean of all is off by 1
+
+
+def test_the_objective_keeps_to_the_contract(plugin: Path) -> None:
+    config = {"name": "regression", "headline": "error", "better": "min"}
+    outputs, wanted = torch.randn(2, 8, 2, generator=torch.Generator().manual_seed(0))
+    check_objective(tasks.build(config, 2, catalogue_of([str(plugin)])), outputs, wanted)
+
+
+def test_the_order_of_its_data_follows_from_seed_and_epoch(plugin: Path) -> None:
+    cfg = compose_config("train", [f"plugins=['{plugin}']", "data=strengths", "paths.output_dir=/run"])
+
+    def order(epoch: int) -> torch.Tensor:
+        loader = instantiate(cfg.data).train_dataloader()
+        loader.sampler.set_epoch(epoch)
+        return torch.cat([wanted for _, wanted in loader])
+
+    assert torch.equal(order(3), order(3))
+    assert not torch.equal(order(3), order(4))
+
+
 def test_the_callback_logs(run: Path) -> None:
     assert sorted(read_history(run)["weights/norm"]) == [0, 1]
+    assert "norms" not in read_json(run / "run.json")["idle"]
 
 
-def test_the_figure_is_drawn(run: Path) -> None:
-    assert importlib.import_module("my_package.gap").draw_gap(run).stat().st_size > 1000
+def test_the_callback_says_when_it_is_idle(plugin: Path) -> None:
+    cfg = compose_config("train", [f"plugins=['{plugin}']", "callbacks=norms", "paths.output_dir=/run"])
+    task: Any = SimpleNamespace(net=torch.nn.Linear(2, 2))
+    assert instantiate(cfg.callbacks.norms).idle(None, task) is None
+    assert instantiate(cfg.callbacks.norms, part="gate").idle(None, task) == "no weight's name contains gate"
+
+
+def test_the_figure_is_drawn_for_every_task(run: Path, regression: Path) -> None:
+    for folder in (run, regression):
+        assert (folder / "gap.png").stat().st_size > 1000
 
 
 def test_the_block_can_be_skipped_and_the_data_are_two_classes(plugin: Path) -> None:

@@ -126,6 +126,7 @@ needs_avx512 = pytest.mark.skipif(
     [("default", "none"), pytest.param("avx2", "avx2", marks=needs_avx512)],
     ids=["plain torch without AVX2", "AVX2"],
 )
+@pytest.mark.slow
 def test_other_instruction_sets_compute_these_losses(torch_set: str, core_set: str) -> None:
     """In a process of its own: torch and the native core choose their instructions when they are loaded."""
     command = [sys.executable, "-m", "pytest", __file__, "-k", "golden_losses", "-p", "no:cacheprovider"]

@@ -146,6 +146,7 @@ def test_its_data_are_read_with_the_plugin_alone(tmp_path: Path) -> None:
         ("    def codes(self, weight):", "    def unused(self, weight):", "it executes aten::convolution"),
     ],
 )
+@pytest.mark.slow
 def test_one_that_multiplies_after_all_is_refused_before_data_are_read(
     written: str, instead: str, reason: str, tmp_path: Path
 ) -> None:

@@ -40,6 +40,7 @@ def rates(folder: Path) -> list[float]:
     ],
     ids=" ".join,
 )
+@pytest.mark.slow
 def test_stopped_at_any_epoch_and_resumed_is_the_same(arguments: tuple[str, ...], tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     run_little(whole, *SHORT, *arguments)

@@ -79,6 +79,7 @@ def evaluate_quietly(path: Path, folder: Path) -> str:
     return ""
 
 
+@pytest.mark.slow
 def test_nothing_that_a_target_names_is_executed(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -117,6 +118,7 @@ def load_quietly(target: Path) -> str:
     return ""
 
 
+@pytest.mark.slow
 def test_nothing_that_a_checkpoint_names_is_executed(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -107,6 +107,14 @@ def test_it_is_evaluated_with_the_plugin_alone(path: str, run: Path, plugin: Pat
         evaluate(cfg)
 
 
+def test_a_wider_sub_network_is_measured_on_its_loaders_images(run: Path, plugin: Path, tmp_path: Path) -> None:
+    """Data modules need no `transform`: what a loader yields is taken for what the network is fed."""
+    given = (f"ckpt_path={run / 'checkpoints' / 'best.ckpt'}", "trainer.accelerator=cpu", "recalibrate_batches=4")
+    wide = run_with(tmp_path / "wide", plugin, *given, "subnet.expand_multiplier=2.2", config="eval")
+    assert math.isfinite(wide)
+    assert read_json(tmp_path / "wide" / "results.json")["macs"] > read_json(run / "results.json")["macs"]
+
+
 def test_it_is_resumed(run: Path, plugin: Path, tmp_path: Path) -> None:
     """Only by itself, and the best stays the lowest."""
     shared = [*SHORT, "data=stripes", "aug=none", "trainer.log_every_n_steps=1"]
@@ -176,6 +184,7 @@ def test_an_ablation_counts_a_lower_error_as_a_gain(
     assert header.startswith("op,row,seed,test_error_px,val_error_px,train_error_px,params,")
 
 
+@pytest.mark.slow
 def test_a_search_minimises_it(plugin: Path, tmp_path: Path) -> None:
     """A trial that diverges is the worst of all, not the best."""
     given = [override for override in SHORT if not override.startswith("optim.lr=")]
@@ -235,6 +244,17 @@ def test_data_that_state_no_task_are_refused(tmp_path: Path) -> None:
     [
         ('"error": MeanError', '"eror": MeanError', "its objective measures farthest, eror, and its settings state"),
         ("OBJECTIVE = Slope", "", "must end with OBJECTIVE = a class that inherits Objective"),
+        (
+            '"farthest": Farthest()',
+            '"farthest": abs',
+            "its metric farthest is a builtin_function_or_method",
+        ),
+        (
+            "wanted, beta=self.settings.beta)",
+            "wanted, reduction='none')",
+            r"its loss has the shape \(\d+, 2\)",
+        ),
+        ("at_least_float32(outputs), wanted", "outputs.detach(), wanted", "its loss has no gradient"),
         ("import torch\n", "import torhc\n", r"cannot be imported \(ModuleNotFoundError: No module named 'torhc'\)"),
     ],
 )
@@ -243,6 +263,27 @@ def test_one_that_is_none_is_one_line(written: str, instead: str, message: str, 
     plugin = write_plugin(tmp_path, name, OBJECTIVE.replace(written, instead))
     with pytest.raises(UserError, match=f"^task=slope: .*{message}"):
         run_with(tmp_path / "run", plugin, *SHORT, "data=stripes")
+
+
+def test_a_headline_that_is_no_number_is_the_worst_there_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A search cannot be told of it; results.json holds null, which is json."""
+    broken = OBJECTIVE.replace(
+        "class MeanError(MeanAbsoluteError):",
+        """class MeanError(MeanAbsoluteError):
+    def compute(self):
+        return super().compute() * float("nan")
+""",
+    )
+    plugin = write_plugin(tmp_path, "nan_plugin", broken)
+    score = run_with(tmp_path / "run", plugin, *SHORT, "data=stripes", "aug=none", "trainer.max_epochs=1")
+    assert score == math.inf
+    assert read_json(tmp_path / "run" / "results.json")["val_error_px"] is None
+    assert "task=slope: its headline error is no number on validation" in caplog.text
+
+
+def test_what_tells_no_number_of_outputs_is_one_line(plugin: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^data=stripes: task=slope cannot tell the number of outputs \(.*abc"):
+        run_with(tmp_path / "run", plugin, *SHORT, "data=stripes", "data.num_targets=abc")
 
 
 def test_a_task_called_as_one_of_the_package_is_refused(tmp_path: Path) -> None:

@@ -3,11 +3,14 @@
 from types import SimpleNamespace
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
+import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
+from torch.utils.data import DataLoader, TensorDataset
 
-from shiftaddaug.commands.trainer import check_limits, refuse_search_in_processes
+from shiftaddaug.commands.trainer import check_limits, refuse_search_in_processes, warn_of_global_draws
 from shiftaddaug.errors import UserError
 from tests.configs.test_sweep import with_hydra
 
@@ -49,3 +52,14 @@ def test_a_search_in_several_processes_is_refused(sweep: tuple[str, ...], refuse
     finally:
         HydraConfig.instance().cfg = None
     refuse_search_in_processes(2)
+
+
+@pytest.mark.parametrize("generator", [None, torch.Generator()])
+def test_a_loader_that_draws_from_the_global_generator_is_warned_of(
+    generator: torch.Generator | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = pl.LightningDataModule()
+    loader = DataLoader(TensorDataset(torch.zeros(4)), generator=generator)
+    data.train_dataloader = lambda: loader  # type: ignore[method-assign]
+    warn_of_global_draws(data, "mine")
+    assert ("data=mine: its training loader draws from the global generator" in caplog.text) == (generator is None)

@@ -127,6 +127,7 @@ WHOLE_METHOD = (
         (*WHOLE_METHOD, "block_variant=layer"),
     ],
 )
+@pytest.mark.slow
 def test_stopped_at_any_epoch_and_resumed_is_the_same(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     arguments = (*arguments, "trainer.max_epochs=3")
     wanted = run_little(tmp_path / "whole", *arguments)
@@ -176,6 +177,7 @@ def test_less_than_one_batch_is_refused_before_training(split: str, batches: int
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_is_the_same(tmp_path: Path) -> None:
     """SIGKILL of a real process, every mechanism active, and `ckpt_path=last`."""
     arguments = [*LITTLE, *WHOLE_METHOD, "trainer.max_epochs=4", f"paths.log_dir={tmp_path}/logs"]
@@ -219,6 +221,7 @@ class _Poison(pl.Callback):
             pl_module.net.classifier.weight.data.fill_(float("nan"))
 
 
+@pytest.mark.slow
 def test_one_seed_one_result_and_another_seed_another(tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         run_little(tmp_path / name, "trainer.max_epochs=1", f"seed={seed}")

@@ -122,6 +122,7 @@ def tensors_here(
     reason="the kernels are tested directly; needs TRITON_INTERPRET unset and no CUDA device",
 )
 @pytest.mark.skipif(not HAS_TRITON, reason="needs triton: pip install triton")
+@pytest.mark.slow
 def test_in_the_interpreter() -> None:
     command = [sys.executable, "-m", "pytest", __file__, "-q", "-p", "no:cacheprovider"]
     process = subprocess.run(

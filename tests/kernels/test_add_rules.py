@@ -199,6 +199,7 @@ def test_autocast_computes_in_float32(name: str, combination: tuple[str, str]) -
 
 @pytest.mark.parametrize("name", ["oblong", "depthwise, stride 2"])
 @parametrize_combinations
+@pytest.mark.slow
 def test_a_compiled_function_equals_the_eager_one(name: str, combination: tuple[str, str]) -> None:
     case = CASES[name]
     g, x, w = tensors(case)

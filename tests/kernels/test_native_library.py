@@ -183,6 +183,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 def test_everything_works_without_a_core() -> None:
     source = str(Path(build.__file__).parents[3])
     environment = os.environ | {"SHIFTADDAUG_ISA": "none", "PYTHONPATH": source}

@@ -68,6 +68,7 @@ def assert_equal(some: tuple[Tensor, ...], others: tuple[Tensor, ...]) -> None:
 
 
 @parametrize_slow
+@pytest.mark.slow
 def test_torch_finds_the_operators_well_formed(operator: str, case: Case) -> None:
     """Schema, registration with autograd, fake tensors, and tracing with fixed and with symbolic sizes."""
     g, x, w = (laid_out(t, "channels_last") for t in tensors(case))

@@ -270,6 +270,7 @@ class TestValues:
         assert torch.equal(values["blocks.0.act"], values["blocks.1.act"])
 
 
+@pytest.mark.slow
 class TestCompilers:
     @pytest.mark.parametrize("kind", ["plain", "supernet", "augmented"])
     def test_one_graph_with_the_same_results(self, kind: str) -> None:

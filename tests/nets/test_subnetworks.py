@@ -1,12 +1,14 @@
 """Any sub-network: it is computed, extracted and priced as the plain network of its widths, kernels and blocks."""
 
 import random
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -18,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from shiftaddaug import operators
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.layers import HybridConv2d
-from shiftaddaug.hybrid.reading import MULTIPLIED
+from shiftaddaug.hybrid.reading import MULTIPLIED, Blended, ByOperator, MultipliedBeside
 from shiftaddaug.hybrid.remap import Remap
 from shiftaddaug.hybrid.sharing import PLAIN, NetSharing, Sharing
 from shiftaddaug.hybrid.widths import Widths
@@ -26,6 +28,8 @@ from shiftaddaug.nets.build import assign, build_supernet
 from shiftaddaug.nets.cost import net_cost, total_macs
 from shiftaddaug.nets.extract import Target, extract, load_target, save_target
 from shiftaddaug.nets.plan import Plan
+from shiftaddaug.nets.recalibrate import recalibrate
+from shiftaddaug.nets.reorder import apply, permutations
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import plan_net
@@ -168,10 +172,10 @@ class TestExtraction:
         assert_same(supernet, multiplied, target, images())
         assert target.assignment.title() == "mult"
 
-    @pytest.mark.parametrize("mixed", [{"blends": (("blocks.1.expand.conv", 0.5),)}, {"fades": (("blocks.1", 0.5),)}])
+    @pytest.mark.parametrize("mixed", [{"blends": (("blocks.1.expand.conv", 0.5),)}, {"fades": (("blocks.2", 0.5),)}])
     def test_what_is_computed_in_shares_is_no_plain_network(self, mixed: dict[str, Any]) -> None:
         supernet = make("mbv2_micro", "shift")
-        with pytest.raises(UserError, match=r"^spec: blocks\.1\S* is computed in shares of two"):
+        with pytest.raises(UserError, match=r"^spec: blocks\.\d\S* is computed in shares of two"):
             extract(supernet, replace(supernet.target_spec, **mixed))
 
     def test_multiplied_layers_multiply(self) -> None:
@@ -181,6 +185,18 @@ class TestExtraction:
         target = extract(supernet, spec)
         assert_same(supernet, spec, target, images())
         assert turned <= target.assignment.exempt()
+
+    @pytest.mark.parametrize("op", ["shift", "add"])
+    def test_the_example_of_docs_method(self, op: str) -> None:
+        (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "method.md").read_text(), re.DOTALL)
+        names: dict[str, Any] = {"net": make("mbv2_micro", op, extra_blocks=1)}
+        exec(code, names)
+        supernet, spec, part = names["net"], names["spec"], names["part"]
+        with torch.no_grad():
+            assert torch.equal(part(images()), supernet(images(), spec))
+        assert part.plan == supernet.graph.at(spec)
+        assert 2 * names["macs"] == flops(part, images(1)) < flops(supernet, images(1))
+        assert recalibrate(part, [images(4)]) == 1
 
     def test_it_is_saved_and_loaded(self, tmp_path: Path) -> None:
         supernet = make("mcunet", "shift", extra_blocks=1)
@@ -241,7 +257,8 @@ class TestPlan:
     def test_of_the_target_is_the_plan(self, net: str) -> None:
         supernet = make(net, "shift", extra_blocks=2)
         assert supernet.graph.at(supernet.target_spec) == plan_of(net)
-        assert supernet.plan.at(supernet.target_spec) == plan_of(net)
+        bare = make(net, "shift")
+        assert bare.plan.at(bare.target_spec) == plan_of(net)
 
     def test_is_read_from_its_own_description(self) -> None:
         supernet = make("mbv3_w035", "shift", extra_blocks=1)
@@ -276,40 +293,85 @@ class TestMistakes:
     def refused(self, spec: SubnetSpec, message: str) -> None:
         supernet = make("mbv2_micro", "shift", extra_blocks=1)
         for attempt in (supernet.graph.at, supernet.run, lambda spec: extract(supernet, spec)):
-            with pytest.raises(ValueError, match=message):
+            with pytest.raises(ValueError, match=message) as caught:
                 attempt(spec)
+            assert "\n" not in str(caught.value)
 
     @pytest.fixture
     def target(self) -> SubnetSpec:
         return make("mbv2_micro", "shift", extra_blocks=1).target_spec
 
-    def test_channels(self, target: SubnetSpec) -> None:
-        self.refused(replace(target, channels=target.channels[:-1]), r"^channels: \d+ for \d+ spaces of net=mbv2_micro")
-        self.refused(replace(target, channels=(1, *target.channels[1:])), r"^channels of the image: 1: must be 3")
-        self.refused(replace(target, channels=(3, 0, *target.channels[2:])), r"^channels of stem.*0: must be")
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"channels": lambda c: c[:-1]}, r"^channels: \d+ for \d+ spaces of net=mbv2_micro$"),
+            ({"channels": lambda c: (*c, 8)}, r"^channels: \d+ for \d+ spaces of net=mbv2_micro$"),
+            ({"channels": lambda c: (1, *c[1:])}, r"^channels of image: 1: must be 3$"),
+            ({"channels": lambda c: tuple(3 if n == 7 else n for n in c)}, r"^channels of classes: 3: must be 7$"),
+            ({"kernels": (("nothing", 3),)}, r"^kernels: nothing: no such convolution in net=mbv2_micro$"),
+            ({"kernels": (("blocks.0", 3),)}, r"^kernels: blocks.0: no such convolution"),
+            ({"kernels": (("classifier", 1),)}, r"^kernels: classifier: no such convolution"),
+            ({"kernels": (("stem.conv", 5),)}, r"^kernels: stem.conv: 5: no such kernel; options: 1, 3$"),
+            ({"kernels": (("stem.conv", -1),)}, r"^kernels: stem.conv: -1: no such kernel; options: 1, 3$"),
+            (
+                {"skipped": frozenset({"nothing"})},
+                r"^skipped: nothing: no block of net=mbv2_micro that can be; opt",
+            ),
+            ({"skipped": frozenset({"blocks.0"})}, r"^skipped: blocks.0: no block .* options: blocks.2"),
+            ({"skipped": frozenset({"stem"})}, r"^skipped: stem: no block of net=mbv2_micro that can be; options: "),
+            ({"skipped": frozenset({"extras.99"})}, r"^skipped: extras.99: no block of net=mbv2_micro that can be"),
+            ({"fades": (("nothing", 0.5),)}, r"^fades: nothing: no block of net=mbv2_micro that can be; options: "),
+            ({"multiplied": frozenset({"nothing"})}, r"^multiplied: nothing: no such layer in net=mbv2_micro$"),
+            ({"multiplied": frozenset({"stem.norm"})}, r"^multiplied: stem.norm: no such layer"),
+            ({"blends": (("nothing", 0.5),)}, r"^blends: nothing: no such layer in net=mbv2_micro$"),
+        ],
+    )
+    def test_names_and_widths(self, target: SubnetSpec, changes: dict[str, Any], message: str) -> None:
+        made = {key: value(target.channels) if callable(value) else value for key, value in changes.items()}
+        self.refused(replace(target, **made), message)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            *({"channels": (8, bad)} for bad in (True, 8.0, "8", None, 0, -1, np.int64(8), torch.tensor(8))),
+            {"channels": [8, 8]},
+            {"augmented": "no"},
+            *({key: bad} for key in ("multiplied", "skipped") for bad in ([], (), "a", {"a"})),
+            *({key: bad} for key in ("kernels", "blends", "fades") for bad in ({}, [], ("a",), (["a", 0.5],))),
+            *({"kernels": (("a", bad),)} for bad in (2, 3.0, True, "3", None)),
+            {"kernels": (("a", 1), ("a", 3))},
+            {"blends": (("a", 0.5), ("a", 0.6))},
+            {"blends": (("a", 1.1),)},
+            {"blends": (("a", -0.1),)},
+            *({"fades": (("a", bad),)} for bad in (-0.1, 0.0, 1.0, 1.5)),
+            {"multiplied": frozenset("a"), "blends": (("a", 0.5),)},
+            {"skipped": frozenset("a"), "fades": (("a", 0.5),)},
+        ],
+        ids=str,
+    )
+    def test_fields(self, changes: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match="must be") as caught:
+            SubnetSpec(**{"channels": (8, 8), **changes})
+        assert "\n" not in str(caught.value)
 
     def test_wider_than_the_widest(self, target: SubnetSpec) -> None:
         supernet = make("mbv2_micro", "shift", extra_blocks=1)
         with pytest.raises(ValueError, match=r"^channels of stem: 999: must be between 1 and \d+"):
             supernet(images(), replace(target, channels=(3, 999, *target.channels[2:])))
 
-    @pytest.mark.parametrize(
-        ("kernels", "message"),
-        [
-            ((("nothing", 3),), r"^kernels: nothing: no such convolution in net=mbv2_micro"),
-            ((("blocks.0", 3),), r"^kernels: blocks.0: no such convolution"),
-            ((("stem.conv", 2),), r"^kernels: stem.conv=2: options: 1, 3"),
-            ((("stem.conv", 5),), r"^kernels: stem.conv=5: options: 1, 3"),
-            ((("stem.conv", True),), r"^kernels: stem.conv=True: options: 1, 3"),
-        ],
-    )
-    def test_kernels(self, target: SubnetSpec, kernels: Any, message: str) -> None:
-        self.refused(replace(target, kernels=kernels), message)
+    def test_multiplying_by_what_is_no_weight(self) -> None:
+        supernet = make("mbv2_micro", "shift_ps", wide=1.0)
+        with pytest.raises(ValueError, match=r"^multiplied: head.conv: trains no weight that it could multiply by"):
+            supernet.run(replace(supernet.target_spec, multiplied=frozenset({"head.conv"})))
 
-    @pytest.mark.parametrize("unit", ["nothing", "blocks.0", "stem"])
-    def test_blocks(self, target: SubnetSpec, unit: str) -> None:
-        message = rf"^skipped={unit}: no block of net=mbv2_micro that can be; options: blocks\.\d"
-        self.refused(replace(target, skipped=target.skipped | {unit}), message)
+    def test_of_a_layer(self) -> None:
+        layer, x = HybridConv2d(operators.build("mult"), Widths(4, 6), Widths(4, 6), 5), torch.randn(1, 4, 9, 9)
+        for kernel in (0, 2, 4, 7, -1):
+            with pytest.raises(ValueError, match=rf"^kernel={kernel}: must be odd, and at most 5"):
+                layer(x, kernel=kernel)
+        for channels in (0, 7, -1):
+            with pytest.raises(ValueError, match=rf"^{channels} channels: must be between 1 and 6"):
+                layer(x, channels)
 
     def test_a_block_that_is_read_within_cannot_be_skipped(self) -> None:
         plan = unet_plan()
@@ -357,7 +419,7 @@ class TestKernelTransform:
         layer.init_augmented()
         return layer
 
-    @pytest.mark.parametrize("op", ["mult", "shift", "add"])
+    @pytest.mark.parametrize("op", ["mult", "shift"])
     @pytest.mark.parametrize("kernel", [1, 3, 5, 7])
     @pytest.mark.parametrize("channels", [2, 4, 6])
     def test_at_first_it_is_the_centre(self, op: str, kernel: int, channels: int) -> None:
@@ -383,7 +445,7 @@ class TestKernelTransform:
                 torch.testing.assert_close(reading(x, kernel=kernel), wanted, rtol=1e-5, atol=1e-5)
         assert torch.equal(layer(x), layer(x, kernel=7))
 
-    @pytest.mark.parametrize("op", ["mult", "shift", "add"])
+    @pytest.mark.parametrize("op", ["mult", "shift"])
     def test_of_a_net_it_learns_and_is_exact(self, op: str) -> None:
         supernet = make("mcunet", op, kernel_transform=True).train()
         names = [name for name, _ in supernet.named_parameters() if "kernel_transform" in name]
@@ -405,8 +467,82 @@ class TestKernelTransform:
     def test_is_refused_where_a_weight_has_no_one_form(self) -> None:
         with pytest.raises(UserError, match=r"^kernel_transform=true: op=shift_ps trains .* besides; options: false"):
             make("mcunet", "shift_ps", wide=1.0, kernel_transform=True)
-        with pytest.raises(UserError, match=r"^kernel_transform=true: op=add reads its weight through R; options: fal"):
-            make("mcunet", "add", SHARINGS["remapped"]["add"], kernel_transform=True)
+        with pytest.raises(UserError, match=r"^kernel_transform=true: op=shift reads its weight through R; options: f"):
+            make("mcunet", "shift", SHARINGS["remapped"]["shift"], kernel_transform=True)
+        with pytest.raises(UserError, match=r"^kernel_transform=true: op=add publishes update directions, of which"):
+            make("mcunet", "add", kernel_transform=True)
+
+    def test_a_reorder_leaves_it_alone(self) -> None:
+        supernet = make("mcunet", "mult", kernel_transform=True)
+        spec = replace(random_spec(supernet, 1), channels=supernet.widening.max_channels())
+        before = supernet.double()(images().double(), spec)
+        orders = permutations(supernet)
+        apply(orders, supernet)
+        assert any((order != torch.arange(len(order))).any() for order in orders.values())
+        torch.testing.assert_close(supernet(images().double(), spec), before)
+
+
+class TestUpdates:
+    """An adder's update is as large as that of a net of its own, however little of the weight took part."""
+
+    @pytest.mark.parametrize("kernels", [(), (("blocks.3.depthwise.conv", 1),)])
+    @pytest.mark.parametrize("sharing", ["plain", "remapped"])
+    def test_of_a_narrow_sub_network(self, kernels: Any, sharing: str) -> None:
+        supernet = make("mbv2_micro", "add", SHARINGS[sharing]["add"]).train()
+        channels = tuple(space.channels if space.kind == "fixed" else 4 for space in supernet.widening.spaces)
+        spec = SubnetSpec(channels, augmented=True, kernels=kernels)
+        supernet(images(8), spec).square().sum().backward()
+        supernet.rescale_gradients(spec)
+        for name, layer in supernet.hybrid_layers().items():
+            gradient = layer.weight.grad
+            if layer.operator.name == "add" and gradient is not None and gradient.abs().max() > 0:
+                slope = layer.sharing.slopes([layer.target_parameters()["weight"].detach()])[0]
+                ours = layer.cut([4] * len(layer.sources), 4, dict(kernels).get(name))
+                active = layer._target_slice(gradient)[layer._active_target(ours)]
+                if slope is not None:
+                    active = active * slope[layer._active_target(ours)]
+                assert float(active.square().mean().sqrt()) == pytest.approx(0.8, rel=1e-3), name  # eta
+
+    def test_what_the_passes_used_together_counts(self) -> None:
+        narrow, whole = make("mbv2_micro", "add").train(), make("mbv2_micro", "add").train()
+        channels = tuple(space.channels if space.kind == "fixed" else 4 for space in narrow.widening.spaces)
+        small = SubnetSpec(channels, augmented=True)
+        for net in (narrow, whole):
+            (net(images(8), small).square().sum() + net(images(8)).square().sum()).backward()
+        narrow.rescale_gradients(small, narrow.target_spec)
+        whole.rescale_gradients()
+        theirs = dict(whole.named_parameters())
+        for name, parameter in narrow.named_parameters():
+            wanted = theirs[name].grad
+            assert (parameter.grad is None) == (wanted is None)
+            assert parameter.grad is None or torch.equal(parameter.grad, wanted)  # type: ignore[arg-type]
+
+
+def test_a_sub_network_with_extra_blocks_is_deepened_again() -> None:
+    supernet = make("mbv2_micro", "shift", extra_blocks=1)
+    target = extract(supernet, replace(supernet.target_spec, skipped=frozenset()))
+    again = build_supernet(target.net.plan, target.assignment, (1.0, 1.6), (1.0, 1.6), extra_blocks=1)
+    assert not set(again.widening.extras()) & set(target.net.plan.units())
+    assert again.widening.extras() <= set(again.graph.units())
+    again.eval()
+    assert_same(again, again.target_spec, extract(again, again.target_spec), images())
+    assert again.graph.at(again.target_spec) == target.net.plan
+
+
+@pytest.mark.parametrize("sharing", ["plain", "remapped"])
+def test_a_blended_layer_by_itself_has_the_gradient_of_the_net(sharing: str) -> None:
+    """At a smaller kernel R' is the whole slice's, in what multiplies as in what the operator reads."""
+    shared = SHARINGS[sharing]["add"]
+    layer = HybridConv2d(operators.build("add"), Widths(4, 6), Widths(4, 6), 5, sharing=shared).double()
+    layer.init_target()
+    layer.init_augmented()
+    x, direction = torch.randn(2, 4, 7, 7, dtype=torch.float64), torch.randn(2, 4, 7, 7, dtype=torch.float64)
+    (given,) = shared.stored([layer.target_weight()])
+    gradients = [
+        torch.autograd.grad((layer(x, None, reading, 3) * direction).sum(), layer.weight)[0]
+        for reading in (Blended(0.3), Blended(0.3, ByOperator(), MultipliedBeside(given)))
+    ]
+    torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-9)
 
 
 def test_a_target_pass_forgets_passes_of_other_specs() -> None:

@@ -274,7 +274,7 @@ class TestReadingOnce:
         supernet(images()).square().sum().backward()
         kept, turned = list(weights)[:2]
         before = {name: layers[name].weight.grad.clone() for name in (kept, turned)}  # type: ignore[union-attr]
-        supernet.rescale_gradients(multiplied={kept})
+        supernet.rescale_gradients(replace(supernet.target_spec, multiplied=frozenset({kept})))
         assert torch.equal(layers[kept].weight.grad, before[kept])  # type: ignore[arg-type]
         together = layers[turned].weight.grad.clone()  # type: ignore[union-attr]
         layers[turned].weight.grad = before[turned]

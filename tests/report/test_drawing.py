@@ -103,7 +103,7 @@ def test_one_that_fails_is_warned_of_and_the_others_are_drawn(
 def test_what_is_no_figure_is_warned_of(run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     draw_figures(run, write_plugin(tmp_path, "no_figures", aaa="def draw(folder):\n    return 3\n"))
     (message,) = (record.getMessage() for record in caplog.records)
-    assert message.startswith("aaa.png could not be written (AttributeError: ")
+    assert message.startswith("aaa.png could not be drawn (TypeError: draw returned a ")
     assert pictures(run) == ["curves.png"]
 
 

@@ -1,6 +1,7 @@
 """What a run leaves behind: metrics read, the commit, tables that can be copied from."""
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from shiftaddaug.report.recorded import headline_in
 from shiftaddaug.report.results import (
     code_hash,
     git_commit,
@@ -109,6 +111,13 @@ def write_run(folder: Path, losses: dict[int, float] | None, resumed_from: Path 
 
 
 class TestHistory:
+    @pytest.mark.parametrize("run", ["[1]", "{", '{"resumed_from": "x"}', '{"resumed_from": 7}', "ITSELF"])
+    def test_a_damaged_run_json_costs_the_earlier_epochs_alone(self, run: str, metrics_csv: Path) -> None:
+        itself = json.dumps({"resumed_from": str(metrics_csv.parent / "checkpoints" / "last.ckpt")})
+        (metrics_csv.parent / "run.json").write_text(itself if run == "ITSELF" else run)
+        assert read_history(metrics_csv.parent) == read_metrics(metrics_csv)
+        assert headline_in(metrics_csv.parent).name == "top1"
+
     def test_of_a_run_that_resumed_none_is_its_metrics(self, metrics_csv: Path) -> None:
         assert read_history(metrics_csv.parent) == read_metrics(metrics_csv)
 

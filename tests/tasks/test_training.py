@@ -61,6 +61,7 @@ def test_what_nothing_surrounds_is_trained_once(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("op", ["mult", "shift", "add"])
+@pytest.mark.slow
 def test_a_compiled_target_pass_computes_the_same(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.compiler.reset()
     tasks = [make_task(op, compile_backend=backend) for backend in (None, "aot_eager")]
@@ -81,7 +82,7 @@ def test_only_the_final_targets_pass_is_compiled(monkeypatch: pytest.MonkeyPatch
     """A schedule's targets, and what is drawn around them, would be compiled again and again."""
     task = make_task("add", compile_backend="aot_eager")
     compiled: list[SubnetSpec] = []
-    wanted = torch.randn(4, CLASSES)
+    wanted = torch.randn(4, CLASSES, requires_grad=True)
     monkeypatch.setattr(task, "compiled_target_pass", lambda *_, **__: compiled.append(task.target_spec) or wanted)
     record(task, monkeypatch)
     final = task.net.target_spec

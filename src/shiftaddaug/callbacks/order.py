@@ -10,12 +10,15 @@ trainer are built, and the optimisers are not. One that nobody gets without aski
 `warn_when_idle = True`; of others, being idle is recorded in run.json and nothing is said.
 """
 
+import logging
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar, WeightAveraging
+
+log = logging.getLogger(__name__)
 
 
 class Stage(IntEnum):
@@ -69,6 +72,18 @@ def in_order(callbacks: Iterable[pl.Callback]) -> list[pl.Callback]:
 
 def idle_reasons(callbacks: Mapping[str, pl.Callback], trainer: pl.Trainer, pl_module: Any) -> dict[str, str]:
     """Why callbacks have nothing to do, by their names; those that work are left out."""
-    asked = {name: callback.idle for name, callback in callbacks.items() if hasattr(callback, "idle")}
-    reasons = {name: idle(trainer, pl_module) for name, idle in asked.items()}
+    reasons = {name: _reason(callback, trainer, pl_module) for name, callback in callbacks.items()}
     return {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def _reason(callback: pl.Callback, trainer: pl.Trainer, pl_module: Any) -> str | None:
+    """The reason that a callback gives; one that cannot give any is taken for one that works."""
+    idle = getattr(callback, "idle", None)
+    if not callable(idle):
+        return None
+    try:
+        reason: str | None = idle(trainer, pl_module)
+        return reason
+    except (Exception, SystemExit) as error:  # whatever the author's code does
+        log.warning("%s cannot say whether it is idle (%s: %s)", type(callback).__name__, type(error).__name__, error)
+        return None

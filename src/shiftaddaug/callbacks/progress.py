@@ -39,7 +39,7 @@ class Throughput(pl.Callback):
         self.first_step_time: float | None = None
         """Seconds since the epoch (time.time) at which the first training step had been made."""
         self.images_per_s: float | None = None
-        """Of the last whole epoch."""
+        """Images per second of the last whole epoch."""
         self._images = 0
         self._since = 0.0
         self._lr = 0.0

@@ -21,7 +21,7 @@ from shiftaddaug.commands.check_mechanisms import (
 from shiftaddaug.commands.check_memory import check_memory
 from shiftaddaug.commands.check_optim import check_optim
 from shiftaddaug.data.checks import HELD, check_data_config
-from shiftaddaug.errors import UserError
+from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.nets.assignment import select_layers
 from shiftaddaug.nets.extras import plan_extra_blocks
 from shiftaddaug.nets.plan import Plan
@@ -120,11 +120,19 @@ def _outputs(config: dict[str, Any], task: TaskSettings) -> int:
     if data.get("num_classes", 0) is None:
         data["num_classes"] = _held_classes(data)
     try:
-        return task.outputs(data)
+        outputs = task.outputs(data)
+        if isinstance(outputs, bool) or not isinstance(outputs, int) or outputs < 1:
+            raise ValueError(f"it says {outputs}")
+        return outputs
     except KeyError as error:
         raise UserError(
             f"data={data['name']}: has no {error.args[0]}, which task={task.name} reads; options: other data, or that "
             "task for which these are made"
+        ) from error
+    except DAMAGE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"data={cfg.data.name}: task={task.name} cannot tell the number of outputs ({reason})"
         ) from error
 
 

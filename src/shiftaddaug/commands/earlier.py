@@ -58,7 +58,7 @@ def task_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _defaults(op: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the operator, if it is one of this package."""
+    """The defaults of the operator's keys, if it is one of this package."""
     try:
         settings = operators.settings_from({"name": op.get("name")})
     except UserError:

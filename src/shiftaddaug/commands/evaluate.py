@@ -165,10 +165,10 @@ def _data_config(cfg: DictConfig, subnetwork: "Subnetwork") -> dict[str, Any]:
 
 
 def _check_data(cfg: DictConfig, subnetwork: "Subnetwork", task: "TaskSettings", data: Any) -> None:
-    """See that the data are made for the task, and hold as much as the network computes.
+    """Check that the data are made for the task, and need as many outputs as the network has.
 
     Raises:
-        UserError: they do not.
+        UserError: they are not, or do not.
     """
     name = str(subnetwork.data_config.get("name"))
     task.refuse_other_data(name, getattr(data, "task", None))

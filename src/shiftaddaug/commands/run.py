@@ -1,6 +1,7 @@
 """One training run, from built objects to a tested target: what `commands/train.py` calls in order."""
 
 import logging
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from shiftaddaug.commands.checkpoints import find_checkpoint, read_checkpoint, r
 from shiftaddaug.commands.deploy import extract_checked, prove_before_training, refuse_difference
 from shiftaddaug.commands.entry import PACKAGE, ROOT, quieten_lightning
 from shiftaddaug.commands.optimizers import build_optim
-from shiftaddaug.commands.trainer import build_trainer, check_limits, refuse_search_in_processes
+from shiftaddaug.commands.trainer import build_trainer, check_limits, refuse_search_in_processes, warn_of_global_draws
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.kl import penalty_from_config
 from shiftaddaug.nets.build import assign, supernet_from_config
@@ -82,6 +83,7 @@ class Run:
         self.trainer = self._trainer()
         self.data.prepare_data()
         self.data.setup("fit")
+        warn_of_global_draws(self.data, self.cfg.data.name)
         check_limits(cfg.trainer, self.data, self.trainer.world_size)
         refuse_search_in_processes(self.trainer.world_size)
         # Lightning does so once a checkpoint has been read into it: float64 weights would come back rounded
@@ -180,20 +182,17 @@ class Run:
         }
 
     def _other_loggers(self) -> list[Logger]:
-        """Than metrics.csv, which is for what changes: config.yaml and results.json lie beside it."""
+        """All loggers but metrics.csv, which is for what changes: config.yaml and results.json lie beside it."""
         return [logger for logger in self.trainer.loggers if not isinstance(logger, CSVLogger)]
 
     def fit(self) -> None:
-        """Train; whatever happens, the figures of the epochs so far are drawn."""
+        """Train."""
         try:
             self.trainer.fit(self.task, datamodule=self.data, ckpt_path=self.ckpt_path)
         except SystemExit:
             if self.trainer.interrupted:  # Lightning's answer to Ctrl-C; the command has its own
                 raise KeyboardInterrupt(*self._how_to_resume()) from None
             raise
-        finally:
-            if self.trainer.is_global_zero:
-                draw_figures(self.folder, self.catalogue, self._other_loggers(), self.trainer.global_step)
         first, seconds = self.throughput.first_step_time, self.throughput.seconds
         self.results |= {
             "train_seconds": None if seconds is None else round(seconds, 1),
@@ -203,13 +202,18 @@ class Run:
             **self._last_training_figures(),
         }
 
+    def draw(self) -> None:
+        """Draw all figures of what the run has recorded so far."""
+        if self.trainer.is_global_zero:
+            draw_figures(self.folder, self.catalogue, self._other_loggers(), self.trainer.global_step)
+
     def _how_to_resume(self) -> list[str]:
         last = self.folder / "checkpoints" / "last.ckpt"
         path = last if last.exists() else self.ckpt_path
         return [] if path is None else [f"ckpt_path={path} resumes from the last finished epoch"]
 
     def _last_training_figures(self) -> dict[str, float | None]:
-        """Of the last epoch, which another run trained if the resumed one had only its deployment left."""
+        """Training figures of the last epoch; an earlier run trained it if this one had only its deployment left."""
         history, found = read_history(self.folder), dict[str, float | None]()
         for figure in (figure for figure in self.objective.settings.figures if figure.training):
             curve = history.get(f"train/{figure.name}", {})
@@ -247,7 +251,10 @@ class Run:
             self.results |= self.deployed.results(split, metrics)
 
     def report(self) -> float:
-        """Write results.json, print the table; return the headline figure on validation, as it was measured."""
+        """Write results.json, print the table; return the headline figure on validation, as it was measured.
+
+        A figure that is no number counts as the worst there is: a search cannot be told of it.
+        """
         r, headline = self.results, self.objective.settings.headline_figure
         if self.trainer.is_global_zero:
             write_json(self.folder / RESULTS, r)
@@ -267,7 +274,11 @@ class Run:
                     "target": shortest_path(self.target_folder),
                 },
             )
-        return headline.measured(r[headline.key("val")])
+        value = headline.measured(r[headline.key("val")])
+        if not math.isnan(value):
+            return value
+        log.warning("task=%s: its headline %s is no number on validation", self.objective.settings.name, headline.name)
+        return headline.worst
 
     def close(self, exit_code: int = 0) -> None:
         """Let the next job of a multirun start afresh; W&B calls a run failed whose exit code is not 0."""

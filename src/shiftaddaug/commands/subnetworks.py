@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +16,6 @@ from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.commands.checkpoints import read_checkpoint
 from shiftaddaug.commands.deploy import refuse_multiplications
 from shiftaddaug.commands.earlier import as_of_today, task_of
-from shiftaddaug.data.base import ClassificationDataModule
 from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.nets.assignment import Assignment
 from shiftaddaug.nets.build import assign, supernet_from_config
@@ -40,7 +40,7 @@ class Subnetwork:
     data_config: Any
     """The stored value: a dictionary, unless the file is damaged."""
     task_config: dict[str, Any]
-    """Of configs/task, as it was stored."""
+    """The task's keys (configs/task), as they were stored."""
 
 
 class _Fixed(nn.Module):
@@ -130,7 +130,7 @@ def _supernet_of(
 
 
 def recalibrate_on_training_data(
-    net: nn.Module, data: ClassificationDataModule, batches: int, device: torch.device
+    net: nn.Module, data: pl.LightningDataModule, batches: int, device: torch.device
 ) -> None:
     """Measure the batch-norm statistics of `net` on the first batches of an epoch, augmented as in training."""
     if not batches:
@@ -140,7 +140,12 @@ def recalibrate_on_training_data(
     recalibrate(net.to(device), _training_images(data, batches, next(net.parameters())))
 
 
-def _training_images(data: ClassificationDataModule, batches: int, like: Tensor) -> Iterator[Tensor]:
-    """Training images on the device and in the precision of `like`."""
-    for images, _ in islice(data.train_dataloader(), batches):
-        yield data.transform(images.to(like.device), train=True).to(like.dtype)
+def _training_images(data: pl.LightningDataModule, batches: int, like: Tensor) -> Iterator[Tensor]:
+    """Training images on the device and in the precision of `like`, as a network is fed them.
+
+    A data module without `transform` has done with them what it does when its loader yields them.
+    """
+    transform = getattr(data, "transform", None)
+    for batch in islice(data.train_dataloader(), batches):
+        images = batch[0].to(like.device)
+        yield (images if transform is None else transform(images, train=True)).to(like.dtype)

@@ -40,8 +40,10 @@ def train(cfg: DictConfig) -> float:
         run.test()
         score = run.report()
     except BaseException:
+        run.draw()
         run.close(exit_code=1)
         raise
+    run.draw()  # last: a figure that takes for ever costs nothing
     run.close()
     return score
 

@@ -1,5 +1,6 @@
 """The one way to a Lightning Trainer: what it says of its arguments becomes a line for people."""
 
+import logging
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -10,9 +11,12 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import ProgressBar
 from omegaconf import DictConfig
+from torch.utils.data import DataLoader
 
 from shiftaddaug.callbacks.order import in_order
 from shiftaddaug.errors import UserError
+
+log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 
@@ -37,6 +41,20 @@ def check_limits(
             batches = math.ceil(len(getattr(data, f"{split}_dataloader")()) / processes)
             if int(share * batches) == 0:
                 raise UserError(f"trainer.limit_{split}_batches={share}: is less than one of the {batches} batches")
+
+
+def warn_of_global_draws(data: pl.LightningDataModule, name: str) -> None:
+    """Warn of a training loader that draws from torch's global generator whenever it is opened.
+
+    A resumed run opens its loaders at other moments, so that what is drawn after it differs.
+    """
+    loader = data.train_dataloader()
+    if isinstance(loader, DataLoader) and loader.generator is None:
+        log.warning(
+            "data=%s: its training loader draws from the global generator, and a resumed run will not repeat an "
+            "uninterrupted one; give it a generator of its own: DataLoader(..., generator=torch.Generator())",
+            name,
+        )
 
 
 def refuse_search_in_processes(processes: int) -> None:

@@ -6,13 +6,13 @@ layer is its operator and nothing else. Nothing but `hybrid/` slices weights.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from shiftaddaug.hybrid.channels import add_to_first_channels, split_channels, with_first_channels
+from shiftaddaug.hybrid.cut import Cut
 from shiftaddaug.hybrid.reading import BY_OPERATOR, MULT, Blended, ByOperator, Multiplied, Reading
 from shiftaddaug.hybrid.sharing import PLAIN, NetSharing
 from shiftaddaug.hybrid.sources import (
@@ -27,21 +27,6 @@ from shiftaddaug.hybrid.sources import (
 from shiftaddaug.hybrid.weight import HybridWeight, centre
 from shiftaddaug.hybrid.widths import Widths
 from shiftaddaug.operators.base import Operator
-
-
-@dataclass(frozen=True)
-class Cut:
-    """How much of a layer a pass uses: the target's active channels and all active ones, and the kernel."""
-
-    sources: tuple[Widths, ...]
-    out: Widths
-    kernel: int | None = None
-    """Side of the kernel, odd; the layer's own by default."""
-
-    @property
-    def widened(self) -> bool:
-        """Whether channels around the target take part."""
-        return self.out.max > self.out.target or any(source.max > source.target for source in self.sources)
 
 
 class HybridLayer(HybridWeight):
@@ -79,9 +64,17 @@ class HybridLayer(HybridWeight):
         return self._biased(xs, cut, reading)
 
     def cut(self, channels: Sequence[int], out_channels: int | None = None, kernel: int | None = None) -> Cut:
-        """Return what a pass uses of the layer, given the active channels of each source, and those of the output."""
+        """Return what a pass uses of the layer, given the active channels of each source, and those of the output.
+
+        Raises:
+            ValueError: channels or a kernel that the layer does not have.
+        """
         sources = tuple(active_part(width, active) for width, active in zip(self.sources, channels, strict=True))
-        out = sources[0] if self.depthwise else active_part(self.out, out_channels or self.out.target)
+        out_channels = self.out.target if out_channels is None else out_channels
+        out = sources[0] if self.depthwise else active_part(self.out, out_channels)
+        largest = self.full_shape[-1] if len(self.full_shape) > 2 else 1
+        if kernel is not None and not (1 <= kernel <= largest and kernel % 2 == 1):
+            raise ValueError(f"kernel={kernel}: must be odd, and at most {largest}")
         return Cut(sources, out, kernel)
 
     def state(
@@ -131,7 +124,7 @@ class HybridLayer(HybridWeight):
             columns = self._active(cut)[: cut.out.max, : 1 if self.depthwise else total(cut.sources).max]
             return operator, in_natural_order(reading.whole(self, columns), cut.sources).contiguous()
         if operator.linear_in_weight:
-            return MULT, in_natural_order(self._linear(reading, cut), cut.sources)
+            return MULT, in_natural_order(self._linear(reading, cut), cut.sources).contiguous()
         return None
 
     def _target(self, reading: ByOperator | Multiplied, cut: Cut) -> Tensor:

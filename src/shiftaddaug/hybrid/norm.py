@@ -78,7 +78,7 @@ class HybridBatchNorm2d(nn.Module):
 
     def state(self, channels: int | None = None) -> dict[str, Tensor]:
         """Return the state dict of a plain `nn.BatchNorm2d` of the first channels, by default the target's."""
-        channels = channels or self.widths.target
+        channels = self.widths.target if channels is None else channels
         state: Mapping[str, Tensor] = {
             "weight": self.weight[:channels],
             "bias": self.bias[:channels],

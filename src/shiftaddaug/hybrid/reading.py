@@ -69,7 +69,10 @@ class MultipliedBeside(Multiplied):
 
     def target(self, layer: "HybridWeight", kernel: int | None = None) -> Tensor:
         """Return the target's slice of the stored weight."""
-        return layer.sharing.stored([layer.target_weight(kernel)])[0] if self.weight is None else self.weight
+        if self.weight is not None:
+            return self.weight
+        measured = None if kernel is None else [layer.target_weight()]
+        return layer.sharing.stored([layer.target_weight(kernel)], measured)[0]
 
     def whole(self, layer: "HybridWeight", weight: Tensor) -> Tensor:
         """Return the slice, R taking mean and spread of the target's."""

@@ -28,7 +28,13 @@ def positions(widths: Sequence[Widths], source: int) -> Tensor:
 
 
 def active_part(widths: Widths, channels: int) -> Widths:
-    """Return how many of so many active channels are the target's, and all of them."""
+    """Return how many of so many active channels are the target's, and all of them.
+
+    Raises:
+        ValueError: there are not so many.
+    """
+    if not 1 <= channels <= widths.max:
+        raise ValueError(f"{channels} channels: must be between 1 and {widths.max}")
     return Widths(min(widths.target, channels), channels)
 
 
@@ -66,6 +72,12 @@ def natural_order(active: Sequence[Widths]) -> Tensor | None:
     if len(active) == 1 or all(width.max == width.target for width in active):
         return None
     return torch.cat([positions(active, i) for i in range(len(active))])
+
+
+def active_target_positions(sources: Sequence[Widths], active: Sequence[Widths]) -> Tensor:
+    """Return the active columns of the target's slice, int64."""
+    starts = [sum(source.target for source in sources[:i]) for i in range(len(sources))]
+    return torch.cat([torch.arange(first, first + width.target) for first, width in zip(starts, active, strict=True)])
 
 
 def in_natural_order(weight: Tensor, active: Sequence[Widths]) -> Tensor:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from shiftaddaug.errors import UserError
+from shiftaddaug.hybrid.cut import Cut
 from shiftaddaug.hybrid.sharing import PLAIN, NetSharing
-from shiftaddaug.hybrid.sources import positions, total
+from shiftaddaug.hybrid.sources import active_target_positions, positions, total
 from shiftaddaug.hybrid.widths import Widths
 from shiftaddaug.operators import cannot_be_augmented
 from shiftaddaug.operators.base import Operator
@@ -39,7 +40,8 @@ class HybridWeight(nn.Module):
 
     Raises:
         UserError: a widened layer whose operator cannot share its weight with a multiplication; transforms of a weight
-            that is read through R, or of an operator with tensors besides the weight.
+            that is read through R, or of an operator with tensors besides the weight or with update directions of its
+            own (adders).
     """
 
     weight: Tensor  # of shareable operators
@@ -83,11 +85,23 @@ class HybridWeight(nn.Module):
             self.register_parameter(transform_name(side), nn.Parameter(torch.eye(side**2)))
         self._refuse_transforms()
 
+    @property
+    def transform_names(self) -> tuple[str, ...]:
+        """Names of the parameters that make smaller kernels; they hold no channels."""
+        return tuple(transform_name(side) for side in self.transforms)
+
     def _refuse_transforms(self) -> None:
         """Refuse transforms of a weight that has no one to one relation with what the operator computes with."""
         others = {*self.parameter_names, *self.buffer_names} - {"weight"}
-        if self.transforms and (others or self.sharing.remap is not None):
-            reason = f"trains {', '.join(sorted(others))} besides" if others else "reads its weight through R"
+        reasons = {
+            f"trains {', '.join(sorted(others))} besides": bool(others),
+            "reads its weight through R": self.sharing.remap is not None,
+            "publishes update directions, of which transforms have none": (
+                type(self.operator).rescale_gradient is not Operator.rescale_gradient
+            ),
+        }
+        reason = next((reason for reason, holds in reasons.items() if holds), None)
+        if self.transforms and reason is not None:
             raise UserError(
                 f"kernel_transform=true: op={self.operator.name} {reason}; options: false, which takes the centre of "
                 f"the largest kernel"
@@ -194,29 +208,46 @@ class HybridWeight(nn.Module):
             self.operator.between_epochs(tensors, epoch)
 
     @torch.no_grad()
-    def rescale_gradients(self, slope: Tensor | None = None) -> None:
+    def rescale_gradients(self, slope: Tensor | None = None, cut: Cut | None = None) -> None:
         """Let the operator turn the accumulated gradients of its tensors into the update directions it publishes.
 
         Args:
             slope: of R at the target's slice of the weight, if known; computed if need be.
+            cut: the widest that a pass used, where that is less than the target: the rest is no part of the tensor
+                whose norm or size an operator asks for.
         """
         for name, parameter in self.target_parameters().items():
             gradient = getattr(self, name).grad
             if gradient is None:
                 continue
             if name == "weight":
-                self._rescale_weight(gradient, slope)
+                self._rescale_weight(gradient, slope, cut)
             else:
                 _replace(gradient, self.operator.rescale_gradient(name, parameter.detach(), gradient))
 
-    def _rescale_weight(self, gradient: Tensor, slope: Tensor | None) -> None:
+    def _rescale_weight(self, gradient: Tensor, slope: Tensor | None, cut: Cut | None) -> None:
         if not self.sharing.multiplicative_augmentation:
             self._rescale_augmented(gradient)
         stored, target = self._target_slice(self.weight).detach(), self._target_slice(gradient)
         if slope is None:
             (slope,) = self.sharing.slopes([stored])
         read = self.sharing.read([stored])[0] if self.operator.rescales_by_value else stored
-        _replace(target, self.sharing.update(self.operator, "weight", read, target, slope))
+        if cut is None:
+            _replace(target, self.sharing.update(self.operator, "weight", read, target, slope))
+            return
+        active = self._active_target(cut)
+        slope = None if slope is None else slope[active]
+        target[active] = self.sharing.update(self.operator, "weight", read[active], target[active], slope)
+
+    def _active_target(self, cut: Cut) -> tuple[slice | Tensor, ...]:
+        """The index of what a pass used of the target's slice."""
+        index: list[slice | Tensor] = [slice(cut.out.target), slice(None)]
+        if not self.depthwise:
+            index[1] = active_target_positions(self.sources, cut.sources)
+        if cut.kernel is not None:
+            first = (self.full_shape[-1] - cut.kernel) // 2
+            index += 2 * [slice(first, first + cut.kernel)]
+        return tuple(index)
 
     def _rescale_augmented(self, gradient: Tensor) -> None:
         """Rescale the gradient around the target: to the operator, what took part there is a tensor of its own."""
@@ -235,9 +266,17 @@ class HybridWeight(nn.Module):
         return positions(self.sources, source)
 
 
+TRANSFORM = "kernel_transform_"
+
+
 def transform_name(side: int) -> str:
     """Return the name of the parameter that makes a kernel of that side."""
-    return f"kernel_transform_{side}"
+    return f"{TRANSFORM}{side}"
+
+
+def is_transform(name: str) -> bool:
+    """Return whether a parameter of that name, or path, makes a smaller kernel: decayed it would fade, not rest."""
+    return name.rpartition(".")[2].startswith(TRANSFORM)
 
 
 def centre(weight: Tensor, kernel: int | None) -> Tensor:

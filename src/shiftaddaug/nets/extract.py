@@ -23,7 +23,7 @@ from shiftaddaug.nets.build import assign, build_plain
 from shiftaddaug.nets.format1 import plan_of_format1
 from shiftaddaug.nets.net import Net
 from shiftaddaug.nets.nodes import Node
-from shiftaddaug.nets.plain import OperatorConv2d, OperatorLinear
+from shiftaddaug.nets.plain import OperatorConv2d, OperatorLinear, input_shapes
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Pass, Supernet
@@ -53,9 +53,11 @@ class Target:
 def extract(supernet: Supernet, spec: SubnetSpec, config: dict[str, Any] | None = None) -> Target:
     """Return a sub-network as a plain one, in evaluation mode, of the supernet's device and dtype.
 
-    It computes what the supernet does with running statistics, to the last bit: what the operators derive from a whole
+    It computes what the supernet does with running statistics, to the last bit (NOTE: of weights in torch's ordinary
+    layout; in channels_last convolutions may round otherwise): what the operators derive from a whole
     weight, such as mean and spread of R, is the target's at every width. Layers that multiply in the sub-network, by
-    `spec.multiplied` or because they are wider than the target, are assigned multiplication.
+    `spec.multiplied` or because they are wider than the target, are assigned multiplication. Running statistics are the
+    target's first ones: those of another width are measured by `nets/recalibrate.py` on what is returned here.
 
     Args:
         supernet: that it is a part of.
@@ -66,10 +68,11 @@ def extract(supernet: Supernet, spec: SubnetSpec, config: dict[str, Any] | None 
         ValueError: a spec that the supernet does not have; as UserError, one that is no plain network: it blends or
             fades, or widens a layer whose operator is not linear in its weight and is surrounded by multiplication.
     """
-    mixed = [name for name, _ in (*spec.blends, *spec.fades)]
+    plan, run = supernet.graph.at(spec), supernet.run(spec)
+    mixed = [name for name, reading in run.readings.items() if isinstance(reading, Blended)]
+    mixed = [*(name for name in mixed if name in plan.by_name), *(unit for unit, _ in spec.fades)]
     if mixed:
         raise UserError(f"spec: {mixed[0]} is computed in shares of two, and no plain network does that")
-    plan, run = supernet.graph.at(spec), supernet.run(spec)
     layers: dict[str, Operator] = {}
     state: dict[str, Tensor] = {}
     for node in plan.nodes:
@@ -102,9 +105,8 @@ def _plain_layer(layer: HybridLayer, node: Node, plan: Plan, run: Pass) -> tuple
             f"plain layer; options: channels up to the target's, or layers in `multiplied`"
         )
     operator, state = plain
-    shapes = operator.parameter_shapes(tuple(state["weight"].shape))
-    for name in operator.input_tensors:
-        if name in shapes and shapes[name] != tuple(state[name].shape):
+    for name, shape in input_shapes(operator, tuple(state["weight"].shape)).items():
+        if shape != tuple(state[name].shape):
             raise UserError(f"spec: op={operator.name} keeps {name} of {node.name} for the target's width alone")
     return plain
 

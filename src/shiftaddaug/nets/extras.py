@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.nets.nodes import EXTRAS, Space
+from shiftaddaug.nets.nodes import EXTRAS, Space, is_extra
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.units import ends, insert_copy, last_act, renamed_spaces
 
@@ -60,7 +60,8 @@ def plan_extra_blocks(plan: Plan, count: int, after: Sequence[str] | None = None
     last_of_stages = {streams[unit]: unit for unit in places}.values()
     chosen = set(last_of_stages if after is None else _checked(plan, after, places, reasons))
     followed = [unit for unit in places if unit in chosen for _ in range(count)]
-    return tuple(_extra(f"{EXTRAS}.{i}", unit, models[streams[unit]], plan) for i, unit in enumerate(followed))
+    taken = sum(is_extra(unit) for unit in streams)  # of a network that was a deeper one's
+    return tuple(_extra(f"{EXTRAS}.{taken + i}", unit, models[streams[unit]], plan) for i, unit in enumerate(followed))
 
 
 def deepened(plan: Plan, extras: Sequence[ExtraBlock]) -> Plan:

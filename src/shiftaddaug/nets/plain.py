@@ -7,6 +7,7 @@ They know nothing of the supernet. Modules carry the plan's names, so that a sta
 import torch
 from torch import Tensor, nn
 
+from shiftaddaug.hybrid.sources import joined
 from shiftaddaug.nets.assignment import Assignment
 from shiftaddaug.nets.net import Factory
 from shiftaddaug.nets.nodes import WEIGHTED, Node
@@ -61,21 +62,20 @@ class OperatorLinear(nn.Module):
 
 def register_input_tensors(layer: nn.Module, operator: Operator, shape: tuple[int, ...]) -> None:
     """Give a layer buffers for what its operator prepares inputs with, of the shapes that a weight of `shape` has."""
-    shapes = operator.parameter_shapes(shape) | {
-        name: tuple(buffer.shape) for name, buffer in operator.init_buffers(shape).items()
-    }
-    for name in operator.input_tensors:
-        layer.register_buffer(name, torch.empty(shapes[name]))
+    for name, own in input_shapes(operator, shape).items():
+        layer.register_buffer(name, torch.empty(own))
+
+
+def input_shapes(operator: Operator, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of what an operator prepares inputs with, by name, for a weight of a shape."""
+    buffers = {name: tuple(buffer.shape) for name, buffer in operator.init_buffers(shape).items()}
+    shapes = operator.parameter_shapes(shape) | buffers
+    return {name: shapes[name] for name in operator.input_tensors}
 
 
 def input_tensors(layer: nn.Module, operator: Operator) -> dict[str, Tensor]:
     """Return those buffers by name."""
     return {name: getattr(layer, name) for name in operator.input_tensors}
-
-
-def joined(inputs: tuple[Tensor, ...]) -> Tensor:
-    """Return the concatenation of tensors (N, C_i, ...); one alone stays itself."""
-    return inputs[0] if len(inputs) == 1 else torch.cat(inputs, 1)
 
 
 def plain_factory(plan: Plan, assignment: Assignment[Operator]) -> Factory:

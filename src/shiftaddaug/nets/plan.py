@@ -12,9 +12,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from shiftaddaug.nets.node_checks import check_node, check_positive, check_size, check_space
-from shiftaddaug.nets.nodes import WEIGHTED, WITH_MODULES, Level, Node, Space, is_extra, stride_after, with_modules
+from shiftaddaug.nets.nodes import WEIGHTED, WITH_MODULES, Level, Node, Space, stride_after, with_modules
 from shiftaddaug.nets.sizes import Size
-from shiftaddaug.nets.units import without
+from shiftaddaug.nets.units import Ends, ends, without
 
 if TYPE_CHECKING:
     from shiftaddaug.nets.spec import SubnetSpec
@@ -101,42 +101,59 @@ class Plan:
         A block that fades is still in it.
 
         Args:
-            spec: whose channels are at least those of this plan's spaces, in their order. The plan of a supernet's
-                target takes any spec that skips the extra blocks, `Supernet.graph` every spec.
+            spec: of this plan's spaces. The plan of a supernet with extra blocks is `Supernet.graph`.
 
         Raises:
             ValueError: a spec that no sub-network of this plan has.
         """
-        if len(spec.channels) < len(self.spaces):
-            raise ValueError(f"channels: {len(spec.channels)} for {len(self.spaces)} spaces of net={self.name}")
-        for space, channels in zip(self.spaces, spec.channels, strict=False):
-            check_positive(f"channels of {space.name}", channels)
-        if spec.channels[0] != self.in_channels:
-            raise ValueError(f"channels of the image: {spec.channels[0]}: must be {self.in_channels}")
-        kernels = dict(spec.kernels)
-        for name, kernel in kernels.items():
-            self.check_kernel(name, kernel)
-        widths = zip(self.spaces, spec.channels, strict=False)
+        self.check(spec)
+        kernels, widths = dict(spec.kernels), zip(self.spaces, spec.channels, strict=True)
         whole = replace(
             self,
             spaces=tuple(replace(space, channels=channels) for space, channels in widths),
             nodes=tuple(replace(node, kernel=kernels.get(node.name, node.kernel)) for node in self.nodes),
         )
-        units = self.units()
-        return without(whole, [unit for unit in spec.skipped if unit in units or not is_extra(unit)])
+        return without(whole, spec.skipped)
 
-    def check_kernel(self, layer: str, kernel: Any) -> None:
-        """Refuse a kernel that a layer cannot have in a sub-network.
+    def check(self, spec: "SubnetSpec") -> None:
+        """Refuse a spec that no sub-network of this plan has, but for widths: how far it is widened it does not say.
 
         Raises:
-            ValueError: no such convolution, or a side that is even, or larger than the layer's.
+            ValueError: a wrong number of channels; names of layers or blocks that are not there, or cannot be told so.
         """
-        node = self.by_name.get(layer)
-        if node is None or node.kind != "conv":
-            raise ValueError(f"kernels: {layer}: no such convolution in net={self.name}")
-        options = range(1, node.kernel + 1, 2)
-        if isinstance(kernel, bool) or kernel not in options:
-            raise ValueError(f"kernels: {layer}={kernel}: options: {', '.join(map(str, options))}")
+        if len(spec.channels) != len(self.spaces):
+            raise ValueError(f"channels: {len(spec.channels)} for {len(self.spaces)} spaces of net={self.name}")
+        for i, channels in self._kept:
+            if spec.channels[i] != channels:
+                raise ValueError(f"channels of {self.spaces[i].name}: {spec.channels[i]}: must be {channels}")
+        for key, units in (("skipped", spec.skipped), ("fades", [unit for unit, _ in spec.fades])):
+            for unit in units:
+                if unit not in self.skippable:
+                    options = ", ".join(self.skippable)
+                    raise ValueError(f"{key}: {unit}: no block of net={self.name} that can be; options: {options}")
+        for key, layers in (("multiplied", spec.multiplied), ("blends", [layer for layer, _ in spec.blends])):
+            for layer in layers:
+                if layer not in self.by_name or self.by_name[layer].kind not in WEIGHTED:
+                    raise ValueError(f"{key}: {layer}: no such layer in net={self.name}")
+        for layer, kernel in spec.kernels:
+            node = self.by_name.get(layer)
+            if node is None or node.kind != "conv":
+                raise ValueError(f"kernels: {layer}: no such convolution in net={self.name}")
+            if not 1 <= kernel <= node.kernel:
+                options = ", ".join(map(str, range(1, node.kernel + 1, 2)))
+                raise ValueError(f"kernels: {layer}: {kernel}: no such kernel; options: {options}")
+
+    @cached_property
+    def skippable(self) -> dict[str, Ends]:
+        """The units that can be skipped, in order, and their ends. Nobody may change the dict."""
+        found = {unit: ends(self, unit) for unit in self.units()}
+        return {unit: its for unit, its in found.items() if its is not None}
+
+    @cached_property
+    def _kept(self) -> list[tuple[int, int]]:
+        """Position and channels of spaces that no sub-network changes: the image's, and a result's that is fixed."""
+        results = {self.by_name[node].space for _, node in self.outputs} | {self.nodes[0].space}
+        return [(i, s.channels) for i, s in enumerate(self.spaces) if s.name in results and s.kind == "fixed"]
 
     def last_uses(self, names: Collection[str] | None = None) -> tuple[Step, ...]:
         """The nodes that have to be computed, each with the values that nobody reads after it.

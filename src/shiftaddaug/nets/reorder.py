@@ -195,7 +195,8 @@ def _checked(net: Supernet) -> list[ChannelDim]:
     """The table, after a look that it names every tensor of the net, and that the dimensions are their spaces'."""
     rows, widths = list(channel_dims(net)), space_widths(net)
     tensors = [*net.named_parameters(), *net.named_buffers()]
-    own = {f"{name}.{key}" for name, layer in net.hybrid_layers().items() for key in layer.tensors()}  # see `refuse`
+    layers = net.hybrid_layers().items()
+    own = {f"{name}.{key}" for name, layer in layers for key in (*layer.tensors(), *layer.transform_names)}
     forgotten = {name for name, tensor in tensors if tensor.dim() > 0} - {row.name for row in rows} - own
     assert not forgotten, f"which channels are these? {sorted(forgotten)}"
     for row in rows:

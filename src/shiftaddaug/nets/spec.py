@@ -7,6 +7,7 @@ widened and deepened, and draws augmented sub-networks.
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from shiftaddaug.nets.entry import make_divisible
 from shiftaddaug.nets.extras import ExtraBlock, deepened
@@ -16,7 +17,11 @@ from shiftaddaug.nets.plan import Plan
 
 @dataclass(frozen=True)
 class SubnetSpec:
-    """Active channels of every space, kernels, skipped blocks, and what computes the target's part of each layer."""
+    """Active channels of every space, kernels, skipped blocks, and what computes the target's part of each layer.
+
+    Raises:
+        ValueError: fields of a wrong type or range, or that contradict each other.
+    """
 
     channels: tuple[int, ...]
     """Active channels in the order of `Widening.spaces`, from 1 to the widest."""
@@ -34,10 +39,24 @@ class SubnetSpec:
     """Blocks on their way out: name and factor a on the residual branch in y = x + a f(x), in (0, 1)."""
 
     def __post_init__(self) -> None:
-        assert all(0 <= share <= 1 for _, share in self.blends), self.blends
-        assert all(0 < factor < 1 for _, factor in self.fades), self.fades
-        assert self.multiplied.isdisjoint(name for name, _ in self.blends), self.blends
-        assert self.skipped.isdisjoint(name for name, _ in self.fades), self.fades
+        _refuse_unless(isinstance(self.channels, tuple), "channels", "a tuple of whole numbers")
+        for channels in self.channels:
+            _refuse_unless(type(channels) is int and channels >= 1, f"channels: {channels!r}", "a whole number >= 1")
+        _refuse_unless(isinstance(self.augmented, bool), f"augmented={self.augmented!r}", "True or False")
+        for key in ("multiplied", "skipped"):
+            _refuse_unless(isinstance(getattr(self, key), frozenset), key, "a frozenset of names")
+        for key in ("blends", "kernels", "fades"):
+            _refuse_doubles(key, getattr(self, key))
+        for name, kernel in self.kernels:
+            _refuse_unless(type(kernel) is int and kernel % 2 == 1, f"kernels: {name}: {kernel!r}", "an odd number")
+        for name, share in self.blends:
+            _refuse_unless(0 <= share <= 1, f"blends: {name}: {share!r}", "a share in [0, 1]")
+        for name, factor in self.fades:
+            _refuse_unless(0 < factor < 1, f"fades: {name}: {factor!r}", "a factor in (0, 1)")
+        both = self.multiplied & {name for name, _ in self.blends}
+        _refuse_unless(not both, f"blends: {', '.join(sorted(both))}", "layers that are not in `multiplied`")
+        both = self.skipped & {name for name, _ in self.fades}
+        _refuse_unless(not both, f"fades: {', '.join(sorted(both))}", "blocks that are not in `skipped`")
 
     def at_depth(self, blocks: Collection[str], active: Collection[tuple[str, float]]) -> "SubnetSpec":
         """Return this spec with the active ones of some blocks and without the others.
@@ -60,6 +79,17 @@ class SubnetSpec:
         fades = self.fades + tuple(fade for fade in target.fades if fade[0] in returned)
         skipped = self.skipped & target.skipped
         return replace(self, multiplied=target.multiplied, blends=target.blends, skipped=skipped, fades=fades)
+
+
+def _refuse_unless(holds: bool, what: str, wanted: str) -> None:
+    if not holds:
+        raise ValueError(f"{what}: must be {wanted}")
+
+
+def _refuse_doubles(key: str, pairs: Any) -> None:
+    _refuse_unless(isinstance(pairs, tuple) and all(type(pair) is tuple for pair in pairs), key, "a tuple of pairs")
+    names = [name for name, _ in pairs]
+    _refuse_unless(len(set(names)) == len(names), f"{key}: {names}", "names that stand there once")
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ equal those of the deployed network, so that a target's state dict is the supern
 the target does not have, the extra blocks of depth augmentation, lies apart under `extras`.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from shiftaddaug.hybrid.cut import Cut
 from shiftaddaug.hybrid.layers import HybridConv2d, HybridLayer, HybridLinear
 from shiftaddaug.hybrid.norm import HybridBatchNorm2d
 from shiftaddaug.hybrid.reading import BY_OPERATOR, MULTIPLIED, Blended, ByOperator, MultipliedBeside, Reading
@@ -18,9 +19,9 @@ from shiftaddaug.hybrid.sharing import PLAIN, NetSharing, Sharing
 from shiftaddaug.hybrid.widths import Widths
 from shiftaddaug.nets.assignment import Assignment
 from shiftaddaug.nets.net import Factory, Net, Run, layer_inputs
-from shiftaddaug.nets.nodes import WEIGHTED, Node, is_extra
+from shiftaddaug.nets.nodes import WEIGHTED, Node
 from shiftaddaug.nets.spec import SubnetSpec, Widening
-from shiftaddaug.nets.units import ends, last_norm
+from shiftaddaug.nets.units import last_norm
 from shiftaddaug.operators.base import Operator
 from shiftaddaug.operators.mult.operator import Mult
 
@@ -131,17 +132,18 @@ class Supernet(Net):
     ) -> None:
         graph, all_layers = widening.deepened(), _with_extras(widening, assignment, sharing)
         make = hybrid_factory(widening, all_layers, sharing, synchronised_norm, kernel_transform)
-        super().__init__(graph, make, [node for node in graph.nodes if not is_extra(node.name)])
+        super().__init__(graph, make, [node for node in graph.nodes if node.unit not in widening.extras()])
         self.widening, self.plan, self.target_spec = widening, widening.plan, widening.target()
         self.assignment, self._index = assignment, widening.index()
-        self._joins = {unit: found.join for unit in graph.units() if (found := ends(graph, unit)) is not None}
         self._widest = widening.max_channels()
         self.init_parameters()
         # once the target is drawn: making a layer draws, too
-        self.build([node for node in graph.nodes if is_extra(node.name)], make)
+        self.build([node for node in graph.nodes if node.unit in widening.extras()], make)
         self._init_extras()
         layers = self.hybrid_layers().items()
         self._remapped = tuple(name for name, layer in layers if layer.sharing.remap is not None)
+        self.graph.check(self.target_spec)  # what the plan keeps of itself is there before a compiler looks
+        self._own = frozenset(name for name, layer in layers if "weight" not in layer.parameter_names)
 
     def init_parameters(self) -> None:
         """Draw the target first, all of it: under one seed it begins the same whatever surrounds it."""
@@ -153,8 +155,9 @@ class Supernet(Net):
 
     @torch.no_grad()
     def _init_extras(self) -> None:
+        extras = self.widening.extras()
         for name, layer in self.hybrid_layers().items():
-            if is_extra(name):
+            if self.graph.by_name[name].unit in extras:
                 layer.init_target()
                 layer.init_augmented()
         for extra in self.widening.extra_blocks:
@@ -183,19 +186,42 @@ class Supernet(Net):
         return weights
 
     @torch.no_grad()
-    def rescale_gradients(self, multiplied: Collection[str] = ()) -> None:
-        """Let every operator turn the accumulated gradient of its weights into the update direction it publishes.
+    def rescale_gradients(self, *specs: SubnetSpec) -> None:
+        """Turn accumulated gradients into the update directions that operators publish.
 
         Args:
-            multiplied: names of layers that multiplied in all passes: their gradient is a convolution's, and stays.
+            specs: of the passes whose losses were summed; by default the target's. Layers that multiplied in all of
+                them keep their gradient, which is a convolution's. Where none was as wide as the target, an operator
+                is shown what the widest used.
         """
+        specs = specs or (self.target_spec,)
+        multiplied = frozenset.intersection(*(spec.multiplied for spec in specs))
         known: dict[str, Tensor | None] = {}
         for sharing, layers in self._remapped_layers(multiplied).items():
             slopes = sharing.slopes([layer.target_parameters()["weight"] for layer in layers.values()])
             known |= dict(zip(layers, slopes, strict=True))
+        cuts = self._cuts(specs)
         for name, layer in self.hybrid_layers().items():
             if name not in multiplied:
-                layer.rescale_gradients(known.get(name))
+                layer.rescale_gradients(known.get(name), cuts.get(name))
+
+    def _cuts(self, specs: Sequence[SubnetSpec]) -> dict[str, Cut]:
+        """The widest that passes used of layers of which they used less than the target, by name."""
+        widest = (max(active) for active in zip(*(spec.channels for spec in specs), strict=True))
+        channels, kernels = dict(zip(self._index, widest, strict=True)), [dict(spec.kernels) for spec in specs]
+        targets = {space.name: space.channels for space in self.widening.spaces}
+        narrow = {space for space, width in channels.items() if width < targets[space]}
+        cuts: dict[str, Cut] = {}
+        if not narrow and not all(kernels):
+            return cuts
+        for node in self.graph.layers():
+            kernel = max(each.get(node.name, node.kernel) for each in kernels)
+            sources, layer = self.graph.sources(node), self.module(node.name)
+            if kernel < node.kernel or narrow & {*sources, node.space}:
+                assert isinstance(layer, HybridLayer)
+                smaller = kernel if kernel < node.kernel else None
+                cuts[node.name] = layer.cut([channels[space] for space in sources], channels[node.space], smaller)
+        return cuts
 
     def _remapped_layers(self, multiplied: Collection[str]) -> dict[Sharing, dict[str, HybridLayer]]:
         """Layers that are read through R, by name, those of one R together."""
@@ -209,29 +235,23 @@ class Supernet(Net):
 
     def run(self, spec: SubnetSpec | None = None, operator_weights: Mapping[str, Tensor] | None = None) -> Pass:
         """Return how a sub-network computes; arguments as of `forward`."""
-        spec = spec or self.target_spec
+        spec = self.target_spec if spec is None else spec
         self._check(spec)
         if operator_weights is None:
             operator_weights = self.operator_weights(spec.multiplied)
-        factors = {self._joins[unit]: factor for unit, factor in spec.fades}
+        factors = {self.graph.skippable[unit].join: factor for unit, factor in spec.fades}
         readings = self._readings(spec, operator_weights)
         return Pass(spec, self._index, readings, dict(spec.kernels), spec.skipped, factors)
 
     def _check(self, spec: SubnetSpec) -> None:
         """Refuse a spec that no sub-network has, with a ValueError."""
-        if len(spec.channels) != len(self._widest):
-            raise ValueError(f"channels: {len(spec.channels)} for {len(self._widest)} spaces of net={self.plan.name}")
+        self.graph.check(spec)
         for space, channels, widest in zip(self._index, spec.channels, self._widest, strict=True):
-            if not 1 <= channels <= widest:
+            if channels > widest:
                 raise ValueError(f"channels of {space}: {channels}: must be between 1 and {widest}")
-        if spec.channels[0] != self._widest[0]:
-            raise ValueError(f"channels of the image: {spec.channels[0]}: must be {self._widest[0]}")
-        for unit in (*spec.skipped, *(unit for unit, _ in spec.fades)):
-            if unit not in self._joins:
-                options = ", ".join(self._joins)
-                raise ValueError(f"skipped={unit}: no block of net={self.plan.name} that can be; options: {options}")
-        for layer, kernel in spec.kernels:
-            self.graph.check_kernel(layer, kernel)
+        never = [layer for layer in (*spec.multiplied, *(layer for layer, _ in spec.blends)) if layer in self._own]
+        if never:
+            raise ValueError(f"multiplied: {never[0]}: trains no weight that it could multiply by")
 
     def _readings(self, spec: SubnetSpec, operator_weights: Mapping[str, Tensor]) -> dict[str, Reading]:
         """How the weights of layers are read, where it is not by their operator from their parameters."""

@@ -52,16 +52,11 @@ def without(plan: "Plan", units: Collection[str]) -> "Plan":
 
     Spaces and modules that nobody has any more go, too.
 
-    Raises:
-        ValueError: no such unit, or one that cannot be skipped.
+    Args:
+        plan: of the network.
+        units: such that can be skipped.
     """
-    instead = {}
-    for unit in units:
-        found = ends(plan, unit) if unit in plan.units() else None
-        if found is None:
-            options = [name for name in plan.units() if ends(plan, name)]
-            raise ValueError(f"skipped={unit}: no block of net={plan.name} that can be; options: {', '.join(options)}")
-        instead[found.exit] = found.entry
+    instead = {plan.skippable[unit].exit: plan.skippable[unit].entry for unit in units}
 
     def moved(name: str) -> str:
         while name in instead:

@@ -32,7 +32,7 @@ def draw_figures(
     for name, module in catalogue.modules(FIGURES).items():
         figure: Any = None
         with harmless(f"{name}.png could not be drawn"):
-            figure = importlib.import_module(module).draw(folder)
+            figure = _drawn(module, folder)
         if figure is None:
             continue
         with harmless(f"{name}.png could not be written"):
@@ -40,6 +40,14 @@ def draw_figures(
         for logger in loggers:
             with harmless(f"{name}.png could not be handed to {type(logger).__name__}"):
                 log_figure(logger, f"figures/{name}", figure, step)
+
+
+def _drawn(module: str, folder: Path) -> "Figure | None":
+    """Return what a module draws; refuse what is no figure, with a TypeError."""
+    figure: Figure | None = importlib.import_module(module).draw(folder)
+    if figure is not None and not hasattr(figure, "savefig"):
+        raise TypeError(f"draw returned a {type(figure).__name__}; must be a matplotlib figure, or None")
+    return figure
 
 
 def _save(figure: "Figure", path: Path) -> None:

@@ -16,7 +16,9 @@ def harmless(failure: str) -> Iterator[None]:
     """
     try:
         yield
-    except (Exception, SystemExit) as error:  # whatever a plugin's author or a server's owner thought of
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a plugin's author or a server's owner thought of
         log.warning("%s (%s)", failure, _reason(error))
 
 

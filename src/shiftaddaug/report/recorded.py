@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from shiftaddaug.errors import DAMAGE
 from shiftaddaug.report.results import RESULTS, RUN, read_json
 from shiftaddaug.tasks.classification.settings import ClassificationSettings
 from shiftaddaug.tasks.figures import Figure, figures_in
@@ -20,10 +21,15 @@ def headline_of(recorded: Mapping[str, Any]) -> Figure:
 
 def headline_in(folder: Path) -> Figure:
     """The headline figure of a run, by its folder; a run that ended before it could say is taken for an old one."""
-    for name in (RESULTS, RUN):
-        if (folder / name).exists():
-            return headline_of(read_json(folder / name))
-    return BEFORE.headline_figure
+    recorded = (_headline_in(folder / name) for name in (RESULTS, RUN))
+    return next((headline for headline in recorded if headline is not None), BEFORE.headline_figure)
+
+
+def _headline_in(path: Path) -> Figure | None:
+    try:
+        return headline_of(read_json(path))
+    except (OSError, *DAMAGE):  # not there yet, or damaged
+        return None
 
 
 def columns(figures: Sequence[Figure], splits: Sequence[str]) -> dict[str, str]:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from shiftaddaug.errors import DAMAGE
+
 RUN, RESULTS, METRICS = "run.json", "results.json", "metrics.csv"
 
 
@@ -43,11 +45,20 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     """Put the file there whole, or not at all."""
     half = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        half.write_text(json.dumps(content, indent=1, default=str) + "\n")
+        half.write_text(json.dumps(_plain(content), indent=1, default=str, allow_nan=False) + "\n")
         half.replace(path)
     except OSError:
         half.unlink(missing_ok=True)
         raise
+
+
+def _plain(value: Any) -> Any:
+    """Numbers that are none become null, which json has."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -143,7 +154,10 @@ def read_metrics(path: Path) -> dict[str, dict[int, float]]:
 
 
 def read_history(
-    folder: Path, file: str = METRICS, read: Callable[[Path], dict[str, dict[int, float]]] = read_metrics
+    folder: Path,
+    file: str = METRICS,
+    read: Callable[[Path], dict[str, dict[int, float]]] = read_metrics,
+    seen: tuple[Path, ...] = (),
 ) -> dict[str, dict[int, float]]:
     """Values by name and epoch of a run and, for the epochs before it, of the run it resumed, if still there.
 
@@ -151,9 +165,11 @@ def read_history(
         folder: of the run; run.json in it says which one it resumed.
         file: that holds the values, by its name in a run's folder.
         read: what reads them.
+        seen: folders that are read already: a damaged run.json may name itself.
     """
     resumed = _resumed_run(folder)
-    history = {} if resumed is None else read_history(resumed, file, read)
+    seen = (*seen, folder)
+    history = {} if resumed is None or resumed in seen else read_history(resumed, file, read, seen)
     own = read(folder / file) if (folder / file).exists() else {}
     first = min((epoch for values in own.values() for epoch in values), default=math.inf)
     before = {name: {e: v for e, v in values.items() if e < first} for name, values in history.items()}
@@ -163,6 +179,6 @@ def read_history(
 def _resumed_run(folder: Path) -> Path | None:
     try:
         resumed_from = read_json(folder / RUN).get("resumed_from")
-    except (OSError, ValueError):  # it is gone, or damaged
+        return Path(resumed_from).parents[1] if resumed_from else None
+    except (OSError, *DAMAGE):  # it is gone, or damaged
         return None
-    return Path(resumed_from).parents[1] if resumed_from else None

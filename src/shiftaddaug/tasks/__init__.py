@@ -59,6 +59,8 @@ def build(config: Mapping[str, Any], num_outputs: int, catalogue: Catalogue = PA
     Raises:
         UserError: as `settings_from`; metrics other than the figures that the settings state.
     """
+    from torchmetrics import Metric
+
     from shiftaddaug.tasks.base import Objective
 
     settings = settings_from(config, catalogue)
@@ -70,6 +72,9 @@ def build(config: Mapping[str, Any], num_outputs: int, catalogue: Catalogue = PA
             f"task={settings.name}: its objective measures {', '.join(measured)}, and its settings state the figures "
             f"{', '.join(stated)}"
         )
+    for name, metric in objective.metrics().items():
+        if not isinstance(metric, Metric):
+            raise UserError(f"task={settings.name}: its metric {name} is a {type(metric).__name__}, not torchmetrics'")
     return objective
 
 

@@ -23,11 +23,11 @@ class Figure:
     """
 
     name: str
-    """As it is logged: `val/<name>`."""
+    """The name that is logged: `val/<name>`."""
     title: str
-    """As people read it."""
+    """The name that people read."""
     unit: str = ""
-    """Such as `percent`, `px` or `m`; empty if it has none."""
+    """The unit, such as `percent`, `px` or `m`; empty if it has none."""
     better: str = "max"
     """Whether the highest value is the best one (`max`) or the lowest (`min`)."""
     digits: int = 4

@@ -37,7 +37,7 @@ class TaskSettings:
     headline: str
     """The figure that chooses the best checkpoint, that searches optimise and that tables show."""
     better: Literal["max", "min"]
-    """Of the headline: `max` or `min`. Callbacks and sweeps read it, so the configuration states it."""
+    """Which way the headline is better, `max` or `min`. Callbacks and sweeps read it, so the yaml states it."""
     compile: CompileBackend | None = None
     """Backend of torch.compile for the target's training pass."""
 
@@ -98,5 +98,13 @@ class TaskSettings:
             raise UserError(f"data={name}: {made}, and this run has task={self.name}; options: {options}")
 
     def record(self) -> dict[str, Any]:
-        """What run.json and results.json say of the task, for those who report."""
+        """What run.json and results.json say of the task, for those who report.
+
+        Raises:
+            UserError: two figures of one name.
+        """
+        names = [figure.name for figure in self.measured]
+        for name in names:
+            if names.count(name) > 1:
+                raise UserError(f"task={self.name}: states two figures {name}; the loss is one of them by itself")
         return {"task": self.name} | record_of(self.measured, self.headline_figure)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from shiftaddaug.callbacks.checkpoint import LastCheckpoint, checkpoint_path
 from shiftaddaug.errors import TrainingDiverged, UserError
+from shiftaddaug.hybrid.weight import is_transform
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.operators.base import Operator
@@ -75,6 +76,7 @@ class Training(Evaluation):
         weights = self.net.operator_weights(target.multiplied)
         outputs = self._target_outputs(images, target, weights)
         target_loss = loss = self.objective.loss(outputs, wanted)
+        self._check_loss(loss)
         augmented = self._augmented_spec(target)
         if augmented is not None:
             aug_outputs = self.net(images, augmented, weights)
@@ -120,12 +122,17 @@ class Training(Evaluation):
         value = value.detach()
         self.log(name, value, on_step=False, on_epoch=True, prog_bar=True, batch_size=batch_size, sync_dist=True)
 
+    def _check_loss(self, loss: Tensor) -> None:
+        if loss.ndim or not loss.requires_grad:
+            what = f"has the shape {tuple(loss.shape)}" if loss.ndim else "has no gradient"
+            raise UserError(f"task={self.objective.settings.name}: its loss {what}; must be a scalar with a gradient")
+
     def _check_finite(self, loss: Tensor) -> None:
         if not torch.isfinite(loss):
             raise self._diverged(f"the loss became {loss.item()}")
 
     def on_train_epoch_end(self) -> None:
-        """Before the checkpoints are written: no checkpoint of weights that are no numbers."""
+        """Stop before the checkpoints are written if weights are no numbers: no checkpoint holds such weights."""
         if not all(torch.isfinite(parameter).all() for parameter in self.net.parameters()):
             raise self._diverged("weights became inf or nan")
 
@@ -137,14 +144,17 @@ class Training(Evaluation):
         )
 
     def configure_optimizers(self) -> Any:
-        """The optimiser, without weight decay on norms and biases, and a schedule that advances every step.
+        """Return the optimiser and a schedule that advances every step.
+
+        Weights alone decay: no norms, biases or transforms of kernels.
 
         Raises:
             UserError: one that divides by the loss scale after the operators have normalised their gradients.
         """
-        matrices = [p for p in self.net.parameters() if p.ndim > 1]
-        vectors = [p for p in self.net.parameters() if p.ndim <= 1]
-        optimizer = self.optimizer([{"params": matrices}, {"params": vectors, "weight_decay": 0.0}])
+        decayed = {name: p.ndim > 1 and not is_transform(name) for name, p in self.net.named_parameters()}
+        matrices = [p for name, p in self.net.named_parameters() if decayed[name]]
+        others = [p for name, p in self.net.named_parameters() if not decayed[name]]
+        optimizer = self.optimizer([{"params": matrices}, {"params": others, "weight_decay": 0.0}])
         if getattr(optimizer, "_step_supports_amp_scaling", False) and self._normalises_scaled_gradients():
             raise UserError(
                 "optim.optimizer.fused=true: divides gradients by the loss scale of trainer.precision=16-mixed once "
@@ -175,7 +185,8 @@ class Training(Evaluation):
         the same for one loss, and right for two losses, for gradient accumulation and for loss scaling.
         """
         self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-        self.net.rescale_gradients(self.target_spec.multiplied)
+        augmented = self._augmented_spec(self.target_spec)
+        self.net.rescale_gradients(self.target_spec, *(() if augmented is None else (augmented,)))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config
