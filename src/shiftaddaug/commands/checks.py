@@ -132,7 +132,7 @@ def _outputs(config: dict[str, Any], task: TaskSettings) -> int:
     except DAMAGE as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"data={cfg.data.name}: task={task.name} cannot tell the number of outputs ({reason})"
+            f"data={data['name']}: task={task.name} cannot tell the number of outputs ({reason})"
         ) from error
 
 
