@@ -28,7 +28,7 @@ ORDER = (
 )
 """A folder may import itself and those before it."""
 
-FOR_ALL = ("errors", "settings", "seeding", "catalogue")
+FOR_ALL = ("errors", "settings", "signatures", "seeding", "catalogue")
 """Modules beside the folders, which import none of them."""
 
 

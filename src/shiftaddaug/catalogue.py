@@ -80,7 +80,8 @@ def catalogue_of(plugins: Any) -> Catalogue:
         UserError: not a list of names, or a plugin that cannot be imported.
     """
     if isinstance(plugins, str) or not isinstance(plugins, Sequence):
-        raise UserError(f"plugins={plugins}: must be a list of importable packages, such as plugins=[my_operators]")
+        value = "null" if plugins is None else plugins
+        raise UserError(f"plugins={value}: must be a list of importable packages, such as plugins=[my_operators]")
     return Catalogue(tuple(_imported(str(plugin)).__name__ for plugin in plugins))
 
 

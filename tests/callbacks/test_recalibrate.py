@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from shiftaddaug.callbacks.diagnostics import Diagnostics
 from shiftaddaug.callbacks.ema import WarmedUpEMA
 from shiftaddaug.callbacks.recalibrate import RecalibrateBatchNorm
+from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.norm import HybridBatchNorm2d
 
 
@@ -102,5 +103,5 @@ def test_training_is_unchanged(tmp_path: Path) -> None:
 
 
 def test_a_number_of_batches_is_positive() -> None:
-    with pytest.raises(ValueError, match="batches=0: must be a positive integer"):
+    with pytest.raises(UserError, match=r"callbacks\.recalibrate\.batches=0: must be a whole number >= 1"):
         RecalibrateBatchNorm(0)

@@ -204,12 +204,14 @@ class TestWhen:
 
     @pytest.mark.parametrize("every", [0, -1])
     def test_every_must_be_positive(self, every: int) -> None:
-        with pytest.raises(UserError, match=rf"^callbacks\.reorder\.every_n_epochs={every}: must be a positive"):
+        with pytest.raises(
+            UserError, match=rf"^callbacks\.reorder\.every_n_epochs={every}: must be a whole number >= 1"
+        ):
             ReorderChannels(every_n_epochs=every)
 
     @pytest.mark.parametrize("until", [-0.1, 1.1, float("nan")])
     def test_until_is_a_share(self, until: float) -> None:
-        with pytest.raises(UserError, match=rf"^callbacks\.reorder\.until={until}: must be a share of"):
+        with pytest.raises(UserError, match=rf"^callbacks\.reorder\.until={until}: must be a number >= 0 and <= 1"):
             ReorderChannels(until=until)
 
 

@@ -108,5 +108,5 @@ def test_it_is_idle_where_no_scale_is_kept(
 
 
 def test_mistakes() -> None:
-    with pytest.raises(UserError, match=r"sharing.stored_ratio=0: must be a positive number"):
+    with pytest.raises(UserError, match=r"callbacks\.stored_scale\.ratio=0: must be a number > 0 or null"):
         KeepStoredScale(0)

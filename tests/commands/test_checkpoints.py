@@ -18,8 +18,8 @@ from shiftaddaug.commands.checkpoints import (
     refuse_other_run,
 )
 from shiftaddaug.errors import UserError
-from shiftaddaug.operators.add.settings import STUDY
 from tests.commands.running import composed
+from tests.operators.adder_study import STUDY
 
 CONFIG: dict[str, Any] = {
     "net": {"name": "mcunet"},

@@ -35,7 +35,7 @@ def test_an_evaluation_overwrites_no_results(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (("split=all",), "split=all: options: val, test"),
+        (("split=all",), "split=all: no such option; options: val, test"),
         (("data.batch_size=0",), "data.batch_size=0: must be a whole number"),
         (("trainer.accelerator=gpuu",), "trainer.accelerator=gpuu: no such option"),
         (("subnet.width_multiplier=0.5", "ckpt_path=TARGET"), r"subnet\.width_multiplier=0\.5: must be a number >= 1"),
@@ -45,7 +45,7 @@ def test_an_evaluation_overwrites_no_results(tmp_path: Path) -> None:
         ),
         (
             ("recalibrate_batches=-1", "ckpt_path=TARGET"),
-            "recalibrate_batches=-1: must be a whole number >= 0, or null",
+            "recalibrate_batches=-1: must be a whole number >= 0 or null",
         ),
         ((), r"ckpt_path=.*/run: a run's folder; did you mean .*/run/target\?"),
     ],

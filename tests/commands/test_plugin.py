@@ -178,7 +178,7 @@ def folder_of_classes(folder: Path) -> Path:
         ("plugins=[no_such_package]", r"^plugins=no_such_package: cannot be imported \(ModuleNotFoundError"),
         ("plugins=[json.decoder]", r"^plugins=json\.decoder: is a single file; must be a package"),
         ("plugins=ternary", r"^plugins=ternary: must be a list of importable packages"),
-        ("plugins=null", r"^plugins=None: must be a list"),
+        ("plugins=null", r"^plugins=null: must be a list"),
     ],
 )
 def test_what_is_no_plugin(plugins: str, message: str) -> None:

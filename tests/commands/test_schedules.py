@@ -111,11 +111,17 @@ def test_a_mistake_is_answered_without_torch(overrides: str, message: str, tmp_p
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ("+optim.scheduler.power=2", r"^optim\.scheduler\.power=2: no such argument of cosine; options: total_steps, "),
+        (
+            "+optim.scheduler.power=2",
+            r"^optim\.scheduler\.power=2: .*cosine takes no such argument; options: ",
+        ),
         ("optim.scheduler.min_lr=0.2", r"^optim\.scheduler\.min_lr=0\.2: must be .* below optim\.lr=0\.1$"),
         ("optim/scheduler=onecycle optim.scheduler.pct_start=3", r"^optim\.scheduler: Expected float between 0 and 1"),
         ("optim/scheduler=exponential optim.scheduler.gamma=a", r"^optim\.scheduler\.gamma=a: must be a number$"),
-        ("optim.scheduler._target_=torch.optim.lr_scheduler.Foo", r"^optim\.scheduler: Error loading 'torch.*Foo'"),
+        (
+            "optim.scheduler._target_=torch.optim.lr_scheduler.Foo",
+            r"^optim\.scheduler\._target_=torch\.optim\.lr_scheduler\.Foo: no such class",
+        ),
         ("optim=timm optim.name=foo", r"^optim\.optimizer: Optimizer foo not found"),
     ],
 )

@@ -251,4 +251,4 @@ def test_absurd_numbers_are_refused(run: Path, tmp_path: Path, key: str, value: 
     shutil.copytree(run / "target", target)
     stored = json.loads((target / "architecture.json").read_text())
     (target / "architecture.json").write_text(json.dumps(with_value(stored, ("config", "data", key), value)))
-    assert evaluate_quietly(target, tmp_path).startswith(f"data.{key}={value}: must be at most")
+    assert evaluate_quietly(target, tmp_path).startswith(f"data.{key}={value}: must be a whole number >= ")

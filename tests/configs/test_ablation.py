@@ -5,15 +5,15 @@ from itertools import product
 import pytest
 from omegaconf import OmegaConf
 from tests.configs.test_configs import CONFIGS, composed_once, leaves
+from tests.operators.adder_study import STUDY
 
 from shiftaddaug.commands.checks import check_train_config
 from shiftaddaug.errors import UserError
-from shiftaddaug.operators.add.settings import STUDY as ADDER
 
 FILES = sorted(path.stem for path in (CONFIGS / "experiment" / "ablation").glob("*.yaml"))
 ADDER_ROWS = {
     f"adder_{gradient}_{rate}": {"op.weight_gradient": gradient, "op.rate": rate}
-    for gradient, rate in product(ADDER["weight_gradient"], ADDER["rate"])
+    for gradient, rate in product(STUDY["weight_gradient"], STUDY["rate"])
 }
 """Rows of op=add alone, and what each sets; `ablate.py` runs them where they are asked for."""
 ROWS = sorted({*FILES} - {*ADDER_ROWS})

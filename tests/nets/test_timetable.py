@@ -125,11 +125,11 @@ class TestConversion:
     @pytest.mark.parametrize(
         ("settings", "message"),
         [
-            ({"end": 1.5}, r"callbacks.block_variant.end=1.5: must be a share of training, in \[0, 1\]"),
-            ({"start": -0.1}, r"callbacks.block_variant.start=-0.1: must be a share"),
-            ({"start": True}, r"callbacks.block_variant.start=True: must be a share"),
-            ({"end": float("nan")}, r"callbacks.block_variant.end=nan: must be a share"),
-            ({"end": "half"}, r"callbacks.block_variant.end=half: must be a share"),
+            ({"end": 1.5}, r"callbacks.block_variant.end=1.5: must be a number >= 0 and <= 1"),
+            ({"start": -0.1}, r"callbacks.block_variant.start=-0.1: must be a number >= 0 and <= 1"),
+            ({"start": True}, r"callbacks.block_variant.start=true: must be a number >= 0 and <= 1"),
+            ({"end": float("nan")}, r"callbacks.block_variant.end=nan: must be a number >= 0 and <= 1"),
+            ({"end": "half"}, r"callbacks.block_variant.end=half: must be a number >= 0 and <= 1"),
             ({"start": 0.6, "end": 0.5}, r"start=0.6: must not be after callbacks.block_variant.end=0.5"),
             ({"order": "random"}, r"block_variant.order=random: no such option; options: shallow_to_deep, deep_to"),
             ({"granularity": "net"}, r"block_variant.granularity=net: no such option; options: layer, block"),
@@ -185,7 +185,7 @@ class TestRetirement:
     @pytest.mark.parametrize(
         ("settings", "message"),
         [
-            ({"end": 1.01}, r"callbacks.retire_depth.end=1.01: must be a share"),
+            ({"end": 1.01}, r"callbacks.retire_depth.end=1.01: must be a number >= 0 and <= 1"),
             ({"start": 0.9}, r"callbacks.retire_depth.start=0.9: must not be after callbacks.retire_depth.end=0.75"),
             ({"fade": 1}, r"callbacks.retire_depth.fade=1: must be true or false"),
         ],

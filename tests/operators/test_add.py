@@ -8,13 +8,14 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.operators.adder_study import STUDY
 from torch import Tensor
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.kernels import add as kernels
 from shiftaddaug.operators import build
 from shiftaddaug.operators.add.operator import Add
-from shiftaddaug.operators.add.settings import STUDY, AddSettings
+from shiftaddaug.operators.add.settings import AddSettings
 
 TOLERANCE = 3e-6
 """Of the largest magnitude, float32 against float64."""
@@ -183,15 +184,15 @@ def test_autocast_computes_in_float32() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"eta": 0}, r"^op\.eta=0: must be a positive number$"),
+        ({"eta": 0}, r"^op\.eta=0: must be a number > 0$"),
         ({"eta": "fast"}, r"op\.eta=fast"),
         ({"eta": float("inf")}, r"op\.eta=inf"),
         ({"eta": float("nan")}, r"op\.eta=nan"),
-        ({"init_std": -1.0}, r"^op\.init_std=-1\.0: must be a positive number$"),
+        ({"init_std": -1.0}, r"^op\.init_std=-1\.0: must be a number > 0$"),
         ({"weight_gradient": "clipped"}, r"^op\.weight_gradient=clipped: no such option; options: full, sign$"),
-        ({"input_gradient": None}, r"^op\.input_gradient=None: no such option; options: clipped, full, sign$"),
+        ({"input_gradient": None}, r"^op\.input_gradient=null: no such option; options: clipped, full, sign$"),
         ({"rate": "fast"}, r"^op\.rate=fast: no such option; options: adaptive, uniform$"),
-        ({"rate": ["uniform"]}, r"op\.rate=\['uniform'\]: no such option"),
+        ({"rate": ["uniform"]}, r"op\.rate=\[uniform\]: no such option"),
         ({"output_scale": "yes"}, r"^op\.output_scale=yes: must be true or false$"),
     ],
 )

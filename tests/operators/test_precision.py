@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from tests.operators.adder_study import STUDY
 from tests.precisions import PRECISIONS, ROUNDINGS
 from torch import Tensor, nn
 
 from shiftaddaug.operators import from_config
-from shiftaddaug.operators.add.settings import STUDY
 from shiftaddaug.operators.base import Operator
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "op").glob("*.yaml"))

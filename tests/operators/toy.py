@@ -6,7 +6,8 @@ SETTINGS = '''"""Settings of ternary."""
 
 from dataclasses import dataclass
 
-from shiftaddaug.operators.settings import Arithmetic, OperatorSettings, check_positive
+from shiftaddaug.operators.settings import Arithmetic, OperatorSettings
+from shiftaddaug.settings import PositiveNumber
 
 
 @dataclass(frozen=True)
@@ -14,10 +15,7 @@ class TernarySettings(OperatorSettings):
     """Keys of configs/op/toy.yaml."""
 
     name = "toy"
-    ratio: float = 0.7
-
-    def __post_init__(self) -> None:
-        check_positive("ratio", self.ratio)
+    ratio: PositiveNumber = 0.7
 
     @property
     def arithmetic(self) -> Arithmetic:

@@ -117,7 +117,10 @@ def test_quantities_are_counted_in_the_schedules_steps() -> None:
             partial(CosineAnnealingLR, T_max="run.steps"),
             r"T_max=run\.steps: no such quantity; options: run\.total_steps",
         ),
-        (partial(step_decay, total_steps=9, milestones=[1]), r"milestones=\[1\]: must be a list of shares > 0 and < 1"),
+        (
+            partial(step_decay, total_steps=9, milestones=[1]),
+            r"milestones=\[1\]: must be a list of numbers > 0 and < 1",
+        ),
         (partial(step_decay, total_steps=9, milestones=[], gamma=0), r"gamma=0: must be a number > 0"),
     ],
 )

@@ -6,7 +6,7 @@ SETTINGS = '''"""Settings of slope."""
 
 from dataclasses import dataclass
 
-from shiftaddaug.settings import check_number
+from shiftaddaug.settings import PositiveNumber
 from shiftaddaug.tasks.figures import Figure
 from shiftaddaug.tasks.settings import TaskSettings
 
@@ -20,11 +20,7 @@ class SlopeSettings(TaskSettings):
         Figure("error", "mean error", "px", better="min", digits=3),
         Figure("farthest", "farthest", "px", better="min", digits=3, training=False),
     )
-    beta: float = 1.0
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_number("task.beta", self.beta, above=0)
+    beta: PositiveNumber = 1.0
 
     def outputs(self, data):
         return data.get("num_targets", 2)

@@ -11,6 +11,7 @@ from shiftaddaug.callbacks.share import refuse_other_settings, training_share
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.timetable import Conversion
+from shiftaddaug.settings import Granularity, Order, Share
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +46,10 @@ class BlockVariant(pl.Callback):
 
     def __init__(
         self,
-        start: float = 0.0,
-        end: float = 0.5,
-        order: str = "shallow_to_deep",
-        granularity: str = "layer",
+        start: Share = 0.0,
+        end: Share = 0.5,
+        order: Order = "shallow_to_deep",
+        granularity: Granularity = "layer",
         blend: bool = False,
     ) -> None:
         self.conversion = Conversion(start, end, order, granularity, blend)

@@ -3,7 +3,7 @@
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from shiftaddaug.callbacks.order import Stage
 from shiftaddaug.errors import UserError
+from shiftaddaug.settings import checked
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -58,7 +59,8 @@ class BestCheckpoint(_OfWholeEpochs):
 
     stage = Stage.SAVE
 
-    def __init__(self, dirpath: str, monitor: str, mode: str = "max") -> None:
+    @checked("callbacks.best_checkpoint")
+    def __init__(self, dirpath: str, monitor: str, mode: Literal["max", "min"] = "max") -> None:
         super().__init__(
             dirpath=dirpath,
             filename="best",

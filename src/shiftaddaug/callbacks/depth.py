@@ -10,6 +10,7 @@ from shiftaddaug.callbacks.order import Stage
 from shiftaddaug.callbacks.share import refuse_other_settings, training_share
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.timetable import Retirement
+from shiftaddaug.settings import Share
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class RetireDepth(pl.Callback):
 
     stage = Stage.TARGET
 
-    def __init__(self, start: float = 0.25, end: float = 0.75, fade: bool = True) -> None:
+    def __init__(self, start: Share = 0.25, end: Share = 0.75, fade: bool = True) -> None:
         self.retirement = Retirement(start, end, fade)
 
     def idle(self, trainer: pl.Trainer, pl_module: Any) -> str | None:

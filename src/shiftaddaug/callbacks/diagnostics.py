@@ -14,6 +14,7 @@ from torch import Tensor
 from shiftaddaug.callbacks.order import Stage
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
+from shiftaddaug.settings import PositiveInt, Share, checked
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,8 @@ class Diagnostics(pl.Callback):
 
     stage = Stage.DIAGNOSE
 
-    def __init__(self, folder: str, least_rank_share: float = 0.2, images: int = 64) -> None:
+    @checked("callbacks.diagnostics")
+    def __init__(self, folder: str, least_rank_share: Share = 0.2, images: PositiveInt = 64) -> None:
         self.path, self.least_rank_share, self.images = Path(folder) / "diagnostics.csv", least_rank_share, images
         self.before: dict[str, Tensor] = {}
         self.step_before = 0

@@ -7,6 +7,7 @@ from lightning.pytorch.plugins import DoublePrecision
 from torch import Tensor
 
 from shiftaddaug.callbacks.order import Stage
+from shiftaddaug.settings import Share, checked
 
 
 class WarmedUpEMA(WeightAveraging):
@@ -25,7 +26,8 @@ class WarmedUpEMA(WeightAveraging):
     stage = Stage.AVERAGE
     warn_when_idle = True
 
-    def __init__(self, decay: float = 0.999) -> None:
+    @checked("callbacks.ema")
+    def __init__(self, decay: Share = 0.999) -> None:
         self.decay = decay
 
         def average(averaged: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:

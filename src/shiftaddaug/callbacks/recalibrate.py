@@ -8,6 +8,7 @@ from torch import Tensor
 
 from shiftaddaug.callbacks.order import Stage
 from shiftaddaug.nets.recalibrate import average_over_processes, recalibrate
+from shiftaddaug.settings import PositiveInt, checked
 
 
 class RecalibrateBatchNorm(pl.Callback):
@@ -21,14 +22,13 @@ class RecalibrateBatchNorm(pl.Callback):
         batches: how many; kept in memory.
 
     Raises:
-        ValueError: not a positive number of batches.
+        UserError: not a positive number of batches.
     """
 
     stage = Stage.STATISTICS
 
-    def __init__(self, batches: int = 16) -> None:
-        if batches < 1:
-            raise ValueError(f"batches={batches}: must be a positive integer")
+    @checked("callbacks.recalibrate")
+    def __init__(self, batches: PositiveInt = 16) -> None:
         self.images: deque[Tensor] = deque(maxlen=batches)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:

@@ -7,10 +7,10 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import WeightAveraging
 
 from shiftaddaug.callbacks.order import Stage
-from shiftaddaug.errors import UserError
 from shiftaddaug.nets.reorder import apply, crossed, permutations, refuse_tensors_that_stay
 from shiftaddaug.nets.spec import Widening
 from shiftaddaug.nets.supernet import Supernet
+from shiftaddaug.settings import PositiveInt, Share, checked
 
 
 class ReorderChannels(pl.Callback):
@@ -34,13 +34,10 @@ class ReorderChannels(pl.Callback):
 
     stage = Stage.REORDER
 
+    @checked("callbacks.reorder")
     def __init__(
-        self, every_n_epochs: int = 1, until: float = 1.0, width_until: float = 1.0, expand_until: float = 1.0
+        self, every_n_epochs: PositiveInt = 1, until: Share = 1.0, width_until: Share = 1.0, expand_until: Share = 1.0
     ) -> None:
-        if every_n_epochs < 1:
-            raise UserError(f"callbacks.reorder.every_n_epochs={every_n_epochs}: must be a positive integer")
-        if not 0 <= until <= 1:
-            raise UserError(f"callbacks.reorder.until={until}: must be a share of the epochs, in [0, 1]")
         self.every_n_epochs, self.until = every_n_epochs, until
         self.width_until, self.expand_until = width_until, expand_until
 

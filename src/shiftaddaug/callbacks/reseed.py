@@ -9,6 +9,7 @@ import torch
 
 from shiftaddaug.callbacks.order import Stage
 from shiftaddaug.seeding import derive_seed
+from shiftaddaug.settings import Seed, checked
 
 
 class ReseedEachEpoch(pl.Callback):
@@ -20,7 +21,8 @@ class ReseedEachEpoch(pl.Callback):
 
     stage = Stage.SEED
 
-    def __init__(self, seed: int) -> None:
+    @checked("callbacks.reseed")
+    def __init__(self, seed: Seed) -> None:
         self.seed = seed
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:

@@ -7,6 +7,7 @@ import lightning.pytorch as pl
 
 from shiftaddaug.callbacks.order import Stage
 from shiftaddaug.nets.spec import SubnetSpec, Widening
+from shiftaddaug.settings import Seed, Share, checked
 
 
 class SampleSubnets(pl.Callback):
@@ -23,8 +24,9 @@ class SampleSubnets(pl.Callback):
 
     stage = Stage.SUBNET
 
+    @checked("callbacks.sample_subnets")
     def __init__(
-        self, seed: int, width_until: float = 0.5, expand_until: float = 1.0, depth_until: float = 1.0
+        self, seed: Seed, width_until: Share = 0.5, expand_until: Share = 1.0, depth_until: Share = 1.0
     ) -> None:
         self.seed, self.width_until, self.expand_until, self.depth_until = seed, width_until, expand_until, depth_until
 

@@ -7,9 +7,9 @@ import torch
 
 from shiftaddaug.callbacks.order import Stage
 from shiftaddaug.callbacks.reorder import averaged_supernets
-from shiftaddaug.errors import UserError
 from shiftaddaug.nets.stored_scale import rescale, scale_factors
 from shiftaddaug.nets.supernet import Supernet
+from shiftaddaug.settings import PositiveNumber, checked
 
 
 class KeepStoredScale(pl.Callback):
@@ -30,9 +30,8 @@ class KeepStoredScale(pl.Callback):
 
     stage = Stage.SCALE
 
-    def __init__(self, ratio: float | None = None) -> None:
-        if ratio is not None and not ratio > 0:
-            raise UserError(f"sharing.stored_ratio={ratio}: must be a positive number")
+    @checked("callbacks.stored_scale")
+    def __init__(self, ratio: PositiveNumber | None = None) -> None:
         self.ratio = ratio
 
     def idle(self, trainer: pl.Trainer, pl_module: Any) -> str | None:

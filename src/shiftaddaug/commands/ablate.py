@@ -4,13 +4,16 @@ import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any, Literal
 
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from msgspec import Meta
+from omegaconf import DictConfig
 
 from shiftaddaug.catalogue import catalogue_of
+from shiftaddaug.commands.check_groups import PathsSettings, plain
 from shiftaddaug.commands.checks import check_train_config
 from shiftaddaug.commands.entry import (
     PACKAGE,
@@ -29,6 +32,7 @@ from shiftaddaug.hybrid.remap_file import take_in_remap_file
 from shiftaddaug.report.ablation import summarise, write_runs, write_tables
 from shiftaddaug.report.drawing import draw_figures
 from shiftaddaug.report.results import print_table
+from shiftaddaug.settings import PathName, PositiveInt, Seed, check, check_group, shown
 
 CELLS_OWN = (
     *("experiment", "op", "seed", "aug", "sharing", "reorder", "block_variant", "bn", "ckpt_path"),
@@ -39,6 +43,22 @@ CELLS_OWN = (
 """Keys that tell one run of the table from another, or that its row names."""
 
 
+@dataclass(frozen=True)
+class AblationSettings:
+    """Keys of configs/ablate.yaml."""
+
+    folder: PathName
+    rows: Annotated[list[str], Meta(min_length=1, title="a list of rows, one at least, such as [mf_direct,full]")]
+    ops: Annotated[list[str], Meta(min_length=1, title="a list of operators, one at least, such as [shift]")]
+    seeds: Annotated[
+        list[Seed],
+        Meta(min_length=1, title="a list of whole numbers >= 0 and <= 4294967295, one at least, such as [0]"),
+    ]
+    baseline: str
+    overrides: Annotated[list[str], Meta(title="a list, such as \"overrides=['trainer.max_epochs=2']\"")] = ()  # type: ignore[assignment]
+    jobs: PositiveInt = 1
+
+
 def ablate(cfg: DictConfig) -> None:
     """Run what is missing, then write table.csv, table.md, table.png and runs.csv into the study's folder.
 
@@ -47,6 +67,9 @@ def ablate(cfg: DictConfig) -> None:
             earlier runs had, finished runs whose row or defaults have changed since, or a folder in which another
             call, or a run that one left behind, is at work.
     """
+    config = plain(cfg)
+    check_group("paths", config.pop("paths"), PathsSettings)
+    check_group("", config, AblationSettings)
     folder = Path(cfg.folder)
     overrides = _overrides(cfg)
     cells = list(_cells(cfg, folder, overrides))
@@ -79,22 +102,11 @@ def _cells(cfg: DictConfig, folder: Path, overrides: list[str]) -> Iterator[Cell
     folders = [config_dir(), *plugin_config_dirs(overrides)]
     ops = sorted({path.stem for configs in folders for path in (configs / "op").glob("*.yaml")})
     for key in ("rows", "ops", "seeds"):
-        values = cfg[key]
-        if not OmegaConf.is_list(values):
-            raise UserError(f"{key}={values}: must be a list, such as {key}=[{values}]")
-        if not values:
-            raise UserError(f"{key}=[]: names nothing to run")
-        if len(set(values)) < len(values):
-            raise UserError(f"{key}={values}: names one twice")
+        if len(set(cfg[key])) < len(cfg[key]):
+            raise UserError(f"{key}={shown([*cfg[key]])}: names one twice")
     for key, values, options in (("rows", cfg.rows, rows), ("ops", cfg.ops, ops), ("baseline", [cfg.baseline], rows)):
         for value in values:
-            if value not in options:
-                raise UserError(f"{key}={value}: no such option; options: {', '.join(options)}")
-    for seed in cfg.seeds:
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
-            raise UserError(f"seeds={seed}: must be a whole number >= 0 and < 2^32")
-    if not isinstance(cfg.jobs, int) or cfg.jobs < 1:
-        raise UserError(f"jobs={cfg.jobs}: must be a positive integer")
+            check(key, value, Literal[tuple(options)])  # type: ignore[valid-type]
     for seed in cfg.seeds:  # seeds outermost: a study that is stopped has whole rows
         for op in cfg.ops:
             for row in cfg.rows:
@@ -103,9 +115,7 @@ def _cells(cfg: DictConfig, folder: Path, overrides: list[str]) -> Iterator[Cell
 
 def _overrides(cfg: DictConfig) -> list[str]:
     """Overrides that all runs share: how long, of which net, but nothing that a row is named after."""
-    if not OmegaConf.is_list(cfg.overrides):
-        raise UserError(f"overrides={cfg.overrides}: must be a list, such as \"overrides=['trainer.max_epochs=2']\"")
-    overrides = [expand_home(str(override)) for override in cfg.overrides]
+    overrides = [expand_home(override) for override in cfg.overrides]
     for override in overrides:
         key = override.lstrip("+~").split("=")[0].split("@")[0]
         if key in CELLS_OWN:

@@ -7,16 +7,18 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from shiftaddaug import operators, tasks
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
+from shiftaddaug.commands.check_groups import check_groups, check_monitors, plain
 from shiftaddaug.commands.check_mechanisms import (
     check_augmentation,
     check_mechanisms,
     check_operator_keys,
     check_stored_ratio,
 )
+from shiftaddaug.commands.check_memory import check_memory
 from shiftaddaug.commands.check_optim import check_optim
 from shiftaddaug.data.checks import HELD, check_data_config
 from shiftaddaug.errors import DAMAGE, UserError
@@ -27,19 +29,9 @@ from shiftaddaug.nets.sizes import shown_size
 from shiftaddaug.nets.spec import SubnetSpec, Widening
 from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.operators.settings import OperatorSettings
-from shiftaddaug.settings import check_number, check_option, check_positive_integer
 from shiftaddaug.tasks.settings import TaskSettings
 
 log = logging.getLogger(__name__)
-
-ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
-PRECISIONS = (
-    *("32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "32", "16", "bf16", "64"),
-    *("transformer-engine", "transformer-engine-float16"),
-)
-"""What Lightning's Trainer knows, here because asking it imports torch."""
-COMPILE_BACKENDS = ("inductor", "cudagraphs", "aot_eager", "eager")
-"""Backends of `torch.compile`; the last two compile nothing, and are for finding mistakes."""
 
 
 def check_train_config(cfg: DictConfig, overrides: Sequence[str] = (), catalogue: Catalogue = PACKAGE_ONLY) -> Plan:
@@ -53,49 +45,29 @@ def check_train_config(cfg: DictConfig, overrides: Sequence[str] = (), catalogue
     Raises:
         UserError: the first mistake, by key.
     """
-    check_positive_integer("trainer.max_epochs", cfg.trainer.max_epochs)
-    check_trainer(cfg.trainer)
+    task = tasks.settings_from(plain(cfg.task), catalogue)  # whose keys others are interpolated from
+    config = plain(cfg)
+    check_groups(config, catalogue)
     check_optim(cfg, overrides)
-    check_number("seed", cfg.seed, at_least=0, at_most=2**32 - 1)
-    task = tasks.settings_from(_plain(cfg.task), catalogue)
+    check_monitors(config["callbacks"], task)
     _check_compile(task.compile)
-    check_positive_integer("net.divisor", cfg.net.divisor)
-    if not OmegaConf.is_list(cfg.net.mult_layers):
-        raise UserError(f"net.mult_layers={cfg.net.mult_layers}: must be a list; [] names no layer")
     check_augmentation(cfg, overrides)
-    check_data_config(_plain(cfg.data))
+    check_data_config(config["data"])
     _check_val_split(cfg.data, overrides)
-    task.check_data(_plain(cfg.data))
+    task.check_data(config["data"])
     task.check_distillation(cfg.aug.distill_weight)
-    plan = plan_net(_plain(cfg.net), _outputs(cfg, task), cfg.data.in_channels, cfg.data.image_size, catalogue)
+    plan = plan_net(config["net"], _outputs(config, task), cfg.data.in_channels, cfg.data.image_size, catalogue)
     _check_batch(cfg, plan)
-    operator = operators.settings_from(_plain(cfg.op), catalogue)
+    operator = operators.settings_from(config["op"], catalogue)
     check_mechanisms(cfg, operator)
     check_operator_keys(cfg, operator, overrides)
     check_stored_ratio(cfg, operator, overrides)
     _check_operator(cfg, operator, plan, select_layers(plan, list(cfg.net.mult_layers)))
-    plan_extra_blocks(plan, cfg.aug.extra_blocks, None if cfg.aug.extra_after is None else list(cfg.aug.extra_after))
+    aug = config["aug"]
+    extras = plan_extra_blocks(plan, aug["extra_blocks"], aug["extra_after"])
+    multipliers = tuple(aug["width_multipliers"]), tuple(aug["expand_multipliers"])
+    check_memory(config, Widening(plan, *multipliers, aug["divisor"], extras))
     return plan
-
-
-def check_trainer(trainer: DictConfig) -> None:
-    """Check values of the `trainer` group that mistypings are likely in; the Trainer checks them all, once it is made.
-
-    Raises:
-        UserError: the first mistake, by key.
-    """
-    check_option("trainer.accelerator", trainer.accelerator, ACCELERATORS)
-    if trainer.precision is not None:
-        check_option("trainer.precision", trainer.precision, PRECISIONS)
-    if trainer.gradient_clip_val is not None:
-        check_number("trainer.gradient_clip_val", trainer.gradient_clip_val, at_least=0)
-    check_positive_integer("trainer.accumulate_grad_batches", trainer.accumulate_grad_batches)
-    if trainer.get("max_steps", -1) != -1:
-        raise UserError(f"trainer.max_steps={trainer.max_steps}: schedules go by epochs; set trainer.max_epochs")
-    for split in ("train", "val", "test"):
-        key = f"limit_{split}_batches"
-        if trainer.get(key) is not None:
-            check_number(f"trainer.{key}", trainer[key], above=0)
 
 
 def _check_batch(cfg: DictConfig, plan: Plan) -> None:
@@ -119,10 +91,7 @@ def _check_val_split(data: DictConfig, overrides: Sequence[str]) -> None:
 
 
 def _check_compile(backend: str | None) -> None:
-    """Refuse a backend that does not exist or cannot compile: torch would say so in 50 lines, in the first step."""
-    if backend is None:
-        return
-    check_option("task.compile", backend, COMPILE_BACKENDS)
+    """Refuse a backend that cannot compile: torch would say so in 50 lines, in the first step."""
     compiler = os.environ.get("CXX", "g++")
     if backend == "inductor" and shutil.which(compiler) is None:
         raise UserError(f"task.compile=inductor: needs a C++ compiler, and {compiler} was not found; set CXX")
@@ -146,10 +115,10 @@ def _check_operator(cfg: DictConfig, operator: OperatorSettings, plan: Plan, mul
             raise operators.cannot_be_augmented(cfg.op.name)
 
 
-def _outputs(cfg: DictConfig, task: TaskSettings) -> int:
-    data = _plain(cfg.data)
+def _outputs(config: dict[str, Any], task: TaskSettings) -> int:
+    data = dict(config["data"])
     if data.get("num_classes", 0) is None:
-        data["num_classes"] = _held_classes(cfg)
+        data["num_classes"] = _held_classes(data)
     try:
         outputs = task.outputs(data)
         if isinstance(outputs, bool) or not isinstance(outputs, int) or outputs < 1:
@@ -157,25 +126,19 @@ def _outputs(cfg: DictConfig, task: TaskSettings) -> int:
         return outputs
     except KeyError as error:
         raise UserError(
-            f"data={cfg.data.name}: has no {error.args[0]}, which task={task.name} reads; options: other data, or that "
+            f"data={data['name']}: has no {error.args[0]}, which task={task.name} reads; options: other data, or that "
             "task for which these are made"
         ) from error
     except DAMAGE as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"data={cfg.data.name}: task={task.name} cannot tell the number of outputs ({reason})"
+            f"data={data['name']}: task={task.name} cannot tell the number of outputs ({reason})"
         ) from error
 
 
-def _held_classes(cfg: DictConfig) -> int:
-    if cfg.data.name in HELD:
-        return HELD[cfg.data.name][0]
+def _held_classes(data: dict[str, Any]) -> int:
+    if data["name"] in HELD:
+        return HELD[data["name"]][0]
     from shiftaddaug.data.class_folders import count_classes
 
-    return count_classes(cfg.data.data_dir)
-
-
-def _plain(node: DictConfig) -> dict[str, Any]:
-    container = OmegaConf.to_container(node, resolve=True)
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
+    return count_classes(data["data_dir"])

@@ -26,7 +26,6 @@ from yaml import YAMLError
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue, catalogue_of
 from shiftaddaug.commands.usage import asks_for_help, help_text
 from shiftaddaug.errors import TrainingDiverged, UserError
-from shiftaddaug.tasks import settings_from
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """A disk, or what one may have of it."""
@@ -39,6 +38,12 @@ GROUPS = (
     *("sharing", "reorder", "block_variant", "bn"),
 )
 """Config groups whose choice decides which keys there are."""
+
+FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "paths.log_dir", "paths.root_dir", "paths.output_dir", "folder")
+"""Keys of folders that Hydra, or a command, writes into."""
+
+OPTIONAL_GROUPS = ("experiment", "sweep", "debug")
+"""Config groups of which a run may have none."""
 
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parents[1]
@@ -125,6 +130,8 @@ def _answering_mistakes(
 
 def worst_score(cfg: DictConfig) -> float:
     """What a search is told of a training that has no score: the worst value of its task's headline figure."""
+    from shiftaddaug.tasks import settings_from
+
     task: Any = OmegaConf.to_container(cfg.task, resolve=True)
     return settings_from(task, catalogue_of(cfg.plugins)).headline_figure.worst
 
@@ -250,9 +257,10 @@ def refuse_null_groups(arguments: list[str]) -> None:
     """
     for argument in arguments:
         group, _, value = argument.partition("=")
-        if group in GROUPS and value == "null":
+        if group in (*GROUPS, *OPTIONAL_GROUPS) and value == "null":
             options = sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
-            raise UserError(f"{argument}: no such option; options: {', '.join(options)}")
+            remedy = "; leave it out for none" if group in OPTIONAL_GROUPS else ""
+            raise UserError(f"{argument}: no such option; options: {', '.join(options)}{remedy}")
 
 
 def refuse_unusable_folders(arguments: list[str]) -> None:
@@ -264,10 +272,11 @@ def refuse_unusable_folders(arguments: list[str]) -> None:
     if "LOCAL_RANK" in os.environ:  # a rank of a run that was already let in
         return
     given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    for key in FOLDERS:
+        if given.get(key, "unset").strip("'\"") in ("", "null"):
+            raise UserError(f"{key}={given[key]}: must name a folder")
     folders = {
-        key: Path(given[key].strip("'\"")).expanduser()
-        for key in ("hydra.run.dir", "hydra.sweep.dir", "paths.log_dir", "paths.root_dir", "folder")
-        if key in given and "${" not in given[key]
+        key: Path(given[key].strip("'\"")).expanduser() for key in FOLDERS if key in given and "${" not in given[key]
     }
     for key, pattern in (("hydra.run.dir", "run.json"), ("hydra.sweep.dir", "*/run.json")):
         if key in folders and any(folders[key].glob(pattern)):

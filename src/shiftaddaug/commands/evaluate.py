@@ -1,30 +1,61 @@
 """`python src/eval.py ckpt_path=...`: evaluate a supernet's checkpoint or an extracted target."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
+from msgspec import Meta
 from omegaconf import DictConfig
 
 from shiftaddaug import tasks
 from shiftaddaug.catalogue import Catalogue, catalogue_of
+from shiftaddaug.commands.check_groups import PathsSettings, check_trainer, plain
 from shiftaddaug.commands.checkpoints import read_config
-from shiftaddaug.commands.checks import check_trainer
 from shiftaddaug.commands.entry import importing_torch, quieten_lightning, run_command
-from shiftaddaug.data.checks import check_values, read_stored
+from shiftaddaug.data.checks import read_stored
 from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.report.results import RESULTS, print_result, write_json
+from shiftaddaug.settings import CheckpointPath, Count, PathName, PluginNames, PositiveInt, Seed, check_group
 
 if TYPE_CHECKING:
     from shiftaddaug.commands.subnetworks import Subnetwork
     from shiftaddaug.tasks.base import Objective
     from shiftaddaug.tasks.settings import TaskSettings
 
-SPLITS = ("val", "test")
-
-
 RECALIBRATE_BATCHES = 16
 """Training batches that a sub-network without statistics of its own is measured on."""
+
+GROUPS = ("subnet", "data", "paths", "trainer")
+"""Keys of the top level that hold keys."""
+
+
+@dataclass(frozen=True)
+class EvalSettings:
+    """Keys of configs/eval.yaml that are no group."""
+
+    ckpt_path: CheckpointPath
+    split: Literal["val", "test"] = "test"
+    plugins: PluginNames = ()  # type: ignore[assignment]
+    seed: Seed = 0
+    recalibrate_batches: Count | None = None
+
+
+@dataclass(frozen=True)
+class SubnetSettings:
+    """Keys of `subnet`: how much wider than the target."""
+
+    width_multiplier: Annotated[float, Meta(ge=1)] = 1.0
+    expand_multiplier: Annotated[float, Meta(ge=1)] = 1.0
+
+
+@dataclass(frozen=True)
+class DataChanges:
+    """Keys of `data`: what is read otherwise than it was trained on; null leaves it."""
+
+    data_dir: PathName | None = None
+    batch_size: PositiveInt | None = None
+    verify: bool | None = None
 
 
 def evaluate(cfg: DictConfig) -> float:
@@ -83,10 +114,12 @@ def _is_widened(cfg: DictConfig) -> bool:
 
 def _check(cfg: DictConfig) -> Path:
     """What is evaluated, if the configuration is sound, as far as that shows without torch."""
-    if cfg.split not in SPLITS:
-        raise UserError(f"split={cfg.split}: options: {', '.join(SPLITS)}")
-    check_trainer(cfg.trainer)
-    check_values({key: value for key, value in cfg.data.items() if value is not None})
+    config = plain(cfg)
+    check_group("", {key: value for key, value in config.items() if key not in GROUPS}, EvalSettings)
+    check_group("subnet", config["subnet"], SubnetSettings)
+    check_group("data", config["data"], DataChanges)
+    check_group("paths", config["paths"], PathsSettings)
+    check_trainer(config["trainer"])
     path = Path(str(cfg.ckpt_path)).expanduser()
     if not path.exists():
         raise UserError(f"ckpt_path={path}: no such file; options: a .ckpt file, or a run's target folder")
@@ -101,19 +134,14 @@ def _check(cfg: DictConfig) -> Path:
 
 
 def _check_subnet(cfg: DictConfig, path: Path) -> None:
-    for key in ("width_multiplier", "expand_multiplier"):
-        value = cfg.subnet[key]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < float("inf"):
-            raise UserError(f"subnet.{key}={value}: must be a number >= 1")
-    batches = cfg.recalibrate_batches
-    if batches is not None and (isinstance(batches, bool) or not isinstance(batches, int) or batches < 0):
-        raise UserError(f"recalibrate_batches={batches}: must be a whole number >= 0, or null")
-    if _is_widened(cfg):
-        if path.suffix != ".ckpt" or path.is_dir():
-            key = "width_multiplier" if cfg.subnet.width_multiplier > 1 else "expand_multiplier"
-            raise UserError(f"subnet.{key}={cfg.subnet[key]}: {path} is no checkpoint of a supernet (a .ckpt file)")
-        if batches == 0:
-            raise UserError("recalibrate_batches=0: a widened sub-network has no batch-norm statistics of its own")
+    """Refuse a widened sub-network of what holds the target alone, or with the target's statistics."""
+    if not _is_widened(cfg):
+        return
+    if path.suffix != ".ckpt" or path.is_dir():
+        key = "width_multiplier" if cfg.subnet.width_multiplier > 1 else "expand_multiplier"
+        raise UserError(f"subnet.{key}={cfg.subnet[key]}: {path} is no checkpoint of a supernet (a .ckpt file)")
+    if cfg.recalibrate_batches == 0:
+        raise UserError("recalibrate_batches=0: a widened sub-network has no batch-norm statistics of its own")
 
 
 def _data_config(cfg: DictConfig, subnetwork: "Subnetwork") -> dict[str, Any]:

@@ -1,19 +1,22 @@
 """`python src/fit_sharing.py mult_ckpt=... mf_ckpt=...`: fit the remap of weight sharing to a pair of trained nets."""
 
 import logging
-import math
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from msgspec import Meta
 from omegaconf import DictConfig
 
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue, catalogue_of
+from shiftaddaug.commands.check_groups import PathsSettings, plain
 from shiftaddaug.commands.entry import run_command
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.remap_file import OPERATOR
+from shiftaddaug.operators.remap_settings import FORMS
+from shiftaddaug.settings import CheckpointPath, PluginNames, check_group
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +28,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REMAP, FIT, FIGURE = "remap.yaml", "fit.csv", "distributions.png"
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Keys of configs/fit_sharing.yaml."""
+
+    mult_ckpt: CheckpointPath
+    mf_ckpt: CheckpointPath
+    plugins: PluginNames = ()  # type: ignore[assignment]
+    form: Annotated[Literal[FORMS] | None, Meta(title="replace, residual, or null (by operator)")] = None  # type: ignore[valid-type]
+    relative: Annotated[bool | None, Meta(title="true, false, or null (by operator)")] = None
+    knots: Annotated[int, Meta(ge=2, le=1000)] = 33
+    trim: Annotated[float, Meta(ge=0, le=0.25)] = 0.001
 
 
 @dataclass(frozen=True)
@@ -78,18 +94,12 @@ def fit_sharing(cfg: DictConfig) -> float:
 
 
 def _check(cfg: DictConfig) -> None:
+    config = plain(cfg)
+    check_group("paths", config.pop("paths"), PathsSettings)
+    check_group("", config, FitSettings)
     for key in ("mult_ckpt", "mf_ckpt"):
         if not Path(str(cfg[key])).expanduser().exists():
             raise UserError(f"{key}={cfg[key]}: no such file; options: a .ckpt file, or a run's target folder")
-    if cfg.form not in (None, "replace", "residual"):
-        raise UserError(f"form={cfg.form}: options: replace, residual, null (by operator)")
-    if cfg.relative not in (None, True, False):
-        raise UserError(f"relative={cfg.relative}: options: true, false, null (by operator)")
-    if isinstance(cfg.knots, bool) or not isinstance(cfg.knots, int) or not 2 <= cfg.knots <= 1000:
-        raise UserError(f"knots={cfg.knots}: must be an integer between 2 and 1000")
-    number = isinstance(cfg.trim, int | float) and not isinstance(cfg.trim, bool) and math.isfinite(cfg.trim)
-    if not number or not 0 <= cfg.trim <= 0.25:
-        raise UserError(f"trim={cfg.trim}: must be a number >= 0 and <= 0.25")
 
 
 def _load_pair(cfg: DictConfig) -> tuple[Trained, Trained]:

@@ -80,10 +80,10 @@ class Run:
         self.ckpt_path = self._resumed_checkpoint()
         self.data: pl.LightningDataModule = instantiate(cfg.data)
         self.objective.settings.refuse_other_data(cfg.data.name, getattr(self.data, "task", None))
+        self.trainer = self._trainer()
         self.data.prepare_data()
         self.data.setup("fit")
         warn_of_global_draws(self.data, self.cfg.data.name)
-        self.trainer = self._trainer()
         check_limits(cfg.trainer, self.data, self.trainer.world_size)
         refuse_search_in_processes(self.trainer.world_size)
         # Lightning does so once a checkpoint has been read into it: float64 weights would come back rounded

@@ -4,20 +4,48 @@ A command calls `check_data_config` before it imports torch; the data modules ca
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from shiftaddaug.data.cifar_layout import CIFAR_LAYOUTS, cifar_layout, find_cifar, require_cifar
 from shiftaddaug.data.class_folders import count_classes
 from shiftaddaug.errors import UserError
-
-Check = Callable[[str, Any], None]
+from shiftaddaug.settings import MOST, Count, InnerShare, PositiveInt, Seed, check, shown
 
 LARGEST_SIDE = 2**14
 """Largest side of an image, in pixels."""
 HELD = {"digits": (10, 1)} | {name: (layout.num_classes, 3) for name, layout in CIFAR_LAYOUTS.items()}
 """(classes, channels) of the data sets that come in one form only."""
+
+Side = Annotated[int, Meta(ge=1, le=LARGEST_SIDE)]
+ImageSize = Annotated[
+    Side | Annotated[list[Side], Meta(min_length=2, max_length=2)],
+    Meta(title=f"a whole number >= 1 and <= {LARGEST_SIDE} (px), or two of them, [height,width]"),
+]
+ShareOfSide = Annotated[
+    float, Meta(ge=0, lt=1, title="a share of the image's side, >= 0 and < 1, such as 0.125 (4 of 32 px)")
+]
+
+RANGES: dict[str, Any] = {
+    "data_dir": Annotated[str | Path | None, Meta(title="a path, or null")],
+    "num_classes": Annotated[int, Meta(ge=2, le=MOST)] | None,
+    "in_channels": PositiveInt,
+    "image_size": ImageSize,
+    "batch_size": PositiveInt,
+    "crop_padding": ShareOfSide,
+    "num_workers": Count,
+    "seed": Seed,
+    "split_seed": Seed,
+    "val_fraction": InnerShare,
+    "test_fraction": InnerShare,
+    "horizontal_flip": bool,
+    "download": bool,
+    "verify": bool,
+}
+"""Types of the keys that data modules share."""
 
 
 def check_data_config(cfg: Mapping[str, Any]) -> None:
@@ -54,9 +82,11 @@ def check_values(values: Mapping[str, Any]) -> None:
     Raises:
         UserError: as `check_data_config`.
     """
-    for key, check in _CHECKS.items():
+    for key, annotation in RANGES.items():
         if key in values:
-            check(key, values[key])
+            value = values[key]
+            listed = isinstance(value, Iterable) and not isinstance(value, str)
+            check(f"data.{key}", list(value) if listed else value, annotation)
     for key in ("mean", "std"):
         if values.get(key) is not None and values.get("in_channels") is not None:
             check_per_channel(key, values[key], values["in_channels"])
@@ -105,67 +135,7 @@ def check_per_channel(key: str, values: Iterable[float], in_channels: int) -> No
     listed = list(values) if isinstance(values, Iterable) else [values]
     numbers = all(isinstance(v, int | float) and math.isfinite(v) for v in listed)
     if len(listed) != in_channels or not numbers:
-        raise UserError(f"data.{key}={listed}: must be {in_channels} numbers, one per channel (data.in_channels)")
+        wanted = f"must be {in_channels} numbers, one per channel (data.in_channels)"
+        raise UserError(f"data.{key}={shown(listed)}: {wanted}")
     if key == "std" and min(listed) <= 0:
-        raise UserError(f"data.std={listed}: must be positive")
-
-
-def _at_least(least: int, nullable: bool = False, most: int = 2**31 - 1) -> Check:
-    def check(key: str, value: Any) -> None:
-        if value is None and nullable:
-            return
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            alternative = ", or null" if nullable else ""
-            raise UserError(f"data.{key}={_shown(value)}: must be a whole number of at least {least}{alternative}")
-        if value > most:
-            raise UserError(f"data.{key}={_shown(value)}: must be at most {most}")
-
-    return check
-
-
-def _fraction(key: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
-        raise UserError(f"data.{key}={_shown(value)}: must be a number between 0 and 1, both excluded")
-
-
-def _share_of_side(key: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-        raise UserError(
-            f"data.{key}={_shown(value)}: must be a share of the image's side, >= 0 and < 1, such as 0.125 (4 of 32 px)"
-        )
-
-
-def _image_size(key: str, value: Any) -> None:
-    sides = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value, value]
-    if len(sides) != 2 or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in sides):
-        raise UserError(
-            f"data.{key}={_shown(value)}: must be a whole number of at least 1, or two of them, [height, width]"
-        )
-    if max(sides) > LARGEST_SIDE:
-        raise UserError(f"data.{key}={_shown(value)}: must be at most {LARGEST_SIDE} px")
-
-
-def _flag(key: str, value: Any) -> None:
-    if not isinstance(value, bool):
-        raise UserError(f"data.{key}={_shown(value)}: must be true or false")
-
-
-def _shown(value: Any) -> str:
-    return "null" if value is None else str(value)
-
-
-_CHECKS: dict[str, Check] = {
-    "num_classes": _at_least(2, nullable=True),
-    "in_channels": _at_least(1),
-    "image_size": _image_size,
-    "batch_size": _at_least(1),
-    "crop_padding": _share_of_side,
-    "num_workers": _at_least(0),
-    "seed": _at_least(0),
-    "split_seed": _at_least(0),
-    "val_fraction": _fraction,
-    "test_fraction": _fraction,
-    "horizontal_flip": _flag,
-    "download": _flag,
-    "verify": _flag,
-}
+        raise UserError(f"data.std={shown(listed)}: must be positive")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ class DigitsDataModule(InMemoryDataModule):
 
     def __init__(
         self,
-        name: str = "digits",
+        name: Literal["digits"] = "digits",
         num_classes: int | None = None,
         in_channels: int = 1,
         image_size: int | Sequence[int] = 32,

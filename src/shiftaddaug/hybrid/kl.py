@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.weight import HybridWeight
+from shiftaddaug.settings import NonNegativeNumber, Number, PositiveNumber, check, check_fields
 
 FLOOR = 1e-6
 """Least fitted scale, in units of the prior's: weights without spread keep a finite divergence."""
@@ -28,15 +28,11 @@ class KlPenalty:
         UserError: a field outside its range.
     """
 
-    scale: float = 2.0
-    mean: float = 0.0
+    scale: PositiveNumber = 2.0
+    mean: Number = 0.0
 
     def __post_init__(self) -> None:
-        for key, value in (("scale", self.scale), ("mean", self.mean)):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise UserError(f"sharing.{key}={value}: must be a number")
-        if self.scale <= 0:
-            raise UserError(f"sharing.scale={self.scale}: must be a positive number")
+        check_fields("sharing", self)
 
     def __call__(self, w: Tensor) -> Tensor:
         """The divergence in nats, a scalar >= 0, differentiable, float32 or wider; finite without spread too.
@@ -62,8 +58,7 @@ def penalty_from_config(config: Mapping[str, Any]) -> Callable[[nn.Module], Tens
     if config["name"] != "kl":
         return None
     penalty, weight = KlPenalty(config["scale"], config["mean"]), config["weight"]
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
-        raise UserError(f"sharing.weight={weight}: must be a number >= 0")
+    check("sharing.weight", weight, NonNegativeNumber)
 
     def total(net: nn.Module) -> Tensor:
         layers = [module for module in net.modules() if isinstance(module, HybridWeight)]

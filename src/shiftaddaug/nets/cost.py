@@ -37,6 +37,11 @@ def total_macs(plan: Plan) -> int:
     return sum(layer_macs(plan, layer) for layer in plan.layers())
 
 
+def count_parameters(plan: Plan) -> int:
+    """Parameters of a network whose layers train nothing but weights and biases."""
+    return sum(_weights(plan, layer) for layer in plan.layers()) + _affine(plan)
+
+
 def net_cost(plan: Plan, assignment: Assignment[Any]) -> NetCost:
     """Cost of a network.
 
@@ -50,8 +55,7 @@ def net_cost(plan: Plan, assignment: Assignment[Any]) -> NetCost:
         operations.update({kind: count * times for kind, times in assignment[name].arithmetic.operations.items()})
     exempt = assignment.exempt()
     free = sum(count for name, count in macs.items() if name not in exempt)
-    params = sum(_weights(plan, layer) for layer in plan.layers()) + _affine(plan)
-    return NetCost(params, sum(macs.values()), free, dict(sorted(operations.items())))
+    return NetCost(count_parameters(plan), sum(macs.values()), free, dict(sorted(operations.items())))
 
 
 def _weights(plan: Plan, layer: Node) -> int:

@@ -4,17 +4,13 @@ Pure functions of that share: what a resumed run does follows from where it is. 
 one by one in equal slots of [start, end]; with all slots over, nothing is left of the schedule.
 """
 
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.assignment import select_layers
 from shiftaddaug.nets.plan import Plan
-
-ORDERS = ("shallow_to_deep", "deep_to_shallow")
-GRANULARITIES = ("layer", "block")
+from shiftaddaug.settings import Granularity, Order, Share, check_fields
 
 ROUNDING = 1e-9
 """Shares of training are quotients: this far before its end a slot is over."""
@@ -40,18 +36,16 @@ class Conversion:
         UserError: a field outside its range.
     """
 
-    start: float = 0.0
-    end: float = 0.5
-    order: str = "shallow_to_deep"
-    granularity: str = "layer"
+    start: Share = 0.0
+    end: Share = 0.5
+    order: Order = "shallow_to_deep"
+    granularity: Granularity = "layer"
     blend: bool = False
     """Mix the two results over a layer's slot; else the layer turns at its slot's end."""
 
     def __post_init__(self) -> None:
-        _check_shares("block_variant", self.start, self.end)
-        _one_of("block_variant.order", self.order, ORDERS)
-        _one_of("block_variant.granularity", self.granularity, GRANULARITIES)
-        _boolean("block_variant.blend", self.blend)
+        check_fields("callbacks.block_variant", self)
+        _check_order("block_variant", self.start, self.end)
 
     def units(self, plan: Plan, exempt: Collection[str]) -> list[tuple[str, ...]]:
         """Names of the layers that turn together, in the order in which they do.
@@ -96,14 +90,14 @@ class Retirement:
         UserError: a field outside its range.
     """
 
-    start: float = 0.25
-    end: float = 0.75
+    start: Share = 0.25
+    end: Share = 0.75
     fade: bool = True
     """Let the factor on a block's residual branch fall to 0 over its slot; else it is cut at the slot's end."""
 
     def __post_init__(self) -> None:
-        _check_shares("retire_depth", self.start, self.end)
-        _boolean("retire_depth.fade", self.fade)
+        check_fields("callbacks.retire_depth", self)
+        _check_order("retire_depth", self.start, self.end)
 
     def schedule(self, extras: Sequence[str], progress: float) -> tuple[tuple[str, float], ...]:
         """Return the extra blocks that are active at this moment, and the factors on their residual branches.
@@ -119,20 +113,6 @@ class Retirement:
         return tuple(active)
 
 
-def _check_shares(name: str, start: Any, end: Any) -> None:
-    for key, value in (("start", start), ("end", end)):
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or not 0 <= value <= 1:
-            raise UserError(f"callbacks.{name}.{key}={value}: must be a share of training, in [0, 1]")
+def _check_order(name: str, start: float, end: float) -> None:
     if start > end:
         raise UserError(f"callbacks.{name}.start={start}: must not be after callbacks.{name}.end={end}")
-
-
-def _one_of(key: str, value: Any, options: Sequence[str]) -> None:
-    if value not in options:
-        raise UserError(f"callbacks.{key}={value}: no such option; options: {', '.join(options)}")
-
-
-def _boolean(key: str, value: Any) -> None:
-    if not isinstance(value, bool):
-        raise UserError(f"callbacks.{key}={value}: must be true or false")

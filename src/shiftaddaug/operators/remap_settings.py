@@ -3,17 +3,20 @@
 `hybrid/remap.py` says what they mean and computes with them.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from shiftaddaug.errors import UserError
+from shiftaddaug.settings import check_fields
 
 FORMS = ("replace", "residual")
 LIMIT = 1e12
 """Largest constant and largest slope of FC (and its inverse the smallest), so that float32 holds every product."""
+Constant = Annotated[float, Meta(ge=-LIMIT, le=LIMIT)]
 
 
 @dataclass(frozen=True)
@@ -35,21 +38,14 @@ class RemapSettings:
     """
 
     form: Literal["replace", "residual"]
-    laplace_scale: float
-    laplace_mean: float = 0.0
+    laplace_scale: Annotated[float, Meta(ge=1 / LIMIT, le=LIMIT)]
+    laplace_mean: Constant = 0.0
     relative: bool = False
-    knots_x: tuple[float, ...] = ()
-    knots_y: tuple[float, ...] = ()
+    knots_x: tuple[Constant, ...] = ()
+    knots_y: tuple[Constant, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.form not in FORMS:
-            raise UserError(f"op.remap.form={self.form}: options: {', '.join(FORMS)}")
-        if not is_number(self.laplace_scale) or not 1 / LIMIT <= self.laplace_scale <= LIMIT:
-            raise UserError(f"op.remap.laplace_scale={self.laplace_scale}: must be a positive number")
-        if not is_number(self.laplace_mean) or abs(self.laplace_mean) > LIMIT:
-            raise UserError(f"op.remap.laplace_mean={self.laplace_mean}: must be a number")
-        if not isinstance(self.relative, bool):
-            raise UserError(f"op.remap.relative={self.relative}: must be true or false")
+        check_fields("op.remap", self)
         for key in ("knots_x", "knots_y"):
             object.__setattr__(self, key, _checked_knots(key, getattr(self, key)))
         if len(self.knots_x) != len(self.knots_y):
@@ -91,22 +87,12 @@ def remap_settings_from(value: Any) -> RemapSettings | None:
     return RemapSettings(**value)
 
 
-def is_number(value: object) -> bool:
-    """Whether a value is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def slopes(x: Sequence[float], y: Sequence[float]) -> list[float]:
     """Slopes of the pieces between the knots (x, y)."""
     return [(y[i + 1] - y[i]) / (x[i + 1] - x[i]) for i in range(len(x) - 1)]
 
 
-def _checked_knots(key: str, values: Any) -> tuple[float, ...]:
-    if isinstance(values, str) or not isinstance(values, Sequence):
-        raise UserError(f"op.remap.{key}={values}: must be a list of numbers")
-    for value in values:
-        if not is_number(value) or abs(value) > LIMIT:
-            raise UserError(f"op.remap.{key}={value}: must be a number")
+def _checked_knots(key: str, values: Sequence[float]) -> tuple[float, ...]:
     if len(values) == 1:
         raise UserError(f"op.remap.{key}={list(values)}: must hold two numbers at least, or none (the identity)")
     for low, high in pairwise(values):

@@ -4,13 +4,13 @@ Each operator's folder holds a `settings.py` whose `SETTINGS` inherits from `Ope
 """
 
 import dataclasses
-import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.operators.remap_settings import RemapSettings
+from shiftaddaug.settings import check_fields
 
 KINDS = ("mult", "shift", "add", "xnor", "lookup")
 """Operations that an operator may count."""
@@ -47,6 +47,7 @@ class OperatorSettings:
     """Keys of an operator's yaml in configs/op, besides those that are for the nets.
 
     A field that comes later needs a default that does what was done without it: stored configurations lack the field.
+    Fields are annotated with their types and ranges (`shiftaddaug/settings.py`), which are checked here.
     A field `remap`, of an operator that has one, holds the constants of R (`sharing=heterogeneous`).
 
     Raises:
@@ -60,6 +61,9 @@ class OperatorSettings:
     remap: ClassVar[RemapSettings | None] = None
     replaced_by_remap: ClassVar[tuple[str, ...]] = ()
     """Fields without effect where weights are read through R."""
+
+    def __post_init__(self) -> None:
+        check_fields("op", self)
 
     @property
     def without_effect(self) -> Mapping[str, str]:
@@ -96,43 +100,3 @@ class OperatorSettings:
         """What makes the operator again for inference, as plain containers: its name, and all fields but `remap`."""
         fields = {key: value for key, value in dataclasses.asdict(self).items() if key != "remap"}
         return {"name": self.name, **fields}
-
-
-def check_integer(key: str, value: object, least: int, most: int) -> None:
-    """Refuse what is no integer in [least, most].
-
-    Raises:
-        UserError: it is not.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise UserError(f"op.{key}={value}: must be between {least} and {most}")
-
-
-def check_positive(key: str, value: object) -> None:
-    """Refuse what is no positive finite number.
-
-    Raises:
-        UserError: it is not.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise UserError(f"op.{key}={value}: must be a positive number")
-
-
-def check_option(key: str, value: object, options: Collection[str]) -> None:
-    """Refuse what is none of the options.
-
-    Raises:
-        UserError: it is none.
-    """
-    if value not in options:
-        raise UserError(f"op.{key}={value}: no such option; options: {', '.join(options)}")
-
-
-def check_boolean(key: str, value: object) -> None:
-    """Refuse what is neither true nor false.
-
-    Raises:
-        UserError: it is neither.
-    """
-    if not isinstance(value, bool):
-        raise UserError(f"op.{key}={value}: must be true or false")

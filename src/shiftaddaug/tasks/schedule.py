@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from shiftaddaug.errors import UserError
+from shiftaddaug.settings import InnerShare, PositiveNumber, checked
 
 
 def warmup_cosine(step: int, total_steps: int, warmup_steps: int = 0, floor: float = 0.0) -> float:
@@ -50,16 +51,15 @@ def cosine(optimizer: Optimizer, total_steps: int, warmup_steps: int = 0, min_lr
     )
 
 
+@checked("optim.scheduler")
 def polynomial(
-    optimizer: Optimizer, total_steps: int, warmup_steps: int = 0, min_lr: float = 0.0, power: float = 1.0
+    optimizer: Optimizer, total_steps: int, warmup_steps: int = 0, min_lr: float = 0.0, power: PositiveNumber = 1.0
 ) -> LambdaLR:
     """Schedule `warmup_polynomial` down to `min_lr`.
 
     Raises:
         UserError: `power` is not positive, or `min_lr` is not below the base learning rate.
     """
-    if not power > 0:
-        raise UserError(f"optim.scheduler.power={power}: must be a number > 0")
     floor = _floor(optimizer, min_lr)
     factor = partial(warmup_polynomial, total_steps=total_steps, warmup_steps=warmup_steps, floor=floor, power=power)
     return _by_factor(optimizer, factor)
@@ -70,18 +70,19 @@ def constant(optimizer: Optimizer, warmup_steps: int = 0) -> LambdaLR:
     return _by_factor(optimizer, partial(warmup_steps_down, milestones=(), gamma=1.0, warmup_steps=warmup_steps))
 
 
+@checked("optim.scheduler")
 def step_decay(
-    optimizer: Optimizer, total_steps: int, milestones: Sequence[float], gamma: float = 0.1, warmup_steps: int = 0
+    optimizer: Optimizer,
+    total_steps: int,
+    milestones: Sequence[InnerShare],
+    gamma: PositiveNumber = 0.1,
+    warmup_steps: int = 0,
 ) -> LambdaLR:
     """Schedule `warmup_steps_down` at milestones that are shares of the run.
 
     Raises:
         UserError: a milestone outside the run, or `gamma` is not positive.
     """
-    if isinstance(milestones, str) or not isinstance(milestones, Sequence) or not all(0 < m < 1 for m in milestones):
-        raise UserError(f"optim.scheduler.milestones={milestones}: must be a list of shares > 0 and < 1")
-    if not gamma > 0:
-        raise UserError(f"optim.scheduler.gamma={gamma}: must be a number > 0")
     steps = [round(milestone * total_steps) for milestone in milestones]
     factor = partial(warmup_steps_down, milestones=steps, gamma=gamma, warmup_steps=warmup_steps)
     return _by_factor(optimizer, factor)

@@ -5,11 +5,14 @@ Each task's folder holds a `settings.py` whose `SETTINGS` inherits from `TaskSet
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.settings import check_option
+from shiftaddaug.settings import check, check_fields
 from shiftaddaug.tasks.figures import BETTER, LOSS, Figure, record_of
+
+CompileBackend = Literal["inductor", "cudagraphs", "aot_eager", "eager"]
+"""Backends of `torch.compile`; the last two compile nothing, and are for finding mistakes."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +36,15 @@ class TaskSettings:
 
     headline: str
     """The figure that chooses the best checkpoint, that searches optimise and that tables show."""
-    better: str
+    better: Literal["max", "min"]
     """Which way the headline is better, `max` or `min`. Callbacks and sweeps read it, so the yaml states it."""
-    compile: str | None = None
+    compile: CompileBackend | None = None
     """Backend of torch.compile for the target's training pass."""
 
     def __post_init__(self) -> None:
-        check_option("task.headline", self.headline, [figure.name for figure in self.measured])
-        check_option("task.better", self.better, list(BETTER))
+        check_fields("task", self)
+        names = tuple(figure.name for figure in self.measured)
+        check("task.headline", self.headline, Literal[names])  # type: ignore[valid-type]
         better = self.headline_figure.better
         if better != self.better:
             raise UserError(f"task.better={self.better}: {self.headline} is better if it is {BETTER[better]}: {better}")

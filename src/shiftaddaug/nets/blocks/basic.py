@@ -6,6 +6,8 @@ NOTE: a 1x1 convolution is the shortcut where the shape changes, as in AdderNet'
 from shiftaddaug.nets.entry import Entry
 from shiftaddaug.nets.writer import Writer
 
+KEYS: dict[str, object] = {}
+
 
 def write(writer: Writer, entry: Entry, value: str) -> str:
     """Write the block."""

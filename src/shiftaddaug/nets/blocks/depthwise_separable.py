@@ -3,6 +3,8 @@
 from shiftaddaug.nets.entry import Entry
 from shiftaddaug.nets.writer import Writer
 
+KEYS = {"residual": bool | list[bool]}
+
 
 def write(writer: Writer, entry: Entry, value: str) -> str:
     """Write the block; `residual: true` in the table adds the input in a stage's first block too (MobileNetV3's)."""

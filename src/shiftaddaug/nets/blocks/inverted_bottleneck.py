@@ -5,6 +5,13 @@ NOTE: the input is added only after a stage's first block, as NetAug builds it (
 
 from shiftaddaug.nets.entry import Entry, make_divisible
 from shiftaddaug.nets.writer import Writer
+from shiftaddaug.settings import PositiveNumber
+
+KEYS = {
+    "expand": PositiveNumber | list[PositiveNumber],
+    "hidden": PositiveNumber | list[PositiveNumber],
+    "se": bool | list[bool],
+}
 
 SE_RATIO, SE_MIN_CHANNELS = 4, 16
 """Squeeze-excite reduction, and its least width (MobileNetV3 as NetAug builds it)."""

@@ -2,19 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from shiftaddaug.operators.remap_settings import RemapSettings, remap_settings_from
-from shiftaddaug.operators.settings import Arithmetic, OperatorSettings, check_boolean, check_option, check_positive
+from shiftaddaug.operators.settings import Arithmetic, OperatorSettings
+from shiftaddaug.settings import PositiveNumber
 
 REMAP = RemapSettings("replace", laplace_scale=5.5)
 """R of these weights by default (b is ours: the paper names none)."""
-
-STUDY = {
-    "weight_gradient": ("full", "sign"),
-    "input_gradient": ("clipped", "full", "sign"),
-    "rate": ("adaptive", "uniform"),
-}
-"""What AdderNet's paper compares (sections 3.2 and 3.3), by field; the published choice first."""
 
 
 @dataclass(frozen=True)
@@ -28,29 +23,25 @@ class AddSettings(OperatorSettings):
     name = "add"
     replaced_by_remap = ("init_std",)
 
-    eta: float = 0.8
+    eta: PositiveNumber = 0.8
     """Adaptive local learning rate: the root mean square of the rescaled weight gradient."""
-    init_std: float = 8.0
+    init_std: PositiveNumber = 8.0
     """Standard deviation of fresh weights, in units of the input's (batch-normalised inputs: 1)."""
     output_scale: bool = True
     """Whether outputs are multiplied by 2^-round(log2 sqrt(k)), k the inputs of a filter: a shift that keeps them
     comparable to a convolution's. NOTE: not in AdderNet; the batch norm that follows absorbs it."""
-    weight_gradient: str = "full"
+    weight_gradient: Literal["full", "sign"] = "full"
     """dY/dW: the difference X - W (full), or its sign, the derivative. `kernels/add/rules.py` has the formulas."""
-    input_gradient: str = "clipped"
+    input_gradient: Literal["clipped", "full", "sign"] = "clipped"
     """dY/dX: HardTanh(W - X) (clipped), the difference W - X (full), or its sign, the derivative."""
-    rate: str = "adaptive"
+    rate: Literal["adaptive", "uniform"] = "adaptive"
     """Whether each layer's weight gradient is rescaled to `eta` (adaptive), or left as it is (uniform), so that one
     learning rate serves all layers."""
     remap: RemapSettings | None = REMAP  # type: ignore[misc]
 
     def __post_init__(self) -> None:
-        for key in ("eta", "init_std"):
-            check_positive(key, getattr(self, key))
-        check_boolean("output_scale", self.output_scale)
-        for key, options in STUDY.items():
-            check_option(key, getattr(self, key), options)
         object.__setattr__(self, "remap", remap_settings_from(self.remap))
+        super().__post_init__()
 
     @property
     def arithmetic(self) -> Arithmetic:

@@ -1,10 +1,14 @@
 """Settings of shift, and what those of shift_ps share with them: the code of a weight, the fixed-point input."""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.operators.remap_settings import RemapSettings, remap_settings_from
-from shiftaddaug.operators.settings import Arithmetic, OperatorSettings, check_integer
+from shiftaddaug.operators.settings import Arithmetic, OperatorSettings
+from shiftaddaug.settings import check
 
 SMALLEST_EXPONENT, LARGEST_EXPONENT = -126, 127
 """Exponents of a normal float32: one outside would not survive training."""
@@ -24,24 +28,25 @@ class PowerOfTwoSettings(OperatorSettings):
         UserError: a field outside its range.
     """
 
-    weight_bits: int = 5
+    weight_bits: Annotated[int, Meta(ge=2, le=8)] = 5
     """Sign and shift together: 2^(weight_bits - 1) - 1 exponents, the last code of the shift meaning zero."""
     max_exponent: int = 0
-    activation_bits: int | None = None
+    activation_bits: Annotated[int, Meta(ge=2, le=FLOAT32_BITS)] | None = None
     """Bits of a fixed-point input, sign included; None leaves the input as it is."""
     activation_fraction_bits: int | None = None
 
     def __post_init__(self) -> None:
-        check_integer("weight_bits", self.weight_bits, 2, 8)
-        check_integer("max_exponent", self.max_exponent, SMALLEST_EXPONENT + self.exponents - 1, LARGEST_EXPONENT)
+        super().__post_init__()
+        least = SMALLEST_EXPONENT + self.exponents - 1
+        check("op.max_exponent", self.max_exponent, Annotated[int, Meta(ge=least, le=LARGEST_EXPONENT)])
         if (self.activation_bits is None) != (self.activation_fraction_bits is None):
             raise UserError(
                 f"op.activation_bits={self.activation_bits} and op.activation_fraction_bits="
                 f"{self.activation_fraction_bits}: set both, or neither"
             )
         if self.activation_bits is not None:
-            check_integer("activation_bits", self.activation_bits, 2, FLOAT32_BITS)
-            check_integer("activation_fraction_bits", self.activation_fraction_bits, 0, self.activation_bits - 1)
+            fraction = Annotated[int, Meta(ge=0, le=self.activation_bits - 1)]
+            check("op.activation_fraction_bits", self.activation_fraction_bits, fraction)
 
     @property
     def exponents(self) -> int:
@@ -82,8 +87,8 @@ class ShiftSettings(PowerOfTwoSettings):
     remap: RemapSettings | None = REMAP  # type: ignore[misc]
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         object.__setattr__(self, "remap", remap_settings_from(self.remap))
+        super().__post_init__()
 
 
 SETTINGS = ShiftSettings

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.settings import check_number
+from shiftaddaug.settings import NonNegativeNumber, Share
 from shiftaddaug.tasks.figures import PERCENT, Figure
 from shiftaddaug.tasks.settings import TaskSettings
 
@@ -21,17 +21,11 @@ class ClassificationSettings(TaskSettings):
     )
     distils = True
 
-    label_smoothing: float = 0.0
-    mixup: float = 0.0
+    label_smoothing: Share = 0.0
+    mixup: NonNegativeNumber = 0.0
     """Alpha of timm's mixup; 0 is off."""
-    cutmix: float = 0.0
+    cutmix: NonNegativeNumber = 0.0
     """Alpha of timm's cutmix; 0 is off."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_number("task.label_smoothing", self.label_smoothing, at_least=0, at_most=1)
-        check_number("task.mixup", self.mixup, at_least=0)
-        check_number("task.cutmix", self.cutmix, at_least=0)
 
     def outputs(self, data: Mapping[str, Any]) -> int:
         return int(data["num_classes"])

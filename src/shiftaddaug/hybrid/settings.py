@@ -1,0 +1,48 @@
+"""What a yaml of configs/sharing may say. Imports no torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from shiftaddaug.settings import NonNegativeNumber, Number, PositiveNumber, check, check_group
+
+
+@dataclass(frozen=True)
+class PlainSettings:
+    """Keys of sharing=none."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class HeterogeneousSettings:
+    """Keys of sharing=heterogeneous."""
+
+    name: str
+    gradient: Literal["inverse", "chain"] = "inverse"
+    stored_ratio: PositiveNumber | None = 4.0
+    remap_file: str | None = None
+
+
+@dataclass(frozen=True)
+class KlSettings:
+    """Keys of sharing=kl."""
+
+    name: str
+    weight: NonNegativeNumber = 0.001
+    mean: Number = 0.0
+    scale: PositiveNumber = 2.0
+
+
+SCHEMAS = {"none": PlainSettings, "heterogeneous": HeterogeneousSettings, "kl": KlSettings}
+
+
+def check_sharing(sharing: Mapping[str, Any]) -> None:
+    """Refuse unknown keys, and values outside their range.
+
+    Raises:
+        UserError: the first mistake, by key.
+    """
+    name = sharing.get("name")
+    check("sharing.name", name, Literal[tuple(SCHEMAS)])  # type: ignore[valid-type]
+    check_group("sharing", sharing, SCHEMAS[str(name)])

@@ -1,0 +1,186 @@
+"""The signature of what a configuration names with `_target_`, read from its source. Imports nothing of it.
+
+Importing torch and lightning takes seconds; their sources say in milliseconds which arguments a class takes.
+"""
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from shiftaddaug import settings
+from shiftaddaug.errors import UserError
+
+DEEPEST = 12
+"""Imports and base classes that are followed before a name counts as unknown."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Arguments that can be given by name."""
+
+    arguments: Mapping[str, Any]
+    """Annotation by name; None where it says nothing that can be checked."""
+    required: tuple[str, ...]
+    open: bool
+    """Whether it takes any other argument, too."""
+
+
+@lru_cache(maxsize=256)
+def signature_of(target: str) -> Signature | None:
+    """Return the signature of a class or function by its dotted path; None where its source does not say.
+
+    Raises:
+        UserError: there is no such package, module or name.
+    """
+    path, _, name = target.rpartition(".")
+    try:
+        file = _file_of(path)
+    except UserError:
+        raise UserError(f"_target_={target}: no such package as {path.partition('.')[0] or target}") from None
+    if file is None:
+        return None
+    found = _find(file, name, DEEPEST)
+    if found is None:
+        _refuse_unknown(file, path, name)
+        return None
+    return _signature(*found, DEEPEST)
+
+
+def _refuse_unknown(file: Path, module: str, name: str) -> None:
+    """Refuse a name that a module does not have, where its source says all names that it has."""
+    tree = _tree(file)
+    if tree is None or name in _names(tree):
+        return
+    dynamic = any(isinstance(node, ast.FunctionDef) and node.name == "__getattr__" for node in tree.body)
+    starred = any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(tree))
+    if not (dynamic or starred):
+        public = {each.lower(): each for each in _names(tree) if not each.startswith("_")}
+        near = get_close_matches(name.lower(), public, n=1)
+        classes = sorted(each for each in public.values() if each[0].isupper() and not each.isupper())
+        options = ", ".join([*classes[:20], *(["..."] if len(classes) > 20 else [])])
+        hint = f"; did you mean {public[near[0]]}?" if near else f"; options: {options}" if options else ""
+        raise UserError(f"_target_={module}.{name}: no such class or function{hint}")
+
+
+def _names(tree: ast.Module) -> set[str]:
+    """Return the names that a module defines or imports, wherever it does."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.ImportFrom | ast.Import):
+            names |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return names
+
+
+def _file_of(module: str) -> Path | None:
+    """Return the source of a module, whose packages are not imported."""
+    top, *rest = module.split(".") if module else [""]
+    try:
+        spec = find_spec(top) if top else None
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        raise UserError(f"_target_={module}: no such package")
+    if not spec.submodule_search_locations:
+        return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") and not rest else None
+    folder = Path(next(iter(spec.submodule_search_locations)))
+    for part in rest:
+        folder = folder / part
+    for file in (folder / "__init__.py", folder.with_suffix(".py")):
+        if file.exists():
+            return file
+    return None
+
+
+@lru_cache(maxsize=64)
+def _tree(file: Path) -> ast.Module | None:
+    try:
+        return ast.parse(file.read_text())
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        return None
+
+
+Found = tuple[ast.ClassDef | ast.FunctionDef, Path]
+
+
+def _find(file: Path, name: str, depth: int) -> Found | None:
+    """Return the definition of a name in a module, or in one that it is imported from."""
+    tree = _tree(file)
+    if tree is None or depth == 0:
+        return None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name and node in tree.body:
+            return node, file
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    source = _imported(file, node)
+                    return None if source is None else _find(source, alias.name, depth - 1)
+    return None
+
+
+def _imported(file: Path, node: ast.ImportFrom) -> Path | None:
+    """Return the source of the module that an import reads."""
+    if node.level == 0:
+        try:
+            return _file_of(node.module or "")
+        except UserError:
+            return None
+    folder = file.parent
+    for _ in range(node.level - 1):
+        folder = folder.parent
+    for part in (node.module or "").split("."):
+        folder = folder / part if part else folder
+    for source in (folder / "__init__.py", folder.with_suffix(".py")):
+        if source.exists():
+            return source
+    return None
+
+
+def _signature(node: ast.ClassDef | ast.FunctionDef, file: Path, depth: int) -> Signature | None:
+    if isinstance(node, ast.FunctionDef):
+        return _of_function(node, skip=0)
+    for member in node.body:
+        if isinstance(member, ast.FunctionDef) and member.name == "__init__":
+            return _of_function(member, skip=1)
+    for base in node.bases:
+        found = _find(file, base.id, depth - 1) if isinstance(base, ast.Name) and depth else None
+        if found is not None:
+            return _signature(*found, depth - 1)
+    return None
+
+
+def _of_function(node: ast.FunctionDef, skip: int) -> Signature:
+    positional = [*node.args.posonlyargs, *node.args.args][skip:]
+    bare = len(positional) - len(node.args.defaults)
+    required = [argument.arg for argument in positional[: max(0, bare)]]
+    required += [a.arg for a, d in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True) if d is None]
+    arguments = {a.arg: _annotation(a.annotation) for a in (*positional, *node.args.kwonlyargs)}
+    return Signature(arguments, tuple(required), node.args.kwarg is not None)
+
+
+def _annotation(node: ast.expr | None) -> Any:
+    """Evaluate an annotation that is made of built-in types, typing, and the types of `settings`; else None."""
+    if node is None:
+        return None
+    text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ast.unparse(node)
+    names = {name: value for name, value in vars(settings).items() if not name.startswith("_")}
+    try:
+        return eval(text, {"__builtins__": _TYPES, **names, **settings.NAMESPACE})
+    except (NameError, TypeError, AttributeError, SyntaxError):
+        return None
+
+
+_TYPES = {kind.__name__: kind for kind in (bool, int, float, str, list, dict, tuple, set, type(None))} | {
+    "None": None,
+    "object": object,
+}

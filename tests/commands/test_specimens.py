@@ -1,0 +1,108 @@
+"""Mistakes of all kinds, as a user types them: one line that names the key, the value and the remedy."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.commands.test_checks import answer
+
+STAGE = "net.stages=[{block: inverted_bottleneck, channels: 8, expand: 2, "
+
+SPECIMENS = [
+    # net
+    *(f"net.stem.kernel={value}" for value in ("2", "0", "-3", "3.5", "null", "[3]")),
+    *(f"net.stem.stride={value}" for value in ("0", "-1", "1000000000")),
+    *(f"net.stem_stride={value}" for value in ("0", "-1", "1000000000", "fast")),
+    *(f"net.stem.channels={value}" for value in ("0", "-1", "1000000000", "many")),
+    *(f"net.divisor={value}" for value in ("0", "-1", "1000000000", "8.5")),
+    *("net.width_mult=0", "net.head.channels=-5", "net.stem=null", "net.name=7", "net.stages=null", "net.stages=[]"),
+    *(
+        "+net.output_stride=0",
+        "+net.foo=1",
+        "net.mult_layers=null",
+        "net.width_multipliers=[0.5]",
+        "net.stem.act=gelu9",
+    ),
+    # aug
+    *("aug.extra_blocks=100000", "aug.extra_blocks=-1", "aug.divisor=0", "aug.divisor=1000000000"),
+    *("aug.width_multipliers=[]", "aug.expand_multipliers=2", "aug.retire_fade=maybe", "aug.depth_until=2"),
+    *("aug.weight=nan", "aug.weight=inf", "aug.operator=foo", "+aug.foo=1", "aug.extra_after=blocks.1"),
+    # trainer
+    *("+trainer.num_nodes=2", "+trainer.val_check_interval=0", "trainer.sync_batchnorm=maybe", "trainer.strategy=foo"),
+    *("trainer.max_epochs=2.5", "trainer.devices=0", "trainer.devices=-3", "trainer.devices=foo", "+trainer.foo=1"),
+    *("trainer.deterministic=maybe", "trainer.log_every_n_steps=-1", "trainer.enable_progress_bar=maybe"),
+    *(
+        "+trainer.limit_val_batches=1.5",
+        "+trainer.overfit_batches=-1",
+        "trainer.precision=17",
+        "+trainer.fast_dev_run=x",
+    ),
+    # optim
+    *(
+        "optim.min_lr=10",
+        "optim.optimizer.nesterov=maybe",
+        "optim.optimizer.momentum=-1",
+        "optim.lr=nan",
+        "optim.lr=inf",
+    ),
+    *("optim.optimizer.weight_decay=-1", "+optim.optimizer.betas=[0.9,0.99]", "+optim.foo=1", "optim.warmup_epochs=-1"),
+    *("optim.optimizer._target_=torch.optim.Nope", "optim.scheduler.interval=day", "+optim.scheduler.foo=1"),
+    # callbacks
+    *("callbacks.best_checkpoint.monitor=val/nope", "callbacks.best_checkpoint.mode=most", "+callbacks.foo=1"),
+    *("callbacks.best_checkpoint.dirpath=null", "callbacks.sample_subnets.seed=x", "callbacks.reseed.seed=null"),
+    *("callbacks.retire_depth.start=7", "callbacks.sample_subnets.width_until=3"),
+    "+callbacks.x._target_=lightning.pytorch.callbacks.Nope",
+    # the others
+    *(
+        "sharing.name=foo",
+        "+sharing.foo=1",
+        "data.name=foo",
+        "data.batch_size=0.5",
+        "data.split_seed=-1",
+        "+data.foo=1",
+    ),
+    *("data._target_=foo.Bar", "+logger.x._target_=nope.Nope", "task.compile=foo", "task.headline=top9", "+task.foo=1"),
+    *("seed=-1", "seed=1.5", "seed=null", "op.name=foo", "op.weight_bits=null", "op.activation_bits=1", "+op.foo=1"),
+    *("+paths.foo=1", "+foo=1", "plugins=foo", "plugins=null"),
+    # before Hydra sees them
+    *("experiment=null", "sweep=null", "debug=null", "op=null", "optim/scheduler=null"),
+    *("paths.output_dir=null", "paths.log_dir=", "paths.root_dir=", "hydra.run.dir=null"),
+]
+
+REMEDY = re.compile(r"must (be|name|not|hold)|options: |needs|no such package as|is not measured")
+
+
+@pytest.mark.parametrize("argument", SPECIMENS)
+def test_one_line_names_key_value_and_remedy(
+    argument: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folders = [] if argument.startswith("paths.") else [f"paths.output_dir={tmp_path}/run"]
+    line = answer(capsys, monkeypatch, tmp_path, *folders, argument)
+    assert argument.lstrip("+") in line.replace("op=foo", "op.name=foo")
+    assert REMEDY.search(line)
+
+
+@pytest.mark.parametrize(
+    ("argument", "line"),
+    [
+        ("sharing.remaps=null", "sharing.remaps: no such key; did you mean sharing.name? options: sharing.name"),
+        ("optim.scheduler.foo=1", "optim.scheduler.foo: no such key; did you mean optim.scheduler.min_lr? options: "),
+        ("callbacks.best_checkpoint.mod=max", "no such key; did you mean callbacks.best_checkpoint.mode?"),
+        ("aug.width_multipliers=[1.0,1e9]", "aug.width_multipliers=[1.0,1000000000.0]: must be a list of numbers >= 1"),
+        ("net.width_mult=1e9", "net.width_mult=1000000000.0: must be a number > 0 and <= 65536"),
+        ("~net.stem.channels", "net.stem.channels: is missing; must be a number > 0"),
+        ("~seed", "seed"),
+        (STAGE + "stride: 0}]", "net.stages.0.stride=0: must be a whole number >= 1 and <= 64"),
+        (STAGE + "depth: -1}]", "net.stages.0.depth=-1: must be a whole number >= 0 and <= 1000"),
+        (STAGE + "kernels: [3, 4]}]", "net.stages.0.kernels=[3,4]: must be an odd number"),
+        (STAGE + "kernals: 3}]", "net.stages.0.kernals=3: no such key; did you mean net.stages.0.kernels? options"),
+        (STAGE + "se: maybe}]", "net.stages.0.se=maybe: must be true or false or a list of true or false"),
+        ("net.stages=[{block: nope, channels: 8}]", "net.stages: block=nope: no such block; options: basic"),
+        ("net.stages=[7]", "net.stages.0=7: must hold keys, such as {block: basic, channels: 16}"),
+    ],
+)
+def test_one_line(
+    argument: str, line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert line in answer(capsys, monkeypatch, tmp_path, argument)
