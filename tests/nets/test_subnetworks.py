@@ -8,19 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import yaml
 from tests.nets.unet import images as unet_images
-from tests.nets.unet import make_unet, unet_plan
+from tests.nets.unet import make_unet
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from shiftaddaug import operators
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.layers import HybridConv2d
-from shiftaddaug.hybrid.reading import MULTIPLIED, Blended, ByOperator, MultipliedBeside
+from shiftaddaug.hybrid.reading import Blended, ByOperator, MultipliedBeside
 from shiftaddaug.hybrid.remap import Remap
 from shiftaddaug.hybrid.sharing import PLAIN, NetSharing, Sharing
 from shiftaddaug.hybrid.widths import Widths
@@ -29,7 +28,6 @@ from shiftaddaug.nets.cost import net_cost, total_macs
 from shiftaddaug.nets.extract import Target, extract, load_target, save_target
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.recalibrate import recalibrate
-from shiftaddaug.nets.reorder import apply, permutations
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import plan_net
@@ -289,97 +287,6 @@ def flops(net: Any, x: Tensor) -> int:
     return counter.get_total_flops()
 
 
-class TestMistakes:
-    def refused(self, spec: SubnetSpec, message: str) -> None:
-        supernet = make("mbv2_micro", "shift", extra_blocks=1)
-        for attempt in (supernet.graph.at, supernet.run, lambda spec: extract(supernet, spec)):
-            with pytest.raises(ValueError, match=message) as caught:
-                attempt(spec)
-            assert "\n" not in str(caught.value)
-
-    @pytest.fixture
-    def target(self) -> SubnetSpec:
-        return make("mbv2_micro", "shift", extra_blocks=1).target_spec
-
-    @pytest.mark.parametrize(
-        ("changes", "message"),
-        [
-            ({"channels": lambda c: c[:-1]}, r"^channels: \d+ for \d+ spaces of net=mbv2_micro$"),
-            ({"channels": lambda c: (*c, 8)}, r"^channels: \d+ for \d+ spaces of net=mbv2_micro$"),
-            ({"channels": lambda c: (1, *c[1:])}, r"^channels of image: 1: must be 3$"),
-            ({"channels": lambda c: tuple(3 if n == 7 else n for n in c)}, r"^channels of classes: 3: must be 7$"),
-            ({"kernels": (("nothing", 3),)}, r"^kernels: nothing: no such convolution in net=mbv2_micro$"),
-            ({"kernels": (("blocks.0", 3),)}, r"^kernels: blocks.0: no such convolution"),
-            ({"kernels": (("classifier", 1),)}, r"^kernels: classifier: no such convolution"),
-            ({"kernels": (("stem.conv", 5),)}, r"^kernels: stem.conv: 5: no such kernel; options: 1, 3$"),
-            ({"kernels": (("stem.conv", -1),)}, r"^kernels: stem.conv: -1: no such kernel; options: 1, 3$"),
-            (
-                {"skipped": frozenset({"nothing"})},
-                r"^skipped: nothing: no block of net=mbv2_micro that can be; opt",
-            ),
-            ({"skipped": frozenset({"blocks.0"})}, r"^skipped: blocks.0: no block .* options: blocks.2"),
-            ({"skipped": frozenset({"stem"})}, r"^skipped: stem: no block of net=mbv2_micro that can be; options: "),
-            ({"skipped": frozenset({"extras.99"})}, r"^skipped: extras.99: no block of net=mbv2_micro that can be"),
-            ({"fades": (("nothing", 0.5),)}, r"^fades: nothing: no block of net=mbv2_micro that can be; options: "),
-            ({"multiplied": frozenset({"nothing"})}, r"^multiplied: nothing: no such layer in net=mbv2_micro$"),
-            ({"multiplied": frozenset({"stem.norm"})}, r"^multiplied: stem.norm: no such layer"),
-            ({"blends": (("nothing", 0.5),)}, r"^blends: nothing: no such layer in net=mbv2_micro$"),
-        ],
-    )
-    def test_names_and_widths(self, target: SubnetSpec, changes: dict[str, Any], message: str) -> None:
-        made = {key: value(target.channels) if callable(value) else value for key, value in changes.items()}
-        self.refused(replace(target, **made), message)
-
-    @pytest.mark.parametrize(
-        "changes",
-        [
-            *({"channels": (8, bad)} for bad in (True, 8.0, "8", None, 0, -1, np.int64(8), torch.tensor(8))),
-            {"channels": [8, 8]},
-            {"augmented": "no"},
-            *({key: bad} for key in ("multiplied", "skipped") for bad in ([], (), "a", {"a"})),
-            *({key: bad} for key in ("kernels", "blends", "fades") for bad in ({}, [], ("a",), (["a", 0.5],))),
-            *({"kernels": (("a", bad),)} for bad in (2, 3.0, True, "3", None)),
-            {"kernels": (("a", 1), ("a", 3))},
-            {"blends": (("a", 0.5), ("a", 0.6))},
-            {"blends": (("a", 1.1),)},
-            {"blends": (("a", -0.1),)},
-            *({"fades": (("a", bad),)} for bad in (-0.1, 0.0, 1.0, 1.5)),
-            {"multiplied": frozenset("a"), "blends": (("a", 0.5),)},
-            {"skipped": frozenset("a"), "fades": (("a", 0.5),)},
-        ],
-        ids=str,
-    )
-    def test_fields(self, changes: dict[str, Any]) -> None:
-        with pytest.raises(ValueError, match="must be") as caught:
-            SubnetSpec(**{"channels": (8, 8), **changes})
-        assert "\n" not in str(caught.value)
-
-    def test_wider_than_the_widest(self, target: SubnetSpec) -> None:
-        supernet = make("mbv2_micro", "shift", extra_blocks=1)
-        with pytest.raises(ValueError, match=r"^channels of stem: 999: must be between 1 and \d+"):
-            supernet(images(), replace(target, channels=(3, 999, *target.channels[2:])))
-
-    def test_multiplying_by_what_is_no_weight(self) -> None:
-        supernet = make("mbv2_micro", "shift_ps", wide=1.0)
-        with pytest.raises(ValueError, match=r"^multiplied: head.conv: trains no weight that it could multiply by"):
-            supernet.run(replace(supernet.target_spec, multiplied=frozenset({"head.conv"})))
-
-    def test_of_a_layer(self) -> None:
-        layer, x = HybridConv2d(operators.build("mult"), Widths(4, 6), Widths(4, 6), 5), torch.randn(1, 4, 9, 9)
-        for kernel in (0, 2, 4, 7, -1):
-            with pytest.raises(ValueError, match=rf"^kernel={kernel}: must be odd, and at most 5"):
-                layer(x, kernel=kernel)
-        for channels in (0, 7, -1):
-            with pytest.raises(ValueError, match=rf"^{channels} channels: must be between 1 and 6"):
-                layer(x, channels)
-
-    def test_a_block_that_is_read_within_cannot_be_skipped(self) -> None:
-        plan = unet_plan()
-        free = [unit for unit in plan.units() if ends(plan, unit) is not None]
-        inside = next(node for node in plan.units()[free[0]] if node.kind == "act")
-        assert ends(replace(plan, outputs=(*plan.outputs, ("inside", inside.name))), free[0]) is None
-
-
 class TestNarrowR:
     """Below the target's width, and at smaller kernels, R takes mean and spread of the target's whole slice."""
 
@@ -407,79 +314,6 @@ class TestNarrowR:
         assert torch.equal(layer(x, 2, kernel=3), operators.build("add").conv2d(x, read, 1, 1))
         narrow = Remap("replace", 5.5)(layer.weight[:2, :3, 1:4, 1:4].detach())
         assert (read - narrow).abs().max() > 0.1  # its own mean and spread would be others
-
-
-class TestKernelTransform:
-    def make(self, op: str = "mult", kernel: int = 7) -> HybridConv2d:
-        torch.manual_seed(0)
-        layer = HybridConv2d(
-            operators.build(op), Widths(4, 6), Widths(4, 6), kernel, depthwise=True, kernel_transform=True
-        )
-        layer.init_target()
-        layer.init_augmented()
-        return layer
-
-    @pytest.mark.parametrize("op", ["mult", "shift"])
-    @pytest.mark.parametrize("kernel", [1, 3, 5, 7])
-    @pytest.mark.parametrize("channels", [2, 4, 6])
-    def test_at_first_it_is_the_centre(self, op: str, kernel: int, channels: int) -> None:
-        layer = self.make(op)
-        plain = HybridConv2d(operators.build(op), Widths(4, 6), Widths(4, 6), 7, depthwise=True)
-        plain.load_state_dict(layer.state_dict(), strict=False)
-        x = torch.randn(2, channels, 9, 9)
-        torch.testing.assert_close(layer(x, kernel=kernel), plain(x, kernel=kernel), rtol=1e-5, atol=1e-5)
-
-    def test_by_hand(self) -> None:
-        """5 from the centre of 7, 3 from the centre of that: once-for-all, section 3.2."""
-        layer = self.make()
-        with torch.no_grad():
-            layer.kernel_transform_5.copy_(torch.randn(25, 25))
-            layer.kernel_transform_3.copy_(torch.randn(9, 9))
-        x = torch.randn(2, 6, 9, 9)
-        five = (layer.weight[:, 0, 1:6, 1:6].reshape(6, 25) @ layer.kernel_transform_5.T).view(6, 1, 5, 5)
-        three = (five[:, 0, 1:4, 1:4].reshape(6, 9) @ layer.kernel_transform_3.T).view(6, 1, 3, 3)
-        one = three[:, :, 1:2, 1:2]
-        for kernel, weight in ((5, five), (3, three), (1, one)):
-            wanted = torch.nn.functional.conv2d(x, weight, None, 1, kernel // 2, 1, 6)
-            for reading in (layer, lambda *a, **k: layer(*a, reading=MULTIPLIED, **k)):
-                torch.testing.assert_close(reading(x, kernel=kernel), wanted, rtol=1e-5, atol=1e-5)
-        assert torch.equal(layer(x), layer(x, kernel=7))
-
-    @pytest.mark.parametrize("op", ["mult", "shift"])
-    def test_of_a_net_it_learns_and_is_exact(self, op: str) -> None:
-        supernet = make("mcunet", op, kernel_transform=True).train()
-        names = [name for name, _ in supernet.named_parameters() if "kernel_transform" in name]
-        assert any(name.endswith("_5") for name in names) and any(name.endswith("_3") for name in names)
-        with torch.no_grad():
-            for name in names:
-                supernet.get_parameter(name).add_(0.1 * torch.randn(supernet.get_parameter(name).shape))
-        sides = {node.name: node.kernel for node in supernet.graph.nodes if node.kind == "conv" and node.kernel > 3}
-        spec = replace(supernet.target_spec, kernels=tuple((name, 3) for name in sides), augmented=True)
-        supernet(images(4), spec).square().sum().backward()
-        for name in names:
-            gradient = supernet.get_parameter(name).grad
-            assert gradient is not None and gradient.abs().max() > 0, name
-        supernet.eval()
-        for seed in range(SPECS):
-            random_one = at_most_target(supernet, seed)
-            assert_same(supernet, random_one, extract(supernet, random_one), images())
-
-    def test_is_refused_where_a_weight_has_no_one_form(self) -> None:
-        with pytest.raises(UserError, match=r"^kernel_transform=true: op=shift_ps trains .* besides; options: false"):
-            make("mcunet", "shift_ps", wide=1.0, kernel_transform=True)
-        with pytest.raises(UserError, match=r"^kernel_transform=true: op=shift reads its weight through R; options: f"):
-            make("mcunet", "shift", SHARINGS["remapped"]["shift"], kernel_transform=True)
-        with pytest.raises(UserError, match=r"^kernel_transform=true: op=add publishes update directions, of which"):
-            make("mcunet", "add", kernel_transform=True)
-
-    def test_a_reorder_leaves_it_alone(self) -> None:
-        supernet = make("mcunet", "mult", kernel_transform=True)
-        spec = replace(random_spec(supernet, 1), channels=supernet.widening.max_channels())
-        before = supernet.double()(images().double(), spec)
-        orders = permutations(supernet)
-        apply(orders, supernet)
-        assert any((order != torch.arange(len(order))).any() for order in orders.values())
-        torch.testing.assert_close(supernet(images().double(), spec), before)
 
 
 class TestUpdates:
