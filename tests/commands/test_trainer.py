@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader, TensorDataset
 
-from shiftaddaug.commands.trainer import check_limits, refuse_search_in_processes, warn_of_global_draws
+from shiftaddaug.commands.trainer import build_trainer, check_limits, refuse_search_in_processes, warn_of_global_draws
 from shiftaddaug.errors import UserError
 from tests.configs.test_sweep import with_hydra
 
@@ -63,3 +63,10 @@ def test_a_loader_that_draws_from_the_global_generator_is_warned_of(
     data.train_dataloader = lambda: loader  # type: ignore[method-assign]
     warn_of_global_draws(data, "mine")
     assert ("data=mine: its training loader draws from the global generator" in caplog.text) == (generator is None)
+
+
+def test_what_the_trainer_says_is_passed_on_alone() -> None:
+    """Without Hydra's words around it."""
+    config = OmegaConf.create({"_target_": "lightning.pytorch.Trainer", "accelerator": "cpu", "strategy": "nope"})
+    with pytest.raises(UserError, match=r"^trainer: You selected an invalid strategy name"):
+        build_trainer(config, [])

@@ -85,5 +85,5 @@ def build_trainer(config: DictConfig, callbacks: Iterable[pl.Callback] = (), **o
     try:
         trainer: pl.Trainer = instantiate(config, callbacks=placed, **options)
     except Exception as error:  # Hydra wraps what the Trainer says
-        raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+        raise UserError(f"trainer: {' '.join(str(error.__cause__ or error).split())}") from error
     return trainer
