@@ -24,6 +24,7 @@ ORDER = (
     "search",
     "deploy",
     "report",
+    "runs",
     "commands",
 )
 """A folder may import itself and those before it."""

@@ -134,7 +134,7 @@ class TestIdle:
     def test_a_reorder_of_nothing_is_warned_of_once(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         run = built(tmp_path, "aug=none", "reorder=l1")
         warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-        assert warnings == ["no effect, because aug=none widens nothing: reorder=l1"]
+        assert warnings == ["no effect, because aug=none widens nothing: callbacks.reorder"]
         assert run.idle["reorder"] == "nothing is widened"
 
     def test_typed_keys_of_an_idle_one_are_warned_of(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,6 +1,5 @@
 """The callbacks of a run: made from the configuration, put in order, asked whether they have anything to do."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,8 +10,7 @@ from omegaconf import DictConfig
 
 from shiftaddaug.callbacks.order import idle_reasons
 from shiftaddaug.errors import UserError
-
-log = logging.getLogger(__name__)
+from shiftaddaug.runs.rules import say_no_effect, typed_of
 
 
 def build_callbacks(config: DictConfig) -> dict[str, pl.Callback]:
@@ -53,9 +51,9 @@ def note_idle(
     reasons = idle_reasons(callbacks, trainer, pl_module)
     for name, reason in reasons.items() if trainer.is_global_zero else ():
         key = f"callbacks.{name}"
-        typed = [override for override in overrides if override.lstrip("+").startswith((f"{key}.", f"{key}="))]
+        typed = typed_of([key], overrides)
         if getattr(callbacks[name], "warn_when_idle", False):
-            log.warning("no effect, because %s: %s", reason, key)
+            say_no_effect(reason, [key])
         elif typed:
-            log.warning("no effect, because %s: %s", reason, ", ".join(typed))
+            say_no_effect(reason, typed)
     return reasons

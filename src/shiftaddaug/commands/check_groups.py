@@ -27,6 +27,7 @@ from shiftaddaug.settings import (
     check_group,
     shown,
 )
+from shiftaddaug.tasks.optim_settings import OptimSettings
 from shiftaddaug.tasks.settings import TaskSettings
 
 GROUPS = ("op", "net", "aug", "data", "task", "optim", "callbacks", "sharing", "trainer", "logger", "paths")
@@ -99,15 +100,6 @@ class PathsSettings:
     log_dir: PathName
     output_dir: PathName
     data_dir: PathName | None = None
-
-
-@dataclass(frozen=True)
-class OptimSettings:
-    """Keys of configs/optim besides the optimiser and its schedule."""
-
-    lr: PositiveNumber
-    warmup_epochs: NonNegativeNumber = 0.0
-    min_lr: NonNegativeNumber = 0.0
 
 
 def check_groups(config: Mapping[str, Any], catalogue: Catalogue = PACKAGE_ONLY) -> None:

@@ -4,7 +4,6 @@ import logging
 import os
 import shutil
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -12,14 +11,7 @@ from omegaconf import DictConfig
 from shiftaddaug import operators, tasks
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.commands.check_groups import check_groups, check_monitors, plain
-from shiftaddaug.commands.check_mechanisms import (
-    check_augmentation,
-    check_mechanisms,
-    check_operator_keys,
-    check_stored_ratio,
-)
 from shiftaddaug.commands.check_memory import check_memory
-from shiftaddaug.commands.check_optim import check_optim
 from shiftaddaug.data.checks import HELD, check_data_config
 from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.nets.assignment import select_layers
@@ -28,7 +20,10 @@ from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.sizes import shown_size
 from shiftaddaug.nets.spec import SubnetSpec, Widening
 from shiftaddaug.nets.tables import plan_net
+from shiftaddaug.nets.timetable import check_timetables
 from shiftaddaug.operators.settings import OperatorSettings
+from shiftaddaug.runs.rules import Checked, warn_of_no_effect
+from shiftaddaug.tasks.optim_settings import check_optim
 from shiftaddaug.tasks.settings import TaskSettings
 
 log = logging.getLogger(__name__)
@@ -48,20 +43,19 @@ def check_train_config(cfg: DictConfig, overrides: Sequence[str] = (), catalogue
     task = tasks.settings_from(plain(cfg.task), catalogue)  # whose keys others are interpolated from
     config = plain(cfg)
     check_groups(config, catalogue)
-    check_optim(cfg, overrides)
+    check_optim(cfg)
     check_monitors(config["callbacks"], task)
     _check_compile(task.compile)
-    check_augmentation(cfg, overrides)
+    check_timetables(config["callbacks"])
     check_data_config(config["data"])
-    _check_val_split(cfg.data, overrides)
     task.check_data(config["data"])
     task.check_distillation(cfg.aug.distill_weight)
     plan = plan_net(config["net"], _outputs(config, task), cfg.data.in_channels, cfg.data.image_size, catalogue)
     _check_batch(cfg, plan)
     operator = operators.settings_from(config["op"], catalogue)
-    check_mechanisms(cfg, operator)
-    check_operator_keys(cfg, operator, overrides)
-    check_stored_ratio(cfg, operator, overrides)
+    checked = Checked.of(cfg, operator)
+    warn_of_no_effect(checked, overrides)
+    _warn_of_operator(cfg, checked)
     _check_operator(cfg, operator, plan, select_layers(plan, list(cfg.net.mult_layers)))
     aug = config["aug"]
     extras = plan_extra_blocks(plan, aug["extra_blocks"], aug["extra_after"])
@@ -80,21 +74,21 @@ def _check_batch(cfg: DictConfig, plan: Plan) -> None:
         )
 
 
-def _check_val_split(data: DictConfig, overrides: Sequence[str]) -> None:
-    """Warn of a typed split of a data set that comes with its own."""
-    typed = [override for override in overrides if override.startswith(("data.val_fraction=", "data.split_seed="))]
-    if typed and data._target_.endswith(".ImageFolderDataModule"):
-        from shiftaddaug.data.class_folders import has_test_split
-
-        if has_test_split(Path(data.data_dir).expanduser()):
-            log.warning("no effect, because %s has a test/ besides its val/: %s", data.data_dir, ", ".join(typed))
-
-
 def _check_compile(backend: str | None) -> None:
     """Refuse a backend that cannot compile: torch would say so in 50 lines, in the first step."""
     compiler = os.environ.get("CXX", "g++")
     if backend == "inductor" and shutil.which(compiler) is None:
         raise UserError(f"task.compile=inductor: needs a C++ compiler, and {compiler} was not found; set CXX")
+
+
+def _warn_of_operator(cfg: DictConfig, checked: Checked) -> None:
+    """Pass on what the operator says of training with its settings, and of first multiplying by its weights."""
+    operator = checked.operator
+    training, multiplied = operator.training_warning(), operator.multiplied_warning()
+    if training is not None:
+        log.warning(training)
+    if multiplied is not None and cfg.callbacks.get("block_variant") and not checked.sharing.remaps:
+        log.warning("block_variant with op=%s and sharing=%s: %s", cfg.op.name, cfg.sharing.name, multiplied)
 
 
 def _check_operator(cfg: DictConfig, operator: OperatorSettings, plan: Plan, mult_layers: Collection[str]) -> None:

@@ -9,6 +9,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from shiftaddaug.commands.checkpoints import identity
+from shiftaddaug.data.checks import holds_any_images
 from shiftaddaug.hybrid.remap_file import read_remap
 
 SCORED_BY = ("trainer.limit_val_batches", "trainer.max_time", "callbacks.best_checkpoint")
@@ -39,7 +40,7 @@ def search_hash(config: DictConfig) -> str:
     plain: Any = OmegaConf.to_container(config, resolve=False)  # interpolations lead to what is hashed too
     parse = OverridesParser.create().parse_override
     swept = [override for override in plain["hydra"]["overrides"]["task"] if parse(override).is_sweep_override()]
-    images = plain["data"]["data_dir"] if plain["data"]["_target_"].endswith(".ImageFolderDataModule") else None
+    images = plain["data"]["data_dir"] if holds_any_images(plain["data"]) else None
     remap_file = plain["sharing"].get("remap_file")
     remap = None if remap_file is None else read_remap(remap_file, plain["op"]["name"])
     search = {key: plain["hydra"]["sweeper"].get(key) for key in SEARCHED_BY}
