@@ -8,12 +8,13 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from shiftaddaug.commands.checkpoints import identity, refuse_other_run
+from shiftaddaug.commands.checkpoints import refuse_other_run
 from shiftaddaug.commands.checks import check_train_config
 from shiftaddaug.commands.entry import compose_config
 from shiftaddaug.commands.run import Run
 from shiftaddaug.commands.train import train
 from shiftaddaug.errors import UserError
+from shiftaddaug.runs.identity import identity
 from tests.commands.running import LITTLE, composed, run_little
 
 STOP = "tests.commands.test_training._Stop"

@@ -8,12 +8,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from shiftaddaug.commands.checkpoints import identity
 from shiftaddaug.data.checks import holds_any_images
 from shiftaddaug.hybrid.remap_file import read_remap
+from shiftaddaug.runs.identity import identity
 
-SCORED_BY = ("trainer.limit_val_batches", "trainer.max_time", "callbacks.best_checkpoint")
-"""Keys that a score depends on besides what is trained."""
+SCORED_BY = ("trainer.max_time",)
+"""Keys that a score depends on besides what identifies a run."""
 SEARCHED_BY = ("params", "search_space", "direction")
 """Keys of `hydra.sweeper` that say what is searched."""
 

@@ -11,11 +11,11 @@ from typing import IO, Any
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from shiftaddaug.commands.checkpoints import first_difference
 from shiftaddaug.commands.entry import compose_config, describe, quoted
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.remap_file import take_in_remap_file
 from shiftaddaug.report.results import RESULTS, read_json
+from shiftaddaug.runs.identity import first_difference
 
 PLAN = "ablation.json"
 """File in the study's folder: the overrides that all its runs share."""

@@ -15,7 +15,6 @@ from shiftaddaug import operators
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.commands.checkpoints import read_checkpoint
 from shiftaddaug.commands.deploy import refuse_multiplications
-from shiftaddaug.commands.earlier import as_of_today, task_of
 from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.nets.assignment import Assignment
 from shiftaddaug.nets.build import assign, supernet_from_config
@@ -27,6 +26,7 @@ from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.operators.base import Operator
+from shiftaddaug.runs.earlier import as_of_today, task_of
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class Checked:
     config: Mapping[str, Any]
     """Plain containers, interpolations resolved."""
     written: Mapping[str, Any]
-    """The same, interpolations as they are written."""
+    """Plain containers, interpolations as they are written."""
     operator: OperatorSettings
     sharing: SharingSettings
 
