@@ -11,7 +11,7 @@ import pytest
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.settings import PositiveInt, Share
-from shiftaddaug.signatures import signature_of
+from shiftaddaug.signatures import class_constant, signature_of
 
 TARGETS = [
     "torch.optim.SGD",
@@ -134,3 +134,27 @@ def test_nothing_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    ("target", "value"),
+    [
+        ("Plain", None),
+        ("Stated", True),
+        ("Annotated", True),
+        ("Inherited", True),
+        ("Overridden", False),
+        ("Computed", None),
+        ("Nope", None),
+        ("function", None),
+    ],
+)
+def test_a_constant_of_a_class_is_read(target: str, value: object, package: Path) -> None:
+    (package / "kinds.py").write_text(
+        "class Plain:\n    other = 1\nclass Stated(Plain):\n    quiet = True\n"
+        "class Annotated:\n    quiet: bool = True\nclass Inherited(Stated):\n    other = 2\n"
+        "class Overridden(Inherited):\n    quiet = False\nclass Computed:\n    quiet = bool(1)\n"
+        "def function():\n    quiet = True\n"
+    )
+    assert class_constant(f"unimportable_package.kinds.{target}", "quiet") is value
+    assert class_constant(f"nope.{target}", "quiet") is None

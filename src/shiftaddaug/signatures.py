@@ -1,4 +1,4 @@
-"""The signature of what a configuration names with `_target_`, read from its source. Imports nothing of it.
+"""What the source of a `_target_` says of it: its arguments, and constants of its class. Imports nothing of it.
 
 Importing torch and lightning takes seconds; their sources say in milliseconds which arguments a class takes.
 """
@@ -49,6 +49,39 @@ def signature_of(target: str) -> Signature | None:
         _refuse_unknown(file, path, name)
         return None
     return _signature(*found, DEEPEST)
+
+
+@lru_cache(maxsize=256)
+def class_constant(target: str, name: str) -> Any:
+    """Return the constant that a class, or the nearest of its bases, gives a name; None where no source says so.
+
+    Args:
+        target: dotted path of the class.
+        name: of a class attribute whose value is written down: `only_watches = True`.
+    """
+    module, _, class_name = target.rpartition(".")
+    try:
+        file = _file_of(module)
+    except UserError:
+        return None
+    found = None if file is None else _find(file, class_name, DEEPEST)
+    return None if found is None else _constant(*found, name, DEEPEST)
+
+
+def _constant(node: ast.ClassDef | ast.FunctionDef, file: Path, name: str, depth: int) -> Any:
+    if isinstance(node, ast.FunctionDef):
+        return None
+    for member in node.body:
+        targets = member.targets if isinstance(member, ast.Assign) else [getattr(member, "target", None)]
+        if any(isinstance(each, ast.Name) and each.id == name for each in targets):
+            value = getattr(member, "value", None)
+            return value.value if isinstance(value, ast.Constant) else None
+    for base in node.bases:
+        found = _find(file, base.id, depth - 1) if isinstance(base, ast.Name) and depth else None
+        value = None if found is None else _constant(*found, name, depth - 1)
+        if value is not None:
+            return value
+    return None
 
 
 def _refuse_unknown(file: Path, module: str, name: str) -> None:

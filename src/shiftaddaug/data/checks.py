@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from shiftaddaug.data.cifar_layout import CIFAR_LAYOUTS, cifar_layout, find_cifar, require_cifar
-from shiftaddaug.data.class_folders import count_classes
+from shiftaddaug.data.class_folders import count_classes, has_test_split
 from shiftaddaug.errors import UserError
 from shiftaddaug.settings import MOST, Count, InnerShare, PositiveInt, Seed, check, shown
 
@@ -60,12 +60,28 @@ def check_data_config(cfg: Mapping[str, Any]) -> None:
     name = str(cfg.get("name"))
     if name in HELD:
         check_held(name, *HELD[name], num_classes=cfg.get("num_classes"), in_channels=cfg.get("in_channels"))
-    target = str(cfg.get("_target_", "")).rpartition(".")[2]
-    if target == "CifarDataModule":
+    if _class_of(cfg) == "CifarDataModule":
         check_cifar(cfg.get("data_dir"), name, bool(cfg.get("download", False)))
-    elif target == "ImageFolderDataModule":
+    elif holds_any_images(cfg):
         held = count_classes(cfg.get("data_dir"), name)
         check_held(name, held, None, num_classes=cfg.get("num_classes"))
+
+
+def holds_any_images(cfg: Mapping[str, Any]) -> bool:
+    """Whether a `data` group names a folder of the user's own: its name does not say what is in it."""
+    return _class_of(cfg) == "ImageFolderDataModule"
+
+
+def _class_of(cfg: Mapping[str, Any]) -> str:
+    return str(cfg.get("_target_", "")).rpartition(".")[2]
+
+
+def without_effect(cfg: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the keys of a checked `data` group that its files take the place of, and why."""
+    folder = cfg.get("data_dir")
+    if not holds_any_images(cfg) or not has_test_split(Path(str(folder)).expanduser()):
+        return {}
+    return dict.fromkeys(("val_fraction", "split_seed"), f"{folder} has a test/ besides its val/")
 
 
 def read_stored(data: Mapping[str, Any]) -> dict[str, Any]:

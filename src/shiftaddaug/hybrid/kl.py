@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from shiftaddaug.hybrid.settings import kind_of_sharing
 from shiftaddaug.hybrid.weight import HybridWeight
 from shiftaddaug.settings import NonNegativeNumber, Number, PositiveNumber, check, check_fields
 
@@ -55,7 +56,7 @@ def penalty_from_config(config: Mapping[str, Any]) -> Callable[[nn.Module], Tens
     Raises:
         UserError: a field outside its range.
     """
-    if config["name"] != "kl":
+    if not kind_of_sharing(config).penalises:
         return None
     penalty, weight = KlPenalty(config["scale"], config["mean"]), config["weight"]
     check("sharing.weight", weight, NonNegativeNumber)
