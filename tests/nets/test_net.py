@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.build import REMAPS, images, plan_of, widest
+from tests.build import REMAPS, images, make_supernet, plan_of, widest
 from tests.nets.unet import CLASSES, SIZE, make_unet, unet_plan
 from tests.nets.unet import images as unet_images
 from torch import Tensor, nn
 
 from shiftaddaug import operators
 from shiftaddaug.hybrid.sharing import PLAIN, Sharing
-from shiftaddaug.nets.build import assign, build_plain, build_supernet
+from shiftaddaug.nets.build import assign, build_plain
 from shiftaddaug.nets.cost import net_cost
 from shiftaddaug.nets.extract import extract_target, load_target, max_difference, save_target
 from shiftaddaug.nets.net import Net, Run
@@ -118,8 +118,7 @@ class TestUnet:
         assert [level.stride for level in plan.levels] == [2, 4]
         assert plan.by_name["blocks.4.conv2.conv"].dilation == 2
         for op in ("shift", "add"):
-            torch.manual_seed(0)
-            net = build_supernet(plan, assign(plan, operators.build(op), ["stem"]), (1.0, 2.0), (1.0, 2.0), 2)
+            net = make_supernet(plan, op, ["stem"], width_multipliers=(1.0, 2.0), divisor=2)
             net(unet_images(), widest(net)).square().mean().backward()
             assert max_difference(net, extract_target(net).net, unet_images()) == 0
 

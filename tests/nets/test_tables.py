@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.build import NETS, read_yaml
+from tests.build import NETS, plan_of, read_yaml
 
 from shiftaddaug import operators
 from shiftaddaug.errors import UserError
@@ -13,7 +13,6 @@ from shiftaddaug.nets.build import assign
 from shiftaddaug.nets.cost import NetCost, net_cost
 from shiftaddaug.nets.entry import make_divisible
 from shiftaddaug.nets.plan import Plan
-from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.nets.units import ends
 
 TODAY = ["mbv2_micro", "mbv2_tiny", "mbv2_w02", "mbv2_w035", "mbv3_w035", "mcunet", "proxyless_w035", "resnet20"]
@@ -41,14 +40,14 @@ def test_no_net_of_today_is_missing() -> None:
     ],
 )
 def test_published_sizes(name: str, size: int, params: float, macs: float) -> None:
-    cost = cost_of(plan_net(table(name), 1000, 3, size))
+    cost = cost_of(plan_of(name, 1000, 3, size))
     assert cost.macs == pytest.approx(macs, rel=0.01)
     # 1.8 M is 1.78 M rounded to two digits, so the rounding is allowed for
     assert cost.params == pytest.approx(params, rel=0.011)
 
 
 def test_exact_sizes_do_not_drift() -> None:
-    costs = {name: cost_of(plan_net(table(name), 1000, 3, 160)) for name in TODAY}
+    costs = {name: cost_of(plan_of(name, 1000, 3, 160)) for name in TODAY}
     assert {name: (cost.params, cost.macs) for name, cost in costs.items()} == {
         "mbv2_micro": (321144, 13422800),
         "mbv2_tiny": (750280, 27713200),
@@ -62,7 +61,7 @@ def test_exact_sizes_do_not_drift() -> None:
 
 
 def test_resnet20_for_cifar() -> None:
-    cost = cost_of(plan_net(table("resnet20"), 10, 3, 32))
+    cost = cost_of(plan_of("resnet20", 10, 3, 32))
     # 6n+2 = 20 layers, 0.27 M parameters and 40.8 M MACs (arXiv 1512.03385), and the 1x1 shortcuts' 2,752 weights
     assert cost.params == 269722 + 16 * 32 + 32 * 64 + 2 * (32 + 64)
     assert cost.macs == 40551040 + 16 * 32 * 16**2 + 32 * 64 * 8**2
@@ -70,7 +69,7 @@ def test_resnet20_for_cifar() -> None:
 
 @pytest.mark.parametrize("name", NETS)
 def test_producers_and_consumers_share_spaces(name: str) -> None:
-    plan = plan_net(table(name), 10, 3, 32)
+    plan = plan_of(name, 10, 3, 32)
     known = set(plan.channels())
     for layer in plan.layers():
         assert {*plan.sources(layer), layer.space} <= known
@@ -84,13 +83,13 @@ def test_producers_and_consumers_share_spaces(name: str) -> None:
 def test_stem_stride_follows_the_image() -> None:
     mcunet = table("mcunet")
     sides = {32: 1, 48: 1, 49: 2, 176: 2}
-    assert {side: stem_stride(plan_net(mcunet, 10, 3, side)) for side in sides} == sides
-    assert stem_stride(plan_net(mcunet | {"stem_stride": 2}, 10, 3, 32)) == 2
+    assert {side: stem_stride(plan_of(mcunet, 10, 3, side)) for side in sides} == sides
+    assert stem_stride(plan_of(mcunet | {"stem_stride": 2}, 10, 3, 32)) == 2
 
 
 def test_the_larger_side_chooses_the_stems_stride() -> None:
     sizes = {(32, 48): 1, (32, 49): 2, (49, 32): 2, (180, 240): 2}
-    assert {size: stem_stride(plan_net(table("mcunet"), 10, 3, size)) for size in sizes} == sizes
+    assert {size: stem_stride(plan_of("mcunet", 10, 3, size)) for size in sizes} == sizes
 
 
 def stem_stride(plan: Plan) -> int:
@@ -98,7 +97,7 @@ def stem_stride(plan: Plan) -> int:
 
 
 def test_no_residual_in_a_stages_first_block() -> None:
-    plan = plan_net(table("mbv2_w035"), 10, 3, 32)
+    plan = plan_of("mbv2_w035", 10, 3, 32)
     residual = [ends(plan, unit) is not None for unit in plan.units()]
     firsts = [0, 1, 3, 6, 10, 13, 16]  # of the stages
     assert [i for i, adds in enumerate(residual) if not adds] == firsts
@@ -121,22 +120,22 @@ def test_no_residual_in_a_stages_first_block() -> None:
 )
 def test_bad_tables(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        plan_net(table("resnet20", **change), 10, 3, 32)
+        plan_of(table("resnet20", **change), 10, 3, 32)
 
 
 def test_image_smaller_than_the_strides() -> None:
     with pytest.raises(UserError, match=r"data\.image_size=8: too small for net=mcunet, whose strides multiply to 16"):
-        plan_net(table("mcunet"), 10, 3, 8)
+        plan_of("mcunet", 10, 3, 8)
 
 
 def test_the_smaller_side_has_to_hold_the_strides() -> None:
     with pytest.raises(UserError, match=r"data\.image_size=\[40, 8\]: too small for net=mcunet, whose .* at least 16"):
-        plan_net(table("mcunet"), 10, 3, [40, 8])
-    assert plan_net(table("mcunet"), 10, 3, [16, 40]).image_size == (16, 40)
+        plan_of("mcunet", 10, 3, [40, 8])
+    assert plan_of("mcunet", 10, 3, [16, 40]).image_size == (16, 40)
 
 
 def test_multiplication_free_share() -> None:
-    plan = plan_net(table("resnet20"), 10, 3, 32)
+    plan = plan_of("resnet20", 10, 3, 32)
     stem_macs = 3 * 9 * 16 * 32 * 32
     cost = cost_of(plan, "shift", "stem")
     assert cost.macs - cost.multiplication_free_macs == stem_macs
@@ -158,4 +157,4 @@ def test_make_divisible(value: float, divisor: int) -> None:
 def test_a_depth_that_nobody_could_build_is_refused(depth: int) -> None:
     stages = [{"block": "basic", "channels": 8, "depth": depth}]
     with pytest.raises(UserError, match=r"net\.stages: depth=.*: must be between 0 and 1000 blocks"):
-        plan_net(table("resnet20", stages=stages), 10, 3, 32)
+        plan_of(table("resnet20", stages=stages), 10, 3, 32)

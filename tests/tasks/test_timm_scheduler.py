@@ -11,8 +11,8 @@ from tests.commands.running import composed
 from tests.tasks.test_scheduler import EPOCHS, LR, PER_EPOCH, STEPS, configured, rates, weights
 from timm.scheduler import create_scheduler_v2
 
-from shiftaddaug.commands.optimizers import build_optim
 from shiftaddaug.errors import UserError
+from shiftaddaug.tasks.optimizers import build_optim
 from shiftaddaug.tasks.scheduler import Scheduler
 from shiftaddaug.tasks.timm_scheduler import SCHEDULERS
 
