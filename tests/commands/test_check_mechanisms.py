@@ -39,8 +39,8 @@ def test_a_setting_of_what_is_off_is_warned_of(
     [
         (("sharing=heterogeneous", "op=mult"), "because op=mult has no remap: sharing=heterogeneous"),
         (("reorder=l1", "aug=none"), "because aug=none widens nothing: reorder=l1"),
-        (("sharing=kl", "op=mult"), "because op=mult leaves no layer multiplication-free: sharing=kl"),
-        (("sharing=kl", "op=shift_ps", "aug=none"), "because op=shift_ps trains no weight that multiplies: sharing=kl"),
+        (("sharing=kl", "op=shift"), "because op=shift says nothing that its weights are pulled to: sharing=kl"),
+        (("sharing=kl", "op=mult", "sharing.normal_std=null"), "because sharing.normal_std=null and op=mult is pulled"),
         (("aug=none", "aug.distill_weight=1"), "because aug=none has no augmented pass: aug.distill_weight"),
     ],
 )

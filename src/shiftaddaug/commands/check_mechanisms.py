@@ -23,10 +23,10 @@ def check_mechanisms(cfg: DictConfig, operator: OperatorSettings) -> None:
         if operator.remap is None:
             log.warning("no effect, because op=%s has no remap: sharing=heterogeneous", cfg.op.name)
     elif sharing.name == "kl":
-        if not operator.arithmetic.multiplication_free:
-            log.warning("no effect, because op=%s leaves no layer multiplication-free: sharing=kl", cfg.op.name)
-        elif not operator.shareable:
-            log.warning("no effect, because op=%s trains no weight that multiplies: sharing=kl", cfg.op.name)
+        if operator.weight_prior is None and not cfg.callbacks.get("block_variant"):
+            log.warning("no effect, because op=%s says nothing that its weights are pulled to: sharing=kl", cfg.op.name)
+        elif operator.weight_prior == "normal" and sharing.normal_std is None:
+            log.warning("no effect, because sharing.normal_std=null and op=%s is pulled to it: sharing=kl", cfg.op.name)
     if cfg.callbacks.get("reorder") and not widened:
         log.warning("no effect, because aug=%s widens nothing: reorder=l1", aug.name)
     warning = operator.training_warning()

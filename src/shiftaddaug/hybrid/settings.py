@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from shiftaddaug.settings import NonNegativeNumber, Number, PositiveNumber, check, check_group
+from shiftaddaug.settings import NonNegativeNumber, PositiveNumber, Seed, check, check_group
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,10 @@ class KlSettings:
     """Keys of sharing=kl."""
 
     name: str
-    weight: NonNegativeNumber = 0.001
-    mean: Number = 0.0
-    scale: PositiveNumber = 2.0
+    weight: NonNegativeNumber = 10.0
+    laplace_scale: PositiveNumber = 2.0
+    normal_std: PositiveNumber | None = 1.0
+    seed: Seed = 0
 
 
 SCHEMAS = {"none": PlainSettings, "heterogeneous": HeterogeneousSettings, "kl": KlSettings}

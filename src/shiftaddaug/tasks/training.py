@@ -1,6 +1,6 @@
 """The one training step: a supernet's target with its surroundings, by the objective of any task."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from shiftaddaug.callbacks.checkpoint import LastCheckpoint, checkpoint_path
 from shiftaddaug.errors import TrainingDiverged, UserError
-from shiftaddaug.hybrid.weight import is_transform
+from shiftaddaug.hybrid.weight import HybridWeight, is_transform
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.operators.base import Operator
@@ -35,7 +35,8 @@ class Training(Evaluation):
         scheduler: optimiser, its steps in this run, and epochs, to a schedule that is advanced after every step.
         aug_weight: lambda.
         distill_weight, distill_temperature: of in-place distillation; 0 is off.
-        weight_penalty: added to the loss, a function of the supernet (the baseline `sharing=kl`).
+        weight_penalty: added to the loss (the baseline `sharing=kl`); a function of the layers whose operator is a
+            choice, by name, of the names of those that multiply, and of the step's epoch and batch.
         compile_backend: of `torch.compile`, for the target's training pass; None is eager. Augmented passes, whose
             widths change at every step, and targets that still multiply or are still deeper stay eager: each would
             be compiled anew. So does evaluation: the exported target has to agree bit for bit.
@@ -52,7 +53,7 @@ class Training(Evaluation):
         aug_weight: float = 1.0,
         distill_weight: float = 0.0,
         distill_temperature: float = 1.0,
-        weight_penalty: Callable[[Supernet], Tensor] | None = None,
+        weight_penalty: Callable[[Mapping[str, HybridWeight], frozenset[str], int, int], Tensor] | None = None,
         compile_backend: str | None = None,
         config: dict[str, Any] | None = None,
         scheduler: Callable[[torch.optim.Optimizer, int, int], Any] = COSINE,
@@ -88,7 +89,9 @@ class Training(Evaluation):
                 loss = loss + self.distill_weight * distill_loss
                 self._log_train("train/loss_distill", distill_loss, len(images))
         if self.weight_penalty is not None:
-            loss = loss + self.weight_penalty(self.net)
+            penalty = self.weight_penalty(_chosen_layers(self.net), target.multiplied, self.current_epoch, batch_idx)
+            self._log_train("train/loss_penalty", penalty, len(images))
+            loss = loss + penalty
         self._check_finite(loss)
         self._log_train("train/loss", target_loss, len(images))
         self._measure(outputs.detach(), batch[1])
@@ -190,3 +193,9 @@ class Training(Evaluation):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config
+
+
+def _chosen_layers(net: Supernet) -> dict[str, HybridWeight]:
+    """The target's layers in blocks and head, by name: the others are there whatever the operator."""
+    layers = net.hybrid_layers()
+    return {node.name: layers[node.name] for node in net.plan.layers() if node.group in ("blocks", "head")}
