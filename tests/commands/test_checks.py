@@ -108,6 +108,10 @@ def test_one_line(
         (("data.batch_size=1", "data.image_size=[16,16]"), "data.batch_size=1: leaves batch-norm one value of each"),
         (("data.batch_size=1", "data.image_size=16"), "data.batch_size=1: leaves batch-norm one value of each channel"),
         (
+            ("data.batch_size=1", "net=resnet20", "data.image_size=32"),
+            "data.batch_size=1: leaves the batch-norm on the",
+        ),
+        (
             ("op.activation_bits=16", "op.activation_fraction_bits=8", "trainer.precision=bf16-true"),
             "op.activation_bits=16: trainer.precision=bf16-true holds 9 bits",
         ),

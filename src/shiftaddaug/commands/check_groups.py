@@ -108,6 +108,7 @@ class OptimSettings:
     lr: PositiveNumber
     warmup_epochs: NonNegativeNumber = 0.0
     min_lr: NonNegativeNumber = 0.0
+    decay_norms: bool = False
 
 
 def check_groups(config: Mapping[str, Any], catalogue: Catalogue = PACKAGE_ONLY) -> None:
@@ -147,8 +148,13 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in container.items()}
 
 
-def check_monitors(callbacks: Mapping[str, Any], task: TaskSettings) -> None:
+def check_monitors(callbacks: Mapping[str, Any], task: TaskSettings, validated: bool = True) -> None:
     """Refuse callbacks that watch what nobody measures on the validation split.
+
+    Args:
+        callbacks: by name, as plain containers.
+        task: of the run.
+        validated: whether there are images to validate on; without any, the best checkpoint has nothing to do.
 
     Raises:
         UserError: the first one.
@@ -158,6 +164,8 @@ def check_monitors(callbacks: Mapping[str, Any], task: TaskSettings) -> None:
         monitor = callback.get("monitor") if isinstance(callback, Mapping) else None
         if isinstance(monitor, str) and monitor not in options and (monitor.startswith("val/") or name == BEST):
             raise UserError(f"callbacks.{name}.monitor={monitor}: is not measured; options: {', '.join(options)}")
+        if isinstance(monitor, str) and monitor in options and not validated and name != BEST:
+            raise UserError(f"callbacks.{name}.monitor={monitor}: nothing is validated with data.val_fraction=0")
 
 
 def check_trainer(trainer: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from shiftaddaug.tasks.run_length import asked_for
 
 log = logging.getLogger(__name__)
 
-READ = ("lr", "warmup_epochs", "min_lr", "optimizer", "scheduler")
+READ = ("lr", "warmup_epochs", "min_lr", "decay_norms", "optimizer", "scheduler")
 """Keys that are read whatever the optimiser."""
 
 USED_BY = {

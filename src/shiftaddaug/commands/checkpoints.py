@@ -27,7 +27,7 @@ IDENTITY = (
 )
 """Parts of the configuration in which a run and the checkpoint it resumes must agree."""
 
-ADDED = {"trainer.sync_batchnorm": False}
+ADDED = {"trainer.sync_batchnorm": False, "net.classifier_norm": False, "optim.decay_norms": False}
 """Keys within them that older checkpoints lack, and what those did."""
 
 FREE = ("data.data_dir", "data.download", "data.verify", "data.num_workers")

@@ -20,7 +20,8 @@ from shiftaddaug.commands.check_mechanisms import (
 )
 from shiftaddaug.commands.check_memory import check_memory
 from shiftaddaug.commands.check_optim import check_optim
-from shiftaddaug.data.checks import HELD, check_data_config
+from shiftaddaug.commands.searching import is_search
+from shiftaddaug.data.checks import HELD, check_data_config, holds_validation
 from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.nets.assignment import select_layers
 from shiftaddaug.nets.extras import plan_extra_blocks
@@ -49,11 +50,14 @@ def check_train_config(cfg: DictConfig, overrides: Sequence[str] = (), catalogue
     config = plain(cfg)
     check_groups(config, catalogue)
     check_optim(cfg, overrides)
-    check_monitors(config["callbacks"], task)
     _check_compile(task.compile)
     check_augmentation(cfg, overrides)
     check_data_config(config["data"])
     _check_val_split(cfg.data, overrides)
+    validated = holds_validation(config["data"])
+    check_monitors(config["callbacks"], task, validated)
+    if not validated:
+        _check_unvalidated(cfg)
     task.check_data(config["data"])
     task.check_distillation(cfg.aug.distill_weight)
     plan = plan_net(config["net"], _outputs(config, task), cfg.data.in_channels, cfg.data.image_size, catalogue)
@@ -73,10 +77,16 @@ def check_train_config(cfg: DictConfig, overrides: Sequence[str] = (), catalogue
 def _check_batch(cfg: DictConfig, plan: Plan) -> None:
     """Refuse batches that leave a batch-norm less than two values of each channel."""
     alone = cfg.data.batch_size == 1 and not (cfg.trainer.sync_batchnorm and cfg.trainer.devices != 1)
+    normed = [node.size for node in plan.nodes if node.kind == "norm"]
     if alone and max(plan.image_size) <= plan.total_stride:
         raise UserError(
             f"data.batch_size=1: leaves batch-norm one value of each channel, for net={plan.name} makes one pixel of "
             f"data.image_size={shown_size(plan.image_size)}; options: a larger batch, or larger images"
+        )
+    if alone and (1, 1) in normed:
+        raise UserError(
+            "data.batch_size=1: leaves the batch-norm on the logits one value of each; options: a larger batch, or "
+            "net.classifier_norm=false"
         )
 
 
@@ -88,6 +98,21 @@ def _check_val_split(data: DictConfig, overrides: Sequence[str]) -> None:
 
         if has_test_split(Path(data.data_dir).expanduser()):
             log.warning("no effect, because %s has a test/ besides its val/: %s", data.data_dir, ", ".join(typed))
+
+
+def _check_unvalidated(cfg: DictConfig) -> None:
+    """Refuse what cannot be had of a run that validates nothing.
+
+    Raises:
+        UserError: a search, or statistics of averaged weights.
+    """
+    if is_search():
+        raise UserError("data.val_fraction=0: leaves a search no score on validation; options: a share, such as 0.1")
+    if cfg.callbacks.get("ema") and cfg.callbacks.get("recalibrate"):
+        raise UserError(
+            "bn=recalibrated: measures statistics of averaged weights (callbacks=ema) when they are validated, and "
+            "data.val_fraction=0 leaves nothing to validate; options: bn=running"
+        )
 
 
 def _check_compile(backend: str | None) -> None:

@@ -13,7 +13,7 @@ from shiftaddaug.catalogue import Catalogue, catalogue_of
 from shiftaddaug.commands.check_groups import PathsSettings, check_trainer, plain
 from shiftaddaug.commands.checkpoints import read_config
 from shiftaddaug.commands.entry import importing_torch, quieten_lightning, run_command
-from shiftaddaug.data.checks import read_stored
+from shiftaddaug.data.checks import holds_validation, read_stored
 from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.report.results import RESULTS, print_result, write_json
 from shiftaddaug.settings import CheckpointPath, Count, PathName, PluginNames, PositiveInt, Seed, check_group
@@ -80,6 +80,8 @@ def evaluate(cfg: DictConfig) -> float:
     subnetwork = load_subnetwork(path, cfg.subnet.width_multiplier, cfg.subnet.expand_multiplier, catalogue)
     objective = _objective(cfg, subnetwork, catalogue)
     data_config = _data_config(cfg, subnetwork)
+    if cfg.split == "val" and not holds_validation(data_config):
+        raise UserError(f"split=val: ckpt_path={cfg.ckpt_path} held no images out (data.val_fraction=0); options: test")
     data: Any = data_module_of(data_config, catalogue)
     _check_data(cfg, subnetwork, objective.settings, data)
     trainer = build_trainer(cfg.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from shiftaddaug.data.cifar_layout import CIFAR_LAYOUTS, cifar_layout, find_cifar, require_cifar
-from shiftaddaug.data.class_folders import count_classes
+from shiftaddaug.data.class_folders import count_classes, has_test_split
 from shiftaddaug.errors import UserError
 from shiftaddaug.settings import MOST, Count, InnerShare, PositiveInt, Seed, check, shown
 
@@ -29,6 +29,8 @@ ShareOfSide = Annotated[
     float, Meta(ge=0, lt=1, title="a share of the image's side, >= 0 and < 1, such as 0.125 (4 of 32 px)")
 ]
 
+ShareBelowOne = Annotated[float, Meta(ge=0, lt=1)]
+
 RANGES: dict[str, Any] = {
     "data_dir": Annotated[str | Path | None, Meta(title="a path, or null")],
     "num_classes": Annotated[int, Meta(ge=2, le=MOST)] | None,
@@ -39,7 +41,7 @@ RANGES: dict[str, Any] = {
     "num_workers": Count,
     "seed": Seed,
     "split_seed": Seed,
-    "val_fraction": InnerShare,
+    "val_fraction": ShareBelowOne,
     "test_fraction": InnerShare,
     "horizontal_flip": bool,
     "download": bool,
@@ -66,6 +68,17 @@ def check_data_config(cfg: Mapping[str, Any]) -> None:
     elif target == "ImageFolderDataModule":
         held = count_classes(cfg.get("data_dir"), name)
         check_held(name, held, None, num_classes=cfg.get("num_classes"))
+
+
+def holds_validation(data: Mapping[str, Any]) -> bool:
+    """Whether the `data` group of a configuration leaves images to validate on: `val_fraction=0` carves none out.
+
+    A folder of images that brings splits of its own keeps them.
+    """
+    if data.get("val_fraction") != 0:
+        return True
+    own = str(data.get("_target_", "")).endswith(".ImageFolderDataModule")
+    return own and has_test_split(Path(data["data_dir"]).expanduser())
 
 
 def read_stored(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -41,6 +41,8 @@ class Training(Evaluation):
             widths change at every step, and targets that still multiply or are still deeper stay eager: each would
             be compiled anew. So does evaluation: the exported target has to agree bit for bit.
         config: the run's configuration as plain containers, saved in every checkpoint.
+        decay_norms: let norms and biases decay as weights do.
+        validated: whether there are images to validate on: callbacks that wait for validation ask.
     """
 
     net: Supernet
@@ -57,10 +59,12 @@ class Training(Evaluation):
         compile_backend: str | None = None,
         config: dict[str, Any] | None = None,
         scheduler: Callable[[torch.optim.Optimizer, int, int], Any] = COSINE,
+        decay_norms: bool = False,
+        validated: bool = True,
     ) -> None:
         super().__init__(net, objective)
-        self.optimizer, self.scheduler = optimizer, scheduler
-        self.aug_weight = aug_weight
+        self.optimizer, self.scheduler, self.decay_norms = optimizer, scheduler, decay_norms
+        self.aug_weight, self.validated = aug_weight, validated
         self.distill_weight, self.distill_temperature = distill_weight, distill_temperature
         self.weight_penalty = weight_penalty
         self.config = config or {}
@@ -149,12 +153,13 @@ class Training(Evaluation):
     def configure_optimizers(self) -> Any:
         """Return the optimiser and a schedule that advances every step.
 
-        Weights alone decay: no norms, biases or transforms of kernels.
+        Weights alone decay, and norms and biases if so wished; transforms of kernels never do.
 
         Raises:
             UserError: one that divides by the loss scale after the operators have normalised their gradients.
         """
-        decayed = {name: p.ndim > 1 and not is_transform(name) for name, p in self.net.named_parameters()}
+        parameters = self.net.named_parameters()
+        decayed = {name: (p.ndim > 1 or self.decay_norms) and not is_transform(name) for name, p in parameters}
         matrices = [p for name, p in self.net.named_parameters() if decayed[name]]
         others = [p for name, p in self.net.named_parameters() if not decayed[name]]
         optimizer = self.optimizer([{"params": matrices}, {"params": others, "weight_decay": 0.0}])
