@@ -23,6 +23,7 @@ from shiftaddaug.commands.deploy import extract_checked, prove_before_training, 
 from shiftaddaug.commands.entry import PACKAGE, ROOT, quieten_lightning
 from shiftaddaug.commands.optimizers import build_optim
 from shiftaddaug.commands.trainer import build_trainer, check_limits, refuse_search_in_processes, warn_of_global_draws
+from shiftaddaug.data.checks import holds_validation
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.kl import penalty_from_config
 from shiftaddaug.nets.build import assign, supernet_from_config
@@ -106,6 +107,8 @@ class Run:
             weight_penalty=penalty_from_config(self.config["sharing"]),
             compile_backend=self.objective.settings.compile,
             config=self.config,
+            decay_norms=cfg.optim.get("decay_norms", False),
+            validated=holds_validation(self.config["data"]),
         )
 
     def _resumed_checkpoint(self) -> Path | None:
@@ -122,8 +125,9 @@ class Run:
         callbacks = build_callbacks(cfg.callbacks)
         loggers: list[Logger] = [CSVLogger(str(self.folder), name="", version="")]
         loggers += [instantiate(logger) for logger in (cfg.get("logger") or {}).values()]
+        none = {} if self.task.validated else {"limit_val_batches": 0}
         trainer = build_trainer(
-            cfg.trainer, [*callbacks.values(), self.throughput], logger=loggers, plugins=[AtomicCheckpointIO()]
+            cfg.trainer, [*callbacks.values(), self.throughput], logger=loggers, plugins=[AtomicCheckpointIO()], **none
         )
         self.idle = note_idle(callbacks, trainer, self.task, typed_overrides())
         return trainer
@@ -223,12 +227,16 @@ class Run:
     def deploy(self) -> None:
         """Extract the target of the best checkpoint on validation, save it, reload it, prove it exact.
 
+        Where nothing is validated it is that of the last epoch.
+
         Raises:
             AssertionError: the target multiplies where it may not, or computes, once reloaded, anything else than the
                 supernet's target path.
         """
         best = checkpoint_path(self.trainer, BestCheckpoint)
-        if best is None:
+        if not self.task.validated:
+            log.info("data.val_fraction=0: nothing was validated; deploying the weights of the last epoch")
+        elif best is None:
             log.warning("no best checkpoint to deploy: deploying the weights as they are now")
         else:
             self.task.load_state_dict(read_checkpoint(best)["state_dict"])
@@ -239,21 +247,30 @@ class Run:
         self.trainer.strategy.barrier()
         reloaded = load_target(self.target_folder, self.catalogue).net.to(self.task.device)
         difference = refuse_difference(self.task.net, reloaded, self.plan)
-        self.results |= {"target": str(self.target_folder), "extraction_max_difference": difference}
+        self.results |= {
+            "target": str(self.target_folder),
+            "deployed": "last epoch" if best is None else "best epoch on validation",
+            "validated": self.task.validated,
+            "extraction_max_difference": difference,
+        }
         self.deployed = Evaluation(reloaded, self.objective)
 
     def test(self) -> None:
         """Validation and test figures of the deployed target itself; the test set is used here and nowhere else."""
         options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
         trainer = build_trainer(self.cfg.trainer, callbacks=[], sync_batchnorm=False, **options)
-        for split, evaluate in (("val", trainer.validate), ("test", trainer.test)):
+        splits = {"val": trainer.validate, "test": trainer.test}
+        if not self.task.validated:
+            del splits["val"]
+        for split, evaluate in splits.items():
             metrics = evaluate(self.deployed, datamodule=self.data, verbose=False)[0]
             self.results |= self.deployed.results(split, metrics)
 
     def report(self) -> float:
         """Write results.json, print the table; return the headline figure on validation, as it was measured.
 
-        A figure that is no number counts as the worst there is: a search cannot be told of it.
+        A figure that is no number counts as the worst there is: a search cannot be told of it. Where nothing was
+        validated there is none to return: nan, which no search ever sees.
         """
         r, headline = self.results, self.objective.settings.headline_figure
         if self.trainer.is_global_zero:
@@ -268,12 +285,18 @@ class Run:
                 f"target of {r['net']}, op={r['op']}, aug={r['aug']}, data={r['data']}, seed={r['seed']}",
                 {
                     f"{headline.title} (test)": headline.written(r[headline.key("test")]),
-                    f"{headline.title} (validation)": headline.written(r[headline.key("val")]),
+                    f"{headline.title} (validation)": (
+                        headline.written(r[headline.key("val")])
+                        if r["validated"]
+                        else "none: data.val_fraction=0, the last epoch is deployed"
+                    ),
                     "params": f"{r['params']:,}",
                     "MACs": f"{r['macs']:,} ({r['multiplication_free_macs_percent']} % multiplication-free)",
                     "target": shortest_path(self.target_folder),
                 },
             )
+        if not r["validated"]:
+            return math.nan
         value = headline.measured(r[headline.key("val")])
         if not math.isnan(value):
             return value
