@@ -21,14 +21,15 @@ ORDER = (
     "tasks",
     "data",
     "hardware",
-    "search",
     "deploy",
     "report",
+    "runs",
+    "search",
     "commands",
 )
 """A folder may import itself and those before it."""
 
-FOR_ALL = ("errors", "settings", "signatures", "seeding", "catalogue")
+FOR_ALL = ("errors", "settings", "signatures", "hydra_nodes", "seeding", "catalogue")
 """Modules beside the folders, which import none of them."""
 
 
@@ -101,7 +102,13 @@ def test_a_wrong_import_is_seen(module: str, line: str, wanted: set[str]) -> Non
 
 
 def test_a_configuration_is_read_and_checked_without_torch() -> None:
-    names = ("shiftaddaug", "shiftaddaug.commands.train", "shiftaddaug.commands.checks", "shiftaddaug.nets.tables")
+    names = (
+        "shiftaddaug",
+        "shiftaddaug.commands.train",
+        "shiftaddaug.runs.settings",
+        "shiftaddaug.runs.eval_settings",
+        "shiftaddaug.nets.tables",
+    )
     script = f"""
 import importlib, sys
 for name in {names}:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.test_checks import answer
+from tests.runs.test_settings import answer
 
 STAGE = "net.stages=[{block: inverted_bottleneck, channels: 8, expand: 2, "
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from shiftaddaug.commands.checks import check_train_config
-from shiftaddaug.commands.optimizers import build_optim
 from shiftaddaug.commands.train import train
 from shiftaddaug.errors import UserError
+from shiftaddaug.runs.settings import read_settings
+from shiftaddaug.tasks.optimizers import build_optim
 from tests.commands.running import LITTLE, composed, run_little
 
 STAGES = "net.stages=[{block: basic, channels: 8, depth: 1, act: relu}]"
@@ -71,20 +71,20 @@ def test_a_validated_run_says_which_epoch_it_deploys(tmp_path: Path) -> None:
 )
 def test_what_needs_validation_is_refused(overrides: tuple[str, ...], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
-        check_train_config(composed(tmp_path / "run", "data.val_fraction=0", *overrides))
+        read_settings(composed(tmp_path / "run", "data.val_fraction=0", *overrides))
 
 
 def test_a_search_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shiftaddaug.commands.checks.is_search", lambda: True)
-    check_train_config(composed(tmp_path / "run"))
+    monkeypatch.setattr("shiftaddaug.runs.settings.is_search", lambda: True)
+    read_settings(composed(tmp_path / "run"))
     with pytest.raises(UserError, match=r"^data\.val_fraction=0: leaves a search no score on validation"):
-        check_train_config(composed(tmp_path / "run", "data.val_fraction=0"))
+        read_settings(composed(tmp_path / "run", "data.val_fraction=0"))
 
 
 def test_the_recipe_is_addernets(tmp_path: Path) -> None:
     """Rates, momentum and decay as its main.py has them: 0.05 (1 + cos(pi e / 400)), plain momentum, decay on all."""
-    cfg = composed(tmp_path / "run", "experiment=addernet_cifar", "data.verify=false")
-    make, scheduler = build_optim(cfg.optim, cfg.trainer.max_epochs)
+    cfg = composed(tmp_path / "run", "experiment=addernet_cifar", "data=digits", "data.val_fraction=0")
+    make, scheduler = build_optim(read_settings(cfg).optim, 400)
     weight = torch.nn.Parameter(torch.zeros(2, 2))
     optimizer = make([{"params": [weight]}])
     schedule = scheduler(optimizer, total_steps=400 * 3, epochs=400)
@@ -96,6 +96,8 @@ def test_the_recipe_is_addernets(tmp_path: Path) -> None:
             schedule.step()
     group = optimizer.param_groups[0]
     assert (group["momentum"], group["nesterov"], group["weight_decay"], group["dampening"]) == (0.9, False, 5e-4, 0)
-    assert cfg.optim.decay_norms and cfg.data.batch_size == 256 and cfg.data.val_fraction == 0
+    cfg = composed(tmp_path / "run", "experiment=addernet_cifar")
+    assert (cfg.data.name, cfg.data.batch_size, cfg.data.val_fraction) == ("cifar10", 256, 0)
+    assert cfg.optim.decay_norms and cfg.trainer.max_epochs == 400
     assert (cfg.op.eta, cfg.op.init_std, cfg.op.output_scale, cfg.op.rate) == (0.2, 1.0, False, "adaptive")
     assert {"stem", "classifier"} <= {*cfg.net.mult_layers} and cfg.net.classifier_norm

@@ -7,8 +7,8 @@ from omegaconf import OmegaConf
 from tests.configs.test_configs import CONFIGS, composed_once, leaves
 from tests.operators.adder_study import STUDY
 
-from shiftaddaug.commands.checks import check_train_config
 from shiftaddaug.errors import UserError
+from shiftaddaug.runs.settings import read_settings
 
 FILES = sorted(path.stem for path in (CONFIGS / "experiment" / "ablation").glob("*.yaml"))
 ADDER_ROWS = {
@@ -57,7 +57,7 @@ def test_rows_differ_as_they_claim(one: str, other: str, op: str) -> None:
 @pytest.mark.parametrize("row", ROWS)
 @pytest.mark.parametrize("op", ["shift", "add"])
 def test_every_row_is_sound(row: str, op: str) -> None:
-    plan = check_train_config(composed_once(f"experiment=ablation/{row}", f"op={op}"))
+    plan = read_settings(composed_once(f"experiment=ablation/{row}", f"op={op}")).plan
     assert (plan.name, plan.image_size, plan.num_classes) == ("mbv2_w02", (16, 16), 100)
 
 
@@ -67,7 +67,7 @@ def test_rows_of_adders_set_what_they_are_called_and_nothing_else(row: str, op: 
     baseline = leaves(composed_once("experiment=ablation/mf_direct", "op=add"))
     cfg = composed_once(f"experiment=ablation/{row}", *op)
     assert leaves(cfg) == baseline | ADDER_ROWS[row]
-    check_train_config(cfg)
+    read_settings(cfg)
 
 
 def test_the_kl_row_differs_from_plain_sharing_in_the_penalty() -> None:
@@ -75,9 +75,9 @@ def test_the_kl_row_differs_from_plain_sharing_in_the_penalty() -> None:
     kl, plain = (leaves(composed_once(f"experiment=ablation/{row}", "op=add")) for row in ("kl", "plain_sharing"))
     different = {key for key in kl.keys() | plain.keys() if kl.get(key) != plain.get(key)}
     assert different and all(key.startswith("sharing.") for key in different)
-    check_train_config(composed_once("experiment=ablation/kl", "op=add"))
+    read_settings(composed_once("experiment=ablation/kl", "op=add"))
 
 
 def test_rows_of_adders_refuse_other_operators() -> None:
     with pytest.raises(UserError, match=r"^op\.weight_gradient=sign: operator shift has no such key; options: "):
-        check_train_config(composed_once("experiment=ablation/adder_sign_uniform", "op=shift"))
+        read_settings(composed_once("experiment=ablation/adder_sign_uniform", "op=shift"))

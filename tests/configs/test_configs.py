@@ -16,10 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 from tests.commands.running import composed
 
 from shiftaddaug import operators, tasks
-from shiftaddaug.commands.checks import check_train_config
-from shiftaddaug.commands.optimizers import build_optim
 from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.nets.units import ends
+from shiftaddaug.runs.settings import read_settings
+from shiftaddaug.tasks.optimizers import build_optim
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 FOLDER = Path("/logs/run")
@@ -190,7 +190,7 @@ def test_every_net_passes_the_checks_with_every_operator_and_augmentation(net: s
             if aug not in ("none", "depth") and not operators.build(op).shareable:
                 continue
             cfg.aug = OmegaConf.load(CONFIGS / "aug" / f"{aug}.yaml")
-            plan = check_train_config(cfg)
+            plan = read_settings(cfg).plan
             assert (plan.name, plan.num_classes, plan.in_channels, plan.image_size) == (net, 10, 1, (32, 32))
             checked += 1
     shareable = sum(operators.build(op).shareable for op in OPS)

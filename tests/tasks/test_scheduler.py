@@ -11,8 +11,8 @@ import torch
 from tests.commands.running import composed
 from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR
 
-from shiftaddaug.commands.optimizers import build_optim
 from shiftaddaug.errors import UserError
+from shiftaddaug.tasks.optimizers import build_optim
 from shiftaddaug.tasks.run_length import RunLength
 from shiftaddaug.tasks.schedule import step_decay
 from shiftaddaug.tasks.scheduler import Scheduler

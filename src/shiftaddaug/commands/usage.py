@@ -7,6 +7,8 @@ from string import Template
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from shiftaddaug.runs.compose import group_options
+
 HELP = {"-h", "--help"}
 
 
@@ -36,11 +38,5 @@ def help_text(config_dirs: Sequence[Path], config_name: str, arguments: list[str
 
 
 def config_groups(config_dirs: Sequence[Path]) -> str:
-    """A line for each group that a user chooses from, with its options."""
-    options: dict[str, set[str]] = {}
-    for config_dir in config_dirs:
-        for path in config_dir.rglob("*.yaml"):
-            group = path.parent.relative_to(config_dir).as_posix()
-            if group != "." and group.split("/")[0] != "hydra":
-                options.setdefault(group, set()).add(path.stem)
-    return "".join(f"{group}: {', '.join(sorted(names))}\n" for group, names in sorted(options.items()))
+    """Return a line for each group that a user chooses from, with its options."""
+    return "".join(f"{group}: {', '.join(names)}\n" for group, names in group_options(config_dirs).items())

@@ -35,15 +35,18 @@ class KlSettings:
     seed: Seed = 0
 
 
-SCHEMAS = {"none": PlainSettings, "heterogeneous": HeterogeneousSettings, "kl": KlSettings}
+SharingSettings = PlainSettings | HeterogeneousSettings | KlSettings
+
+SCHEMAS: dict[str, type[Any]] = {"none": PlainSettings, "heterogeneous": HeterogeneousSettings, "kl": KlSettings}
 
 
-def check_sharing(sharing: Mapping[str, Any]) -> None:
-    """Refuse unknown keys, and values outside their range.
+def check_sharing(sharing: Mapping[str, Any]) -> SharingSettings:
+    """Return the settings of a sharing; refuse unknown keys, and values outside their range.
 
     Raises:
         UserError: the first mistake, by key.
     """
     name = sharing.get("name")
     check("sharing.name", name, Literal[tuple(SCHEMAS)])  # type: ignore[valid-type]
-    check_group("sharing", sharing, SCHEMAS[str(name)])
+    settings: SharingSettings = check_group("sharing", sharing, SCHEMAS[str(name)])
+    return settings

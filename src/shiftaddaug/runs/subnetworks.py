@@ -13,9 +13,6 @@ from torch import Tensor, nn
 
 from shiftaddaug import operators
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
-from shiftaddaug.commands.checkpoints import read_checkpoint
-from shiftaddaug.commands.deploy import refuse_multiplications
-from shiftaddaug.commands.earlier import as_of_today, task_of
 from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.nets.assignment import Assignment
 from shiftaddaug.nets.build import assign, supernet_from_config
@@ -27,6 +24,9 @@ from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.operators.base import Operator
+from shiftaddaug.runs.checkpoints import read_checkpoint
+from shiftaddaug.runs.earlier import as_of_today, task_of
+from shiftaddaug.runs.proofs import refuse_multiplications
 
 
 @dataclass(frozen=True)

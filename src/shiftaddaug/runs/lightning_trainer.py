@@ -2,33 +2,41 @@
 
 import logging
 import math
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import ProgressBar
-from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 
 from shiftaddaug.callbacks.order import in_order
-from shiftaddaug.commands.searching import is_search
 from shiftaddaug.errors import UserError
+from shiftaddaug.runs.searching import is_search
 
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 
 
+def quieten_lightning() -> None:
+    """Leave out what says nothing about this run: tips, absent devices, advice on loader workers."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in ("does not have many workers", "exists and is not empty", "LeafSpec", "smaller than the logging"):
+        warnings.filterwarnings("ignore", f".*{message}.*")
+
+
 def check_limits(
-    config: DictConfig, data: pl.LightningDataModule, processes: int, splits: Iterable[str] = SPLITS
+    config: Mapping[str, Any], data: pl.LightningDataModule, processes: int, splits: Iterable[str] = SPLITS
 ) -> None:
     """Check that a share of a split's batches, if it has any, is at least one of them.
 
     Lightning would say so when it gets there.
 
     Args:
-        config: a composed yaml of configs/trainer.
+        config: the `trainer` group.
         data: set up, and in no trainer's hands yet.
         processes: that share each split.
         splits: those that are going to be used.
@@ -68,11 +76,11 @@ def refuse_search_in_processes(processes: int) -> None:
         raise UserError(f"trainer.devices: a search trains in one process, not in {processes}")
 
 
-def build_trainer(config: DictConfig, callbacks: Iterable[pl.Callback] = (), **options: Any) -> pl.Trainer:
-    """The Trainer of a composed yaml of configs/trainer.
+def build_trainer(config: Mapping[str, Any], callbacks: Iterable[pl.Callback] = (), **options: Any) -> pl.Trainer:
+    """Return the Trainer of the `trainer` group.
 
     Args:
-        config: the composed yaml.
+        config: the group.
         callbacks: in any order. A progress bar is left out if bars are off: Lightning refuses it then.
         options: what replaces values of `config`.
 

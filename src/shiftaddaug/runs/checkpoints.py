@@ -3,15 +3,14 @@
 import logging
 import pickle
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
-from shiftaddaug.commands.earlier import as_of_today
 from shiftaddaug.errors import UserError
 from shiftaddaug.report.results import RESULTS
+from shiftaddaug.runs.earlier import as_of_today
+from shiftaddaug.runs.settings import RunSettings
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +50,7 @@ def find_checkpoint(ckpt_path: str, log_dir: Path) -> Path:
     return path
 
 
-def check_resumed(cfg: DictConfig) -> None:
+def check_resumed(settings: RunSettings) -> None:
     """Find the checkpoint that a run resumes, and see that it is of the same run.
 
     Warns of another number of devices.
@@ -60,19 +59,20 @@ def check_resumed(cfg: DictConfig) -> None:
         UserError: there is none, it is damaged, of another run, or of one that has finished: resuming that would
             test the same target once more.
     """
-    if cfg.ckpt_path is not None:
-        path = find_checkpoint(str(cfg.ckpt_path), Path(cfg.paths.log_dir))
-        theirs = read_config(path)
-        refuse_other_run(path, {"config": theirs}, OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
-        if (path.absolute().parents[1] / RESULTS).exists():
-            raise UserError(f"ckpt_path={path}: that run has finished: there is nothing left to train")
-        devices = theirs["trainer"].get("devices")
-        if isinstance(devices, int) and isinstance(cfg.trainer.devices, int) and devices != cfg.trainer.devices:
-            log.warning(
-                "ckpt_path=%s: was trained with trainer.devices=%s, this run has trainer.devices=%s: the batches of "
-                "all processes together are of another size, and losses differ from those of the resumed run",
-                *(path, devices, cfg.trainer.devices),
-            )
+    if settings.top.ckpt_path is None:
+        return
+    path = find_checkpoint(str(settings.top.ckpt_path), Path(settings.paths.log_dir))
+    theirs = read_config(path)
+    refuse_other_run(path, {"config": theirs}, settings.config)
+    if (path.absolute().parents[1] / RESULTS).exists():
+        raise UserError(f"ckpt_path={path}: that run has finished: there is nothing left to train")
+    devices, ours = theirs["trainer"].get("devices"), settings.config["trainer"].get("devices")
+    if isinstance(devices, int) and isinstance(ours, int) and devices != ours:
+        log.warning(
+            "ckpt_path=%s: was trained with trainer.devices=%s, this run has trainer.devices=%s: the batches of "
+            "all processes together are of another size, and losses differ from those of the resumed run",
+            *(path, devices, ours),
+        )
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def _unreadable(path: Path, error: Exception) -> UserError:
     return UserError(f"ckpt_path={path}: not a readable checkpoint, perhaps truncated ({reason})")
 
 
-def refuse_other_run(path: Path, checkpoint: dict[str, Any], config: dict[str, Any]) -> None:
+def refuse_other_run(path: Path, checkpoint: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     """Refuse to resume what was not the same run: half of it would be the one, half the other.
 
     Raises:
@@ -153,7 +153,7 @@ def refuse_other_run(path: Path, checkpoint: dict[str, Any], config: dict[str, A
         )
 
 
-def first_difference(theirs: dict[str, Any], ours: dict[str, Any]) -> tuple[str, Any, Any] | None:
+def first_difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
     """Return the first key on which two configurations train differently, and both values; None if there is none."""
     values = [identity(config) for config in (theirs, ours)]
     for key in values[0] | values[1]:
@@ -163,7 +163,7 @@ def first_difference(theirs: dict[str, Any], ours: dict[str, Any]) -> tuple[str,
     return None
 
 
-def identity(config: dict[str, Any], also: Iterable[str] = ()) -> dict[str, Any]:
+def identity(config: Mapping[str, Any], also: Iterable[str] = ()) -> dict[str, Any]:
     """Values of a configuration that change what is trained, and those of the parts `also`, by dotted key."""
     config = as_of_today(config)
     leaves = {key: value for part in (*IDENTITY, *also) for key, value in _leaves(part, _get(config, part)).items()}
@@ -180,7 +180,7 @@ def _leaves(name: str, node: Any) -> dict[str, Any]:
     return leaves
 
 
-def _get(config: dict[str, Any], key: str) -> Any:
+def _get(config: Mapping[str, Any], key: str) -> Any:
     value: Any = config
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None

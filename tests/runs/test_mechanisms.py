@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from shiftaddaug.commands.checks import check_train_config
+from shiftaddaug.runs.settings import read_settings
 from tests.commands.running import composed
 
 
 def test_a_setting_without_effect_is_warned_of(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     cfg = composed(tmp_path / "run", "aug=none", "aug.weight=2")
-    check_train_config(cfg, ["aug=none", "aug.weight=2"])
+    read_settings(cfg, ["aug=none", "aug.weight=2"])
     assert "no effect, because aug=none widens nothing: aug.weight=2" in caplog.text
 
 
@@ -26,11 +26,11 @@ def test_a_setting_without_effect_is_warned_of(caplog: pytest.LogCaptureFixture,
 def test_a_setting_of_what_is_off_is_warned_of(
     typed: str, reason: str, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    check_train_config(composed(tmp_path / "run", typed), [typed])
+    read_settings(composed(tmp_path / "run", typed), [typed])
     assert [record.getMessage() for record in caplog.records] == [f"no effect, because {reason}: {typed}"]
     caplog.clear()
     on = ("aug=full", "aug.distill_weight=1")
-    check_train_config(composed(tmp_path / "run", *on, typed), [*on, typed])
+    read_settings(composed(tmp_path / "run", *on, typed), [*on, typed])
     assert not caplog.records
 
 
@@ -47,7 +47,7 @@ def test_a_setting_of_what_is_off_is_warned_of(
 def test_a_mechanism_with_nothing_to_work_on_is_warned_of(
     overrides: tuple[str, ...], warning: str, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    check_train_config(composed(tmp_path / "run", *overrides))
+    read_settings(composed(tmp_path / "run", *overrides))
     assert f"no effect, {warning}" in caplog.text
 
 
@@ -70,7 +70,7 @@ def test_a_stored_ratio_that_nothing_obeys_is_warned_of(
 ) -> None:
     typed = [*overrides, "sharing=heterogeneous", RATIO]
     typed += [] if "reorder=none" in overrides else ["reorder=l1"]
-    check_train_config(composed(tmp_path / "run", *typed), typed)
+    read_settings(composed(tmp_path / "run", *typed), typed)
     warnings = [record.getMessage() for record in caplog.records]
     assert warnings == ([] if reason is None else [f"no effect, because {reason}: {RATIO}"])
 
@@ -81,12 +81,12 @@ def test_block_variant_of_plainly_shared_add_layers_is_warned_of(
     """Measured: their steps are 1.5e-5 of the weights while they multiply, and 6e-2 behind R."""
     for sharing, warned in (("none", True), ("heterogeneous", False)):
         caplog.clear()
-        check_train_config(composed(tmp_path / "run", "op=add", "block_variant=layer", f"sharing={sharing}"))
+        read_settings(composed(tmp_path / "run", "op=add", "block_variant=layer", f"sharing={sharing}"))
         assert ("hardly learn until they turn; sharing=heterogeneous does better" in caplog.text) == warned
 
 
 def test_a_stop_of_what_is_not_widened_is_warned_of(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
-    check_train_config(composed(tmp_path / "run", "aug=expand"), ["aug=expand", "aug.width_until=0.2"])
+    read_settings(composed(tmp_path / "run", "aug=expand"), ["aug=expand", "aug.width_until=0.2"])
     assert "no effect, because aug.width_multipliers widen nothing: aug.width_until=0.2" in caplog.text
 
 
@@ -95,7 +95,7 @@ def test_an_initial_scale_that_r_sets_is_warned_of(
     sharing: str, told: bool, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     typed = ["op=add", f"sharing={sharing}", "op.init_std=1"]
-    check_train_config(composed(tmp_path / "run", *typed), typed)
+    read_settings(composed(tmp_path / "run", *typed), typed)
     wanted = "with sharing=heterogeneous op.remap.laplace_scale says how large weights are: op.init_std=1"
     assert [record.getMessage() for record in caplog.records] == [f"no effect, because {wanted}"] * told
 
@@ -105,11 +105,11 @@ def test_a_key_that_the_operators_other_keys_take_the_place_of_is_warned_of(
     rate: str, told: bool, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     typed = ["op=add", f"op.rate={rate}", "op.eta=0.2"]
-    check_train_config(composed(tmp_path / "run", *typed), typed)
+    read_settings(composed(tmp_path / "run", *typed), typed)
     wanted = "no effect, because op.rate=uniform leaves gradients as they are: op.eta=0.2"
     assert [record.getMessage() for record in caplog.records] == [wanted] * told
     caplog.clear()
-    check_train_config(composed(tmp_path / "run", *typed[:2]), typed[:2])
+    read_settings(composed(tmp_path / "run", *typed[:2]), typed[:2])
     assert not caplog.records  # nobody typed it
 
 
@@ -117,7 +117,7 @@ def test_a_key_that_the_operators_other_keys_take_the_place_of_is_warned_of(
 def test_a_gradient_without_a_fast_path_is_warned_of(
     rule: str, told: bool, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    check_train_config(composed(tmp_path / "run", "op=add", f"op.weight_gradient={rule}"))
+    read_settings(composed(tmp_path / "run", "op=add", f"op.weight_gradient={rule}"))
     warnings = [record.getMessage() for record in caplog.records]
     assert [w.startswith("op.weight_gradient=sign: computed in plain torch") for w in warnings] == [True] * told
 
@@ -131,6 +131,6 @@ def test_a_split_of_images_that_come_with_their_own_is_warned_of(
             (tmp_path / "images" / split / name).mkdir(parents=True)
             (tmp_path / "images" / split / name / "1.png").touch()
     typed = ["data=image_folder", f"data.data_dir={tmp_path / 'images'}", "data.val_fraction=0.2"]
-    check_train_config(composed(tmp_path / "run", *typed), typed)
+    read_settings(composed(tmp_path / "run", *typed), typed)
     wanted = f"no effect, because {tmp_path / 'images'} has a test/ besides its val/: data.val_fraction=0.2"
     assert [record.getMessage() for record in caplog.records] == [wanted] * (len(splits) == 3)

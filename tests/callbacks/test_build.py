@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 from omegaconf import DictConfig
-
-from shiftaddaug.callbacks.progress import Throughput
-from shiftaddaug.commands.callbacks import build_callbacks, note_idle
-from shiftaddaug.commands.checks import check_train_config
-from shiftaddaug.commands.run import Run
-from shiftaddaug.commands.trainer import build_trainer
-from shiftaddaug.errors import UserError
 from tests.commands.running import LITTLE, composed, run_little
+
+from shiftaddaug.callbacks.build import build_callbacks, note_idle
+from shiftaddaug.callbacks.progress import Throughput
+from shiftaddaug.errors import UserError
+from shiftaddaug.runs.lightning_trainer import build_trainer
+from shiftaddaug.runs.prepare import Prepared, prepare
+from shiftaddaug.runs.record import begin
+from shiftaddaug.runs.settings import read_settings
 
 EVERYTHING = (
     *("aug=full", "sharing=heterogeneous", "op=add", "reorder=l1", "block_variant=layer", "bn=recalibrated"),
@@ -90,9 +91,11 @@ def test_what_is_no_callback_is_refused(tmp_path: Path) -> None:
         build_callbacks(cfg.callbacks)
 
 
-def built(folder: Path, *overrides: str) -> Run:
+def built(folder: Path, *overrides: str) -> Prepared:
     cfg = configured(folder, *overrides)
-    return Run(cfg, check_train_config(cfg))
+    run = prepare(read_settings(cfg))
+    begin(run)
+    return run
 
 
 class TestIdle:
@@ -100,7 +103,7 @@ class TestIdle:
         with caplog.at_level(logging.WARNING, logger="shiftaddaug"):
             run = built(tmp_path, "aug=none", "trainer.max_epochs=2")
         assert not caplog.records
-        assert json.loads((run.folder / "run.json").read_text())["idle"] == {
+        assert json.loads((run.settings.folder / "run.json").read_text())["idle"] == {
             "retire_depth": "the net has no extra blocks",
             "sample_subnets": "nothing surrounds the target",
             "stored_scale": "no ratio is given",
@@ -140,7 +143,7 @@ class TestIdle:
     def test_typed_keys_of_an_idle_one_are_warned_of(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         run = built(tmp_path, "trainer.max_epochs=2")
         typed = ["callbacks.retire_depth.end=0.5", "callbacks.retire_depth.fade=false", "callbacks.reseed.seed=1"]
-        callbacks = build_callbacks(run.cfg.callbacks)
+        callbacks = build_callbacks(run.settings.config["callbacks"])
         note_idle(callbacks, run.trainer, run.task, [*typed, "callbacks.retire_depth_too=1", "op=shift"])
         assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
             "no effect, because the net has no extra blocks: "

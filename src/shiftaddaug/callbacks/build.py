@@ -5,9 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig
 
 from shiftaddaug.callbacks.order import idle_reasons
 from shiftaddaug.errors import UserError
@@ -15,7 +13,7 @@ from shiftaddaug.errors import UserError
 log = logging.getLogger(__name__)
 
 
-def build_callbacks(config: DictConfig) -> dict[str, pl.Callback]:
+def build_callbacks(config: Mapping[str, Any]) -> dict[str, pl.Callback]:
     """Callbacks by their names in `config`, the `callbacks` group; a name without content is one that is off.
 
     Raises:
@@ -28,13 +26,8 @@ def build_callbacks(config: DictConfig) -> dict[str, pl.Callback]:
     return made
 
 
-def typed_overrides() -> list[str]:
-    """What the user typed; nothing outside of a command."""
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-
-
 def note_idle(
-    callbacks: Mapping[str, pl.Callback], trainer: pl.Trainer, pl_module: Any, overrides: Sequence[str] = ()
+    callbacks: Mapping[str, pl.Callback], trainer: pl.Trainer, pl_module: Any, typed: Sequence[str] = ()
 ) -> dict[str, str]:
     """Ask all callbacks why they have nothing to do, and warn where somebody wanted them to.
 
@@ -45,7 +38,7 @@ def note_idle(
         callbacks: by their names in the configuration.
         trainer: of the run, before it trains.
         pl_module: the task.
-        overrides: what the user typed.
+        typed: overrides that the user typed.
 
     Returns:
         Reasons by name; callbacks that work are left out.
@@ -53,9 +46,9 @@ def note_idle(
     reasons = idle_reasons(callbacks, trainer, pl_module)
     for name, reason in reasons.items() if trainer.is_global_zero else ():
         key = f"callbacks.{name}"
-        typed = [override for override in overrides if override.lstrip("+").startswith((f"{key}.", f"{key}="))]
+        own = [override for override in typed if override.lstrip("+").startswith((f"{key}.", f"{key}="))]
         if getattr(callbacks[name], "warn_when_idle", False):
             log.warning("no effect, because %s: %s", reason, key)
-        elif typed:
-            log.warning("no effect, because %s: %s", reason, ", ".join(typed))
+        elif own:
+            log.warning("no effect, because %s: %s", reason, ", ".join(own))
     return reasons

@@ -8,8 +8,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from shiftaddaug.commands.checkpoints import identity
 from shiftaddaug.hybrid.remap_file import read_remap
+from shiftaddaug.runs.checkpoints import identity
 
 SCORED_BY = ("trainer.limit_val_batches", "trainer.max_time", "callbacks.best_checkpoint")
 """Keys that a score depends on besides what is trained."""
