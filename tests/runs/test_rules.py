@@ -23,9 +23,9 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     "aug.expand_until": (["aug=width", "aug.expand_until=0.2"], [FULL, "aug.expand_until=0.2"]),
     "callbacks.reorder": (["aug=depth", "reorder=l1"], [FULL, "reorder=l1"]),
     "sharing": (["op=mult", "sharing=heterogeneous"], ["op=add", "sharing=heterogeneous"]),
-    "sharing.mean": (
-        ["op=add", "sharing=kl", "sharing.weight=0", "sharing.mean=1"],
-        ["op=add", "sharing=kl", "sharing.mean=1"],
+    "sharing.laplace_scale": (
+        ["op=add", "sharing=kl", "sharing.weight=0", "sharing.laplace_scale=1"],
+        ["op=add", "sharing=kl", "sharing.laplace_scale=1"],
     ),
     "sharing.stored_ratio": (
         ["op=add", "sharing=heterogeneous", "sharing.stored_ratio=2"],
@@ -152,8 +152,8 @@ def test_a_setting_of_what_is_off_is_warned_of(
     [
         (("sharing=heterogeneous", "op=mult"), "because op=mult has no remap: sharing=heterogeneous"),
         (("reorder=l1", "aug=none"), "because aug=none widens nothing: callbacks.reorder"),
-        (("sharing=kl", "op=mult"), "because op=mult leaves no layer multiplication-free: sharing=kl"),
-        (("sharing=kl", "op=shift_ps", "aug=none"), "because op=shift_ps trains no weight that multiplies: sharing=kl"),
+        (("sharing=kl", "op=shift"), "because op=shift says nothing that its weights are pulled to: sharing=kl"),
+        (("sharing=kl", "op=mult", "sharing.normal_std=null"), "because sharing.normal_std=null and op=mult is pulled"),
         (("aug=none", "aug.distill_weight=1"), "because aug=none has no augmented pass: aug.distill_weight=1"),
     ],
 )

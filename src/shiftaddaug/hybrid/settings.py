@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.settings import NonNegativeNumber, Number, PositiveNumber, check, check_group
+from shiftaddaug.settings import NonNegativeNumber, PositiveNumber, Seed, check, check_group
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,10 @@ class KlSettings(SharingSettings):
 
     penalises = True
 
-    weight: NonNegativeNumber = 0.001
-    mean: Number = 0.0
-    scale: PositiveNumber = 2.0
+    weight: NonNegativeNumber = 10.0
+    laplace_scale: PositiveNumber = 2.0
+    normal_std: PositiveNumber | None = 1.0
+    seed: Seed = 0
 
 
 SCHEMAS: dict[str, type[SharingSettings]] = {

@@ -79,9 +79,9 @@ def prepare(settings: RunSettings) -> Prepared:
     callbacks = build_callbacks(config["callbacks"])
     loggers: list[Logger] = [CSVLogger(str(settings.folder), name="", version="")]
     loggers += [instantiate(logger) for logger in (config.get("logger") or {}).values()]
-    trainer = build_trainer(
-        config["trainer"], [*callbacks.values(), throughput], logger=loggers, plugins=[AtomicCheckpointIO()]
-    )
+    options = {"logger": loggers, "plugins": [AtomicCheckpointIO()]}
+    options |= {} if settings.validated else {"limit_val_batches": 0}
+    trainer = build_trainer(config["trainer"], [*callbacks.values(), throughput], **options)
     idle = note_idle(callbacks, trainer, task, settings.typed)
     _read_data(settings, data, trainer.world_size)
     # Lightning does so once a checkpoint has been read into it: float64 weights would come back rounded
@@ -104,6 +104,8 @@ def _training(settings: RunSettings, assignment: Assignment[Operator], objective
         weight_penalty=penalty_from_config(config["sharing"]),
         compile_backend=settings.task.compile,
         config=dict(config),
+        decay_norms=settings.optim.decay_norms,
+        validated=settings.validated,
     )
 
 

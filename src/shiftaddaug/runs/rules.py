@@ -151,10 +151,12 @@ def _nothing_to_share(checked: Checked) -> str | None:
     operator, op = checked.operator, checked.config["op"]["name"]
     if checked.sharing.remaps and operator.remap is None:
         return f"op={op} has no remap"
-    if checked.sharing.penalises and not operator.arithmetic.multiplication_free:
-        return f"op={op} leaves no layer multiplication-free"
-    if checked.sharing.penalises and not operator.shareable:
-        return f"op={op} trains no weight that multiplies"
+    if not checked.sharing.penalises:
+        return None
+    if operator.weight_prior is None and not checked.config["callbacks"].get("block_variant"):
+        return f"op={op} says nothing that its weights are pulled to"
+    if operator.weight_prior == "normal" and checked.config["sharing"]["normal_std"] is None:
+        return f"sharing.normal_std=null and op={op} is pulled to it"
     return None
 
 
@@ -218,7 +220,7 @@ RULES = (
     Rule(("aug.expand_until",), _widens_nothing("expand")),
     Rule(("callbacks.reorder", "reorder"), _nothing_to_sort, typed=False),
     Rule(("sharing",), _nothing_to_share, typed=False),
-    Rule(("sharing.mean", "sharing.scale"), _no_penalty),
+    Rule(("sharing.laplace_scale", "sharing.normal_std", "sharing.seed"), _no_penalty),
     Rule(("sharing.stored_ratio",), _ratio_is_not_kept),
     Rule(("op.remap",), _another_remap),
     *(Rule((key,), _not_obeyed(key)) for key in OBEYED_BY),

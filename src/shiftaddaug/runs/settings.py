@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from shiftaddaug import operators, tasks
 from shiftaddaug.callbacks.settings import check_callbacks
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
-from shiftaddaug.data.checks import HELD, RANGES, check_data_config
+from shiftaddaug.data.checks import HELD, RANGES, check_data_config, holds_validation
 from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.hybrid.remap_file import with_remap_file
 from shiftaddaug.hybrid.settings import SharingSettings, check_sharing
@@ -31,6 +31,7 @@ from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.runs.compose import plain
 from shiftaddaug.runs.memory import check_memory
 from shiftaddaug.runs.rules import Checked, warn_of_no_effect
+from shiftaddaug.runs.searching import is_search
 from shiftaddaug.runs.trainer_settings import check_trainer
 from shiftaddaug.settings import CheckpointPath, PathName, PluginNames, Seed, check, check_group
 from shiftaddaug.tasks.optim_settings import OptimSettings, check_optim
@@ -95,6 +96,11 @@ class RunSettings(Groups):
     def folder(self) -> Path:
         """Where the run leaves everything."""
         return Path(self.paths.output_dir)
+
+    @property
+    def validated(self) -> bool:
+        """Whether there are images to validate on; else the last epoch is deployed, and no validation is claimed."""
+        return holds_validation(self.config["data"])
 
 
 def read_settings(
@@ -166,7 +172,7 @@ def read_groups(
     check_node("data", config["data"], RANGES)
     check("logger", config.get("logger"), dict[str, Any] | None)
     check_node("logger", config.get("logger") or {})
-    check_callbacks(config["callbacks"], [figure.name for figure in task.measured])
+    check_callbacks(config["callbacks"], [figure.name for figure in task.measured], holds_validation(config["data"]))
     return Groups(top=top, paths=paths, net=net, aug=aug, sharing=sharing, optim=optim)
 
 
@@ -179,6 +185,8 @@ def _plan(config: Mapping[str, Any], task: TaskSettings, catalogue: Catalogue) -
     """Return the plan of the target network, if the data are sound and the task's."""
     data = config["data"]
     check_data_config(data)
+    if not holds_validation(data):
+        _check_unvalidated(config["callbacks"])
     task.check_data(data)
     task.check_distillation(config["aug"]["distill_weight"])
     plan = plan_net(config["net"], _outputs(data, task), data["in_channels"], data["image_size"], catalogue)
@@ -190,10 +198,31 @@ def _check_batch(config: Mapping[str, Any], plan: Plan) -> None:
     """Refuse batches that leave a batch-norm less than two values of each channel."""
     trainer = config["trainer"]
     synchronised = trainer.get("sync_batchnorm") and trainer.get("devices") != 1
-    if config["data"]["batch_size"] == 1 and not synchronised and max(plan.image_size) <= plan.total_stride:
+    alone = config["data"]["batch_size"] == 1 and not synchronised
+    if alone and max(plan.image_size) <= plan.total_stride:
         raise UserError(
             f"data.batch_size=1: leaves batch-norm one value of each channel, for net={plan.name} makes one pixel of "
             f"data.image_size={shown_size(plan.image_size)}; options: a larger batch, or larger images"
+        )
+    if alone and any(node.kind == "norm" and node.size == (1, 1) for node in plan.nodes):
+        raise UserError(
+            "data.batch_size=1: leaves the batch-norm on the logits one value of each; options: a larger batch, or "
+            "net.classifier_norm=false"
+        )
+
+
+def _check_unvalidated(callbacks: Mapping[str, Any]) -> None:
+    """Refuse what cannot be had of a run that validates nothing.
+
+    Raises:
+        UserError: a search, or statistics of averaged weights.
+    """
+    if is_search():
+        raise UserError("data.val_fraction=0: leaves a search no score on validation; options: a share, such as 0.1")
+    if callbacks.get("ema") and callbacks.get("recalibrate"):
+        raise UserError(
+            "bn=recalibrated: measures statistics of averaged weights (callbacks=ema) when they are validated, and "
+            "data.val_fraction=0 leaves nothing to validate; options: bn=running"
         )
 
 

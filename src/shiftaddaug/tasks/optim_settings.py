@@ -34,6 +34,7 @@ class OptimSettings:
     scheduler: Any = None
     warmup_epochs: NonNegativeNumber = 0.0
     min_lr: NonNegativeNumber = 0.0
+    decay_norms: bool = False
 
 
 @dataclass(frozen=True)
