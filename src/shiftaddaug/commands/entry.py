@@ -208,7 +208,8 @@ def describe(error: Exception, config_name: str, arguments: list[str]) -> str:
     """One line on a mistake in the overrides `arguments` that `config_name` was composed with."""
     if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file is not None:
         group, _, value = str(error.missing_cfg_file).rpartition("/")
-        return f"{group}={value}: no such option; options: {', '.join(error.options)}"
+        options = [option for option in error.options if not option.startswith("_")]  # those are bases of others
+        return f"{group}={value}: no such option; options: {', '.join(options)}"
     message = " ".join(str(error).split())
     unknown = re.match(r"Could not override '([\w.]+)'", message)
     return message if unknown is None else _no_such_key(unknown[1], config_name, arguments)

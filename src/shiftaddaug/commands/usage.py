@@ -36,11 +36,11 @@ def help_text(config_dirs: Sequence[Path], config_name: str, arguments: list[str
 
 
 def config_groups(config_dirs: Sequence[Path]) -> str:
-    """A line for each group that a user chooses from, with its options."""
+    """A line for each group that a user chooses from, with its options; `_base.yaml` is a base of them, and none."""
     options: dict[str, set[str]] = {}
     for config_dir in config_dirs:
         for path in config_dir.rglob("*.yaml"):
             group = path.parent.relative_to(config_dir).as_posix()
-            if group != "." and group.split("/")[0] != "hydra":
+            if group != "." and group.split("/")[0] != "hydra" and not path.stem.startswith("_"):
                 options.setdefault(group, set()).add(path.stem)
     return "".join(f"{group}: {', '.join(sorted(names))}\n" for group, names in sorted(options.items()))
