@@ -9,7 +9,7 @@ from tests.configs.test_configs import CONFIGS, composed_once, files, overrides_
 
 from shiftaddaug import operators, tasks
 from shiftaddaug.commands.check_groups import check_groups, plain
-from shiftaddaug.data.checks import check_values
+from shiftaddaug.data.checks import settings_of
 from shiftaddaug.errors import UserError
 
 NONSENSE = [[None]]
@@ -50,7 +50,7 @@ def refusal(config: dict[str, Any]) -> str | None:
     try:
         tasks.settings_from(config["task"])
         check_groups(config)
-        check_values(config["data"])
+        settings_of(config["data"])
         operators.settings_from(config["op"])
     except UserError as error:
         return str(error)

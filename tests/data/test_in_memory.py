@@ -71,14 +71,8 @@ def epoch_of(data: Toy, epoch: int) -> list[int]:
 
 
 def test_attributes_come_before_setup() -> None:
-    data = Toy()
-    assert (data.task, data.num_classes, data.in_channels, data.image_size, data.batch_size) == (
-        "classification",
-        CLASSES,
-        1,
-        (8, 8),
-        16,
-    )
+    data = Toy(image_size=[8, 9])
+    assert (data.task, data.num_classes, data.settings.size) == ("classification", CLASSES, (8, 9))
 
 
 def test_validation_is_carved_from_the_training_set() -> None:
@@ -206,6 +200,9 @@ def test_images_that_are_too_small_grow_per_batch() -> None:
         ({"crop_padding": -1}, r"data\.crop_padding=-1"),
         ({"mean": [0.5, 0.5]}, r"data\.mean=\[0\.5,0\.5\]: must be 1 numbers"),
         ({"std": [0.0]}, r"data\.std=\[0\.0\]: must be positive"),
+        ({"num_classes": None}, r"data\.num_classes=null: toy does not say beforehand; must be a whole number"),
+        ({"crop_pading": 0.1}, r"data\.crop_pading=0\.1: no such key; did you mean data\.crop_padding\?"),
+        ({"mean": "${oc.env:HOME}"}, r"data\.mean=\$\{oc\.env:HOME\}: must be a list of numbers"),
     ],
 )
 def test_wrong_values_are_named(options: dict[str, Any], message: str) -> None:
@@ -293,8 +290,8 @@ def test_height_and_width_are_fitted_apart(size: int | tuple[int, int], stored: 
     images, _ = data.train_set.select(torch.arange(2))
     assert images.shape[-2:] == stored
     fed = data.transform(images, train=False)
-    assert fed.shape[-2:] == data.image_size == ((size, size) if isinstance(size, int) else size)
+    assert fed.shape[-2:] == data.settings.size == ((size, size) if isinstance(size, int) else size)
     unit = augment.to_unit(images)
-    if stored != data.image_size:
-        unit = torch.nn.functional.interpolate(unit, size=data.image_size, mode="bilinear")
+    if stored != data.settings.size:
+        unit = torch.nn.functional.interpolate(unit, size=data.settings.size, mode="bilinear")
     torch.testing.assert_close(fed, (unit - 0.5) / 0.25)

@@ -4,14 +4,14 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 from msgspec import Meta
 from omegaconf import DictConfig, OmegaConf
 
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.commands.check_nodes import check_node
-from shiftaddaug.data.checks import RANGES
+from shiftaddaug.data.settings import ClassificationSettings
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.settings import check_sharing
 from shiftaddaug.nets.settings import check_aug, check_net
@@ -72,6 +72,9 @@ TRAINER: dict[str, Any] = {
 OPTIMIZER: dict[str, Any] = {"lr": PositiveNumber, "weight_decay": NonNegativeNumber, "momentum": NonNegativeNumber}
 """Ranges that the signatures of optimisers do not say."""
 
+IMAGES = get_type_hints(ClassificationSettings, include_extras=True)
+"""Ranges of keys that data modules with a constructor of their own may not say."""
+
 BEST = "best_checkpoint"
 """The callback whose file is deployed."""
 
@@ -131,7 +134,7 @@ def check_groups(config: Mapping[str, Any], catalogue: Catalogue = PACKAGE_ONLY)
     check_node("optim.optimizer", optim["optimizer"], OPTIMIZER)
     if isinstance(optim.get("scheduler"), Mapping):
         check_node("optim.scheduler", optim["scheduler"], more={"interval": Literal[INTERVALS]})  # type: ignore[valid-type]
-    check_node("data", config["data"], RANGES)
+    check_node("data", config["data"], IMAGES)
     for key in ("logger", "callbacks"):
         check(key, config.get(key), dict[str, Any] | None)
         check_node(key, config.get(key) or {})

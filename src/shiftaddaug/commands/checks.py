@@ -20,7 +20,8 @@ from shiftaddaug.commands.check_mechanisms import (
 )
 from shiftaddaug.commands.check_memory import check_memory
 from shiftaddaug.commands.check_optim import check_optim
-from shiftaddaug.data.checks import HELD, check_data_config
+from shiftaddaug.data.checks import check_data_config, settings_of
+from shiftaddaug.data.settings import ClassificationSettings
 from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.nets.assignment import select_layers
 from shiftaddaug.nets.extras import plan_extra_blocks
@@ -137,8 +138,10 @@ def _outputs(config: dict[str, Any], task: TaskSettings) -> int:
 
 
 def _held_classes(data: dict[str, Any]) -> int:
-    if data["name"] in HELD:
-        return HELD[data["name"]][0]
-    from shiftaddaug.data.class_folders import count_classes
-
-    return count_classes(data["data_dir"])
+    """Return the number of classes that the configuration leaves open."""
+    settings = settings_of(data)
+    if not isinstance(settings, ClassificationSettings):
+        raise UserError(
+            f"data.num_classes=null: data={data['name']} does not say it beforehand; must be a whole number"
+        )
+    return settings.classes()

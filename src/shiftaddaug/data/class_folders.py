@@ -1,16 +1,40 @@
-"""Trees of class folders, `train/<class>/*.jpg` and so on, listed without reading an image.
+"""Trees of class folders, `train/<class>/*.jpg` and so on, listed without reading an image, and the keys of those.
 
-Needs the standard library only.
+Imports no torch.
 """
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from shiftaddaug.data.settings import ClassificationSettings, Folder
 from shiftaddaug.errors import UserError
+from shiftaddaug.settings import Count
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 EXPECTED = "expected train/<class>/*.jpg, val/<class>/*.jpg and optionally test/<class>/*.jpg"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFolderSettings(ClassificationSettings):
+    """Keys of configs/data/image_folder.yaml and imagenet.yaml."""
+
+    in_channels: Literal[1, 3]
+    """Channels that images are read as: 1 (grey) or 3 (colour)."""
+    data_dir: Folder
+    """Folder that has train/ and val/; must be given."""
+    num_workers: Count = 4
+    """Processes that decode images."""
+
+    def held(self) -> tuple[int, None]:
+        """Count the class folders.
+
+        Raises:
+            UserError: the folder is missing or not laid out so.
+        """
+        return count_classes(self.data_dir, self.name), None
 
 
 def require_image_folder(data_dir: str | Path | None, name: str = "image_folder") -> Path:

@@ -1,6 +1,6 @@
 """Any tree of class folders of images, read from disk as it trains; ImageNet is one."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
 from shiftaddaug.data.base import ClassificationDataModule
-from shiftaddaug.data.checks import check_held, check_values
-from shiftaddaug.data.class_folders import class_names, count_classes, has_test_split, list_images, require_image_folder
+from shiftaddaug.data.class_folders import (
+    ImageFolderSettings,
+    class_names,
+    has_test_split,
+    list_images,
+    require_image_folder,
+)
 from shiftaddaug.data.sampling import DrawSampler, stratified_split
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.sizes import Size
@@ -100,54 +105,15 @@ class ImageFolderDataModule(ClassificationDataModule):
     Training images are a random part of the file (8 to 100 % of its area) scaled to `image_size`; the others are
     scaled until they cover 8/7 `image_size` (of a square: until their shorter side does) and cropped at the centre.
 
-    Args:
-        data_dir: the folder that has train/ and val/; must be given.
-        num_classes: None takes the number of class folders.
-        in_channels: 3 (colour) or 1 (grey).
-        num_workers: processes that decode images.
-        others: see ClassificationDataModule.
-
     Raises:
         UserError: the folder is missing or not laid out so, or a value is out of its range.
     """
 
-    def __init__(
-        self,
-        data_dir: str | Path | None,
-        name: str = "image_folder",
-        num_classes: int | None = None,
-        in_channels: int = 3,
-        image_size: int | Sequence[int] = 32,
-        batch_size: int = 128,
-        val_fraction: float = 0.1,
-        split_seed: int = 0,
-        seed: int = 0,
-        mean: Iterable[float] = (0.485, 0.456, 0.406),
-        std: Iterable[float] = (0.229, 0.224, 0.225),
-        horizontal_flip: bool = True,
-        num_workers: int = 4,
-    ) -> None:
-        root = require_image_folder(data_dir, name)
-        held = count_classes(root, name)
-        super().__init__(
-            name=name,
-            num_classes=held if num_classes is None else num_classes,
-            in_channels=in_channels,
-            image_size=image_size,
-            batch_size=batch_size,
-            val_fraction=val_fraction,
-            split_seed=split_seed,
-            seed=seed,
-            mean=mean,
-            std=std,
-            horizontal_flip=horizontal_flip,
-        )
-        check_held(name, held, None, num_classes=num_classes)
-        check_values({"num_workers": num_workers})
-        if in_channels not in _PIL_MODES:
-            raise UserError(f"data.in_channels={in_channels}: {name} reads images as 1 (grey) or 3 (colour) channels")
-        self.data_dir = root
-        self.num_workers = num_workers
+    settings: ImageFolderSettings
+
+    def __init__(self, **keys: Any) -> None:
+        super().__init__(**keys)
+        self.data_dir = require_image_folder(self.settings.data_dir, self.settings.name)
 
     def setup(self, stage: str | None = None) -> None:
         """List the files of every split, once.
@@ -164,9 +130,9 @@ class ImageFolderDataModule(ClassificationDataModule):
         else:
             test = val
             labels = torch.tensor([label for _, label in train])
-            kept, held_out = stratified_split(labels, self.val_fraction, self.split_seed)
+            kept, held_out = stratified_split(labels, self.settings.val_fraction, self.settings.split_seed)
             train, val = [train[i] for i in kept.tolist()], [train[i] for i in held_out.tolist()]
-        mode = _PIL_MODES[self.in_channels]
+        mode = _PIL_MODES[self.settings.in_channels]
         eval_transform = self._eval_transform()
         self.train_set = FolderImages(train, self._train_transform(), mode)
         self.val_set = FolderImages(val, eval_transform, mode)
@@ -179,15 +145,15 @@ class ImageFolderDataModule(ClassificationDataModule):
     def _train_transform(self) -> Transform:
         from torchvision.transforms import v2
 
-        flip = [v2.RandomHorizontalFlip()] if self.horizontal_flip else []
-        height, width = self.image_size
+        flip = [v2.RandomHorizontalFlip()] if self.settings.horizontal_flip else []
+        height, width = self.settings.size
         aspects = tuple(aspect * (width / height) for aspect in _ASPECTS)
-        return v2.Compose([v2.RandomResizedCrop(self.image_size, ratio=aspects), *flip, v2.PILToTensor()])
+        return v2.Compose([v2.RandomResizedCrop(self.settings.size, ratio=aspects), *flip, v2.PILToTensor()])
 
     def _eval_transform(self) -> Transform:
         from torchvision.transforms import v2
 
-        return v2.Compose([_Cover(self.image_size), v2.CenterCrop(self.image_size), v2.PILToTensor()])
+        return v2.Compose([_Cover(self.settings.size), v2.CenterCrop(self.settings.size), v2.PILToTensor()])
 
     def _train_sampler(self, dataset: Dataset[Any], **options: Any) -> DistributedSampler[Any]:
         return DrawSampler(dataset, shuffle=True, **options)
@@ -200,8 +166,8 @@ class ImageFolderDataModule(ClassificationDataModule):
             batch_size=batch_size,
             sampler=sampler,
             drop_last=drop_last,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            num_workers=self.settings.num_workers,
+            persistent_workers=self.settings.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
             generator=self._loader_generator(),
         )

@@ -1,7 +1,7 @@
 """Small labelled image sets that live in memory as uint8 tensors and are augmented a batch at a time."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from shiftaddaug.data import augment
 from shiftaddaug.data.base import Batch, ClassificationDataModule
-from shiftaddaug.data.checks import check_held, check_values
 from shiftaddaug.data.sampling import stratified_split
+from shiftaddaug.data.settings import InMemorySettings
 from shiftaddaug.errors import UserError
 
 
@@ -63,43 +63,9 @@ class InMemoryDataModule(ClassificationDataModule):
     Images larger than `image_size` are made smaller once, at setup; smaller ones are stored as they are, and each
     batch is enlarged (bilinearly) where it is computed with, after cropping and flipping at the stored size. That goes
     for height and width apart: images are fitted to a rectangle, whatever it does to their proportions.
-
-    Args:
-        crop_padding: black margin around the image out of which a training crop is taken, as a share of the image's
-            shorter side, so that images of every size are shifted alike; 0 = no crop.
-        others: see ClassificationDataModule.
     """
 
-    def __init__(
-        self,
-        name: str,
-        num_classes: int,
-        in_channels: int,
-        image_size: int | Sequence[int],
-        batch_size: int,
-        val_fraction: float,
-        split_seed: int,
-        seed: int,
-        mean: Iterable[float],
-        std: Iterable[float],
-        crop_padding: float,
-        horizontal_flip: bool,
-    ) -> None:
-        super().__init__(
-            name=name,
-            num_classes=num_classes,
-            in_channels=in_channels,
-            image_size=image_size,
-            batch_size=batch_size,
-            val_fraction=val_fraction,
-            split_seed=split_seed,
-            seed=seed,
-            mean=mean,
-            std=std,
-            horizontal_flip=horizontal_flip,
-        )
-        check_values({"crop_padding": crop_padding})
-        self.crop_padding = crop_padding
+    settings: InMemorySettings
 
     @abstractmethod
     def load(self) -> LoadedSet:
@@ -119,10 +85,10 @@ class InMemoryDataModule(ClassificationDataModule):
             return
         loaded = self.load()
         channels = loaded.train.images.shape[1]
-        check_held(self.name, loaded.num_classes, channels, num_classes=self.num_classes, in_channels=self.in_channels)
+        self.settings.check_held(loaded.num_classes, channels)
         for part in (loaded.train, loaded.test):
-            _check_labels(self.name, part.labels, self.num_classes)
-        kept, held_out = stratified_split(loaded.train.labels, self.val_fraction, self.split_seed)
+            _check_labels(self.settings.name, part.labels, self.num_classes)
+        kept, held_out = stratified_split(loaded.train.labels, self.settings.val_fraction, self.settings.split_seed)
         train = self._sized(loaded.train)
         self.train_set = LabelledImages(*train.select(kept))
         self.val_set = LabelledImages(*train.select(held_out))
@@ -130,15 +96,15 @@ class InMemoryDataModule(ClassificationDataModule):
 
     def transform(self, images: Tensor, train: bool) -> Tensor:
         if train:
-            padding = round(self.crop_padding * min(images.shape[-2:]))
-            images = augment.random_crop_flip(images, padding, self.horizontal_flip)
-        if images.shape[-2:] != self.image_size:
-            unit = F.interpolate(augment.to_unit(images), size=self.image_size, mode="bilinear")
-            return augment.normalise(unit, self.mean, self.std)
+            padding = round(self.settings.crop_padding * min(images.shape[-2:]))
+            images = augment.random_crop_flip(images, padding, self.settings.horizontal_flip)
+        if images.shape[-2:] != self.settings.size:
+            unit = F.interpolate(augment.to_unit(images), size=self.settings.size, mode="bilinear")
+            return augment.normalise(unit, self.settings.mean, self.settings.std)
         return self._normalise(images)
 
     def _sized(self, part: LabelledImages) -> LabelledImages:
-        height, width = (min(sides) for sides in zip(part.images.shape[-2:], self.image_size, strict=True))
+        height, width = (min(sides) for sides in zip(part.images.shape[-2:], self.settings.size, strict=True))
         if part.images.shape[-2:] == (height, width):
             return part
         return LabelledImages(augment.resize_images(part.images, (height, width)), part.labels)
