@@ -118,11 +118,13 @@ def test_workers_change_nothing(make_folders: MakeFolders) -> None:
 def test_an_unreadable_image_is_named_in_one_line(make_folders: MakeFolders, num_workers: int) -> None:
     root = make_folders({"train": 6, "val": 3})
     broken = root / "val" / "dog" / "001.png"
+    broken = broken.rename(broken.with_name("1\nUserError: \udcff.png"))
     broken.write_bytes(broken.read_bytes()[:40])
     with pytest.raises(UserError) as caught:
         list(ready(root, num_workers=num_workers).test_dataloader())
-    assert str(caught.value).startswith(f"{broken}: cannot be read as an image (")
-    assert "\n" not in str(caught.value)
+    shown = str(broken).replace("\n", "\\n").replace("\udcff", "\\udcff")
+    assert str(caught.value).startswith(f"{shown}: cannot be read as an image (")
+    assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize(

@@ -6,16 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, default_collate
 
 from shiftaddaug.data.base import ClassificationDataModule
-from shiftaddaug.data.class_folders import (
-    ImageFolderSettings,
-    class_names,
-    has_test_split,
-    list_images,
-    require_image_folder,
-)
+from shiftaddaug.data.class_folders import ImageFolderSettings, class_names, has_test_split, require_image_folder
+from shiftaddaug.data.listing import list_images
 from shiftaddaug.data.sampling import DrawSampler, stratified_split
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.sizes import Size
@@ -57,6 +52,13 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
             torch.default_generator.manual_seed(draw)
             return self._load(index)
 
+    def __getitems__(self, keys: Sequence[int | tuple[int, int]]) -> list[Any]:
+        """The images of a batch; or a UserError alone, which a worker process would raise with its traceback in it."""
+        try:
+            return [self[key] for key in keys]
+        except UserError as error:
+            return [error]
+
     def _load(self, index: int) -> tuple[Tensor, int]:
         from PIL import Image
 
@@ -85,14 +87,17 @@ class _Cover:
 
 
 class FolderLoader(DataLoader[Any]):
-    """A DataLoader out of whose worker processes a UserError comes as the one line it was."""
+    """A DataLoader of FolderImages, out of whose worker processes a UserError comes as the one line it was."""
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        try:
-            yield from super().__iter__()
-        except UserError as error:
-            # A worker's error arrives as its traceback in text, the message being the last line.
-            raise UserError(str(error).strip().splitlines()[-1].rpartition("UserError: ")[2]) from None
+        for batch in super().__iter__():
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+
+
+def _collated(samples: list[Any]) -> Any:
+    return samples[0] if isinstance(samples[0], UserError) else default_collate(samples)
 
 
 class ImageFolderDataModule(ClassificationDataModule):
@@ -124,11 +129,10 @@ class ImageFolderDataModule(ClassificationDataModule):
         if self.train_set is not None:
             return
         names = class_names(self.data_dir)
-        train, val = (list_images(self.data_dir / split, names) for split in ("train", "val"))
-        if has_test_split(self.data_dir):
-            test = list_images(self.data_dir / "test", names)
-        else:
-            test = val
+        has_test = has_test_split(self.data_dir)
+        images = list_images(self.data_dir, ("train", "val", "test") if has_test else ("train", "val"), names)
+        train, val, test = images["train"], images["val"], images.get("test", images["val"])
+        if not has_test:
             labels = torch.tensor([label for _, label in train])
             kept, held_out = stratified_split(labels, self.settings.val_fraction, self.settings.split_seed)
             train, val = [train[i] for i in kept.tolist()], [train[i] for i in held_out.tolist()]
@@ -166,6 +170,7 @@ class ImageFolderDataModule(ClassificationDataModule):
             batch_size=batch_size,
             sampler=sampler,
             drop_last=drop_last,
+            collate_fn=_collated,
             num_workers=self.settings.num_workers,
             persistent_workers=self.settings.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
