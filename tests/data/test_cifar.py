@@ -226,7 +226,10 @@ def test_a_malicious_file_is_refused_and_not_run(make_cifar: MakeCifar, tmp_path
         ({"data": np.uint8(3), "fine_labels": [0, 0]}, "`data` is not"),
         ({"data": np.zeros((2, 3072), np.uint8)}, "`fine_labels` is not a list of 2"),
         ({"data": np.zeros((2, 3072), np.uint8), "fine_labels": [0]}, "`fine_labels` is not a list of 2"),
-        ({"data": np.zeros((2, 3072), np.uint8), "fine_labels": ["a", "b"]}, "`fine_labels` is not a list of 2"),
+        ({"data": np.zeros((2, 3072), np.uint8), "fine_labels": ["0", "1"]}, "`fine_labels` is not a list of 2 whole"),
+        ({"data": np.zeros((2, 3072), np.uint8), "fine_labels": [0.5, 1.0]}, "`fine_labels` is not a list of 2 whole"),
+        ({"data": np.zeros((2, 3072), np.uint8), "fine_labels": [True, False]}, "`fine_labels` is not a list of 2"),
+        ({"data": np.zeros((2, 3072), np.int8), "fine_labels": [0, 0]}, "`data` is not"),
     ],
 )
 def test_a_file_of_another_form_is_damaged(make_cifar: MakeCifar, record: dict[str, Any], message: str) -> None:
@@ -234,6 +237,17 @@ def test_a_file_of_another_form_is_damaged(make_cifar: MakeCifar, record: dict[s
     (data_dir / "cifar-100-python" / "train").write_bytes(pickle.dumps(record))
     with pytest.raises(UserError, match=f"train: damaged, {message}"):
         ready(data_dir)
+
+
+def test_neither_byte_order_nor_column_order_changes_what_is_read(make_cifar: MakeCifar) -> None:
+    data_dir = make_cifar()
+    path = data_dir / "cifar-100-python" / "test"
+    record = pickle.loads(path.read_bytes())
+    changed = {"data": np.asfortranarray(record["data"]), "fine_labels": np.array(record["fine_labels"], ">i2")}
+    path.write_bytes(pickle.dumps(changed))
+    data = ready(data_dir)
+    assert data.test_set.images.equal(torch.from_numpy(record["data"]).view(-1, 3, 32, 32))
+    assert data.test_set.labels.tolist() == record["fine_labels"]
 
 
 def test_a_truncated_file_is_damaged(make_cifar: MakeCifar) -> None:

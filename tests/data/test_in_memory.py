@@ -222,6 +222,33 @@ def test_images_and_labels_must_agree_in_number() -> None:
         LabelledImages(labelled(20).images, torch.arange(19))
 
 
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda x, y: (x.float() / 255, y), r"^data: images are float32 \(20, 1, 8, 8\), must be uint8 \(N, C, H, W\)"),
+        (lambda x, y: (x[:, 0], y), r"^data: images are uint8 \(20, 8, 8\), must be uint8 \(N, C, H, W\) of 0\.\.255$"),
+        (lambda x, y: (x, y.float()), r"^data: labels are float32 \(20,\), must be int64 \(N,\)$"),
+        (lambda x, y: (x, y[:, None]), r"^data: labels are int64 \(20, 1\)"),
+        (lambda x, y: (x.movedim(1, -1), y), r"^data\.in_channels=1: toy holds images of 8 channels$"),
+        (lambda x, y: (x[:0], y[:0]), r"^data=toy: holds no images for training, or none for test$"),
+    ],
+)
+def test_images_of_another_form_are_refused(change: Any, line: str) -> None:
+    """The test images, of which nothing else is asked before they are evaluated on."""
+    part = labelled(20)
+    with pytest.raises(UserError, match=line):
+        ready(loaded=LoadedSet(labelled(40), LabelledImages(*change(part.images, part.labels)), CLASSES))
+
+
+def test_images_that_were_divided_before_they_were_rounded_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    part = labelled(40)
+    ready(loaded=LoadedSet(part, part, CLASSES))
+    assert caplog.text == ""
+    dark = LabelledImages(part.images // 255, part.labels)
+    ready(loaded=LoadedSet(dark, dark, CLASSES))
+    assert "data=toy: no pixel is brighter than 1 of 255" in caplog.text
+
+
 class Recorder(LightningModule):
     """Learns nothing; keeps what it is fed."""
 

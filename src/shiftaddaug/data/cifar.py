@@ -130,10 +130,16 @@ def _read_part(path: Path, labels_key: str) -> tuple[np.ndarray[Any, Any], np.nd
     pixels, labels = record.get("data"), record.get(labels_key)
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape != (len(pixels), _PIXELS):
         raise UserError(f"{path}: damaged, `data` is not an array of rows of {_PIXELS} bytes")
-    try:
-        numbers = np.array(labels, dtype=np.int64)
-    except (TypeError, ValueError, OverflowError):
-        numbers = np.empty(0, np.int64)
+    numbers = _whole_numbers(labels)
     if numbers.shape != (len(pixels),):
-        raise UserError(f"{path}: damaged, `{labels_key}` is not a list of {len(pixels)} numbers")
+        raise UserError(f"{path}: damaged, `{labels_key}` is not a list of {len(pixels)} whole numbers")
     return pixels.reshape(-1, 3, _SIDE, _SIDE), numbers
+
+
+def _whole_numbers(labels: Any) -> np.ndarray[Any, Any]:
+    """Return labels as int64; none where they are anything else, which numpy would round or read as numbers."""
+    try:
+        numbers = np.array(labels)
+    except (TypeError, ValueError, OverflowError):
+        return np.empty(0, np.int64)
+    return numbers.astype(np.int64) if numbers.dtype.kind in "iu" else np.empty(0, np.int64)

@@ -1,5 +1,6 @@
 """Any tree of class folders of images, read from disk as it trains; ImageNet is one."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, d
 from shiftaddaug.data.base import ClassificationDataModule
 from shiftaddaug.data.class_folders import ImageFolderSettings, class_names, has_test_split, require_image_folder
 from shiftaddaug.data.listing import list_images
+from shiftaddaug.data.pixels import as_shown
 from shiftaddaug.data.sampling import DrawSampler, stratified_split
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.sizes import Size
@@ -24,6 +26,8 @@ _ASPECTS = (3 / 4, 4 / 3)  # width over height of the random part of a file, whe
 
 class FolderImages(Dataset[tuple[Tensor, int]]):
     """Images decoded from files when asked for: uint8 (C, H, W) and a label.
+
+    A file is read as a viewer shows it (`pixels.py`): upright, transparent parts on white, 16 bits scaled to 8.
 
     Args:
         samples: (file, label) of each image.
@@ -64,9 +68,11 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
 
         path, label = self.samples[index]
         try:
-            with Image.open(path) as file:
-                image = file.convert(self.mode)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # PIL's, of damaged EXIF tags, for every image anew
+                with Image.open(path) as file:
+                    image = as_shown(file, self.mode)
+        except Exception as error:  # a damaged picture may raise nearly anything
             reason = " ".join(str(error).split())
             raise UserError(f"{path}: cannot be read as an image ({type(error).__name__}: {reason})") from error
         return self.transform(image), label

@@ -1,5 +1,6 @@
 """Small labelled image sets that live in memory as uint8 tensors and are augmented a batch at a time."""
 
+import logging
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from shiftaddaug.data.sampling import stratified_split
 from shiftaddaug.data.settings import InMemorySettings
 from shiftaddaug.errors import UserError
 
+log = logging.getLogger(__name__)
+
 
 class LabelledImages(Dataset[Batch]):
     """Images, uint8 (N, C, H, W), and their labels, int64 (N,).
@@ -23,12 +26,14 @@ class LabelledImages(Dataset[Batch]):
     A loader asks for a whole batch of indices at once.
 
     Raises:
-        UserError: the images and the labels differ in number.
+        UserError: images or labels of another type or shape, or the two differ in number.
     """
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
-        assert images.dtype == torch.uint8 and images.dim() == 4
-        assert labels.dtype == torch.int64 and labels.dim() == 1
+        if images.dtype != torch.uint8 or images.dim() != 4:
+            raise UserError(f"data: images are {_form(images)}, must be uint8 (N, C, H, W) of 0..255")
+        if labels.dtype != torch.int64 or labels.dim() != 1:
+            raise UserError(f"data: labels are {_form(labels)}, must be int64 (N,)")
         if len(images) != len(labels):
             raise UserError(f"data: {len(images)} images but {len(labels)} labels; the files do not belong together")
         self.images = images
@@ -84,10 +89,11 @@ class InMemoryDataModule(ClassificationDataModule):
         if self.train_set is not None:
             return
         loaded = self.load()
-        channels = loaded.train.images.shape[1]
-        self.settings.check_held(loaded.num_classes, channels)
         for part in (loaded.train, loaded.test):
+            self.settings.check_held(loaded.num_classes, part.images.shape[1])
             _check_labels(self.settings.name, part.labels, self.num_classes)
+        if int(loaded.train.images.max()) <= 1:
+            log.warning("data=%s: no pixel is brighter than 1 of 255; was it divided by 255?", self.settings.name)
         kept, held_out = stratified_split(loaded.train.labels, self.settings.val_fraction, self.settings.split_seed)
         train = self._sized(loaded.train)
         self.train_set = LabelledImages(*train.select(kept))
@@ -126,7 +132,13 @@ def _already_a_batch(batch: Any) -> Any:
     return batch
 
 
+def _form(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
 def _check_labels(name: str, labels: Tensor, num_classes: int) -> None:
+    if not len(labels):
+        raise UserError(f"data={name}: holds no images for training, or none for test")
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= num_classes:
         raise UserError(
