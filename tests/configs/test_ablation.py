@@ -4,13 +4,13 @@ from itertools import product
 
 import pytest
 from omegaconf import OmegaConf
-from tests.configs.test_configs import CONFIGS, composed_once, leaves
+from tests.configs.test_configs import CONFIGS, composed_once, leaves, names
 from tests.operators.adder_study import STUDY
 
 from shiftaddaug.commands.checks import check_train_config
 from shiftaddaug.errors import UserError
 
-FILES = sorted(path.stem for path in (CONFIGS / "experiment" / "ablation").glob("*.yaml"))
+FILES = names("experiment/ablation")
 ADDER_ROWS = {
     f"adder_{gradient}_{rate}": {"op.weight_gradient": gradient, "op.rate": rate}
     for gradient, rate in product(STUDY["weight_gradient"], STUDY["rate"])

@@ -27,6 +27,7 @@ from shiftaddaug.commands.entry import (
     run_command,
 )
 from shiftaddaug.commands.study import Cell, cells_in, check_finished, check_overrides, finished_results, locked
+from shiftaddaug.commands.usage import options_in
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.remap_file import take_in_remap_file
 from shiftaddaug.report.ablation import summarise, write_runs, write_tables
@@ -98,9 +99,9 @@ def ablate(cfg: DictConfig) -> None:
 
 
 def _cells(cfg: DictConfig, folder: Path, overrides: list[str]) -> Iterator[Cell]:
-    rows = sorted(path.stem for path in (config_dir() / "experiment" / "ablation").glob("[!_]*.yaml"))
+    rows = options_in(config_dir() / "experiment" / "ablation")
     folders = [config_dir(), *plugin_config_dirs(overrides)]
-    ops = sorted({path.stem for configs in folders for path in (configs / "op").glob("*.yaml")})
+    ops = sorted({op for configs in folders for op in options_in(configs / "op")})
     for key in ("rows", "ops", "seeds"):
         if len(set(cfg[key])) < len(cfg[key]):
             raise UserError(f"{key}={shown([*cfg[key]])}: names one twice")

@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue, catalogue_of
-from shiftaddaug.commands.usage import asks_for_help, help_text
+from shiftaddaug.commands.usage import asks_for_help, help_text, is_base, options_in
 from shiftaddaug.errors import TrainingDiverged, UserError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -208,7 +208,7 @@ def describe(error: Exception, config_name: str, arguments: list[str]) -> str:
     """One line on a mistake in the overrides `arguments` that `config_name` was composed with."""
     if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file is not None:
         group, _, value = str(error.missing_cfg_file).rpartition("/")
-        return f"{group}={value}: no such option; options: {', '.join(error.options)}"
+        return f"{group}={value}: no such option; options: {', '.join(o for o in error.options if not is_base(o))}"
     message = " ".join(str(error).split())
     unknown = re.match(r"Could not override '([\w.]+)'", message)
     return message if unknown is None else _no_such_key(unknown[1], config_name, arguments)
@@ -250,15 +250,15 @@ def expand_home(argument: str) -> str:
 
 
 def refuse_null_groups(arguments: list[str]) -> None:
-    """Answer `logger=null`, which Hydra meets with a traceback.
+    """Answer `logger=null`, which Hydra meets with a traceback, and `aug=_base`, which the options inherit from.
 
     Raises:
         UserError: naming the group and its options.
     """
     for argument in arguments:
         group, _, value = argument.partition("=")
-        if group in (*GROUPS, *OPTIONAL_GROUPS) and value == "null":
-            options = sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+        if group in (*GROUPS, *OPTIONAL_GROUPS) and (value == "null" or is_base(value)):
+            options = options_in((config_dir() / group / value).parent)
             remedy = "; leave it out for none" if group in OPTIONAL_GROUPS else ""
             raise UserError(f"{argument}: no such option; options: {', '.join(options)}{remedy}")
 

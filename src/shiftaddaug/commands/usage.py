@@ -41,6 +41,16 @@ def config_groups(config_dirs: Sequence[Path]) -> str:
     for config_dir in config_dirs:
         for path in config_dir.rglob("*.yaml"):
             group = path.parent.relative_to(config_dir).as_posix()
-            if group != "." and group.split("/")[0] != "hydra":
+            if group != "." and group.split("/")[0] != "hydra" and not is_base(path.stem):
                 options.setdefault(group, set()).add(path.stem)
     return "".join(f"{group}: {', '.join(sorted(names))}\n" for group, names in sorted(options.items()))
+
+
+def options_in(folder: Path) -> list[str]:
+    """Return what a user chooses from in a folder of configs, sorted."""
+    return sorted(path.stem for path in folder.glob("*.yaml") if not is_base(path.stem))
+
+
+def is_base(option: str) -> bool:
+    """Whether a yaml of that name, or path below its group, is what others inherit from, and no option itself."""
+    return option.rpartition("/")[2].startswith("_")
