@@ -10,7 +10,10 @@ from compare_names import SPACES, is_left_out, new_name
 
 def compose(overrides: list[str]) -> Any:
     """Compose a training run's configuration."""
-    from shiftaddaug.commands.entry import compose_config
+    try:
+        from shiftaddaug.runs.compose import compose_config
+    except ModuleNotFoundError:
+        from shiftaddaug.commands.entry import compose_config
 
     return compose_config("train", overrides)
 

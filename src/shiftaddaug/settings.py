@@ -24,6 +24,7 @@ from msgspec import Meta
 from shiftaddaug.errors import UserError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Settings = TypeVar("Settings")
 
 MOST = 2**31 - 1
 """Largest whole number of any setting: torch and numpy take no seed or size beyond it everywhere."""
@@ -226,20 +227,20 @@ def _figure(limit: float) -> str:
     return str(int(limit)) if limit == int(limit) else f"{limit:g}"
 
 
-def check_group(key: str, values: Mapping[str, Any], schema: type, more: Collection[str] = ()) -> None:
-    """Refuse unknown keys of a group, absent ones, and values outside their range.
+def check_group(key: str, values: Mapping[str, Any], schema: type[Settings], more: Collection[str] = ()) -> Settings:
+    """Return a group's settings; refuse unknown keys, absent ones, and values outside their range.
 
     Args:
         key: of the group; empty for the top level.
         values: the group's keys, as plain containers.
         schema: a dataclass whose fields are the keys.
-        more: keys that others check.
+        more: keys that others check; the settings do not have them.
 
     Raises:
         UserError: the first mistake.
     """
     hints = typing.get_type_hints(schema, include_extras=True)
-    known = {field.name: field for field in fields(schema)}
+    known = {field.name: field for field in fields(schema)}  # type: ignore[arg-type]
     start = f"{key}." if key else ""
     for name, value in values.items():
         if name not in known and name not in more:
@@ -249,6 +250,7 @@ def check_group(key: str, values: Mapping[str, Any], schema: type, more: Collect
     for name, field in known.items():
         if name not in values and field.default is MISSING and field.default_factory is MISSING:
             raise UserError(f"{start}{name}: is missing; {wanted(hints[name])}")
+    return schema(**{name: value for name, value in values.items() if name in known})
 
 
 def options_near(name: str, options: Collection[str], start: str = "") -> str:

@@ -9,8 +9,8 @@ from tests.tasks.little import make_task, quiet_trainer
 from torch.optim.swa_utils import AveragedModel
 
 from shiftaddaug.callbacks.ema import WarmedUpEMA
-from shiftaddaug.commands.checks import check_train_config
-from shiftaddaug.commands.run import Run
+from shiftaddaug.runs.prepare import prepare
+from shiftaddaug.runs.settings import read_settings
 
 
 def test_decay_warms_up() -> None:
@@ -37,7 +37,7 @@ def test_an_average_of_the_newest_weights_alone_is_idle() -> None:
 def test_statistics_are_measured_after_the_average_took_the_weights_place(tmp_path: Path) -> None:
     """Both happen as a validation begins, in the order of the callbacks; test_recalibrate.py tests that this serves."""
     cfg = composed(tmp_path / "run", "callbacks=ema", "bn=recalibrated", "trainer.accelerator=cpu")
-    names = [type(callback).__name__ for callback in Run(cfg, check_train_config(cfg)).trainer.callbacks]
+    names = [type(callback).__name__ for callback in prepare(read_settings(cfg)).trainer.callbacks]
     assert names.index("RecalibrateBatchNorm") > names.index("WarmedUpEMA")
 
 
@@ -54,7 +54,7 @@ def test_the_average_is_as_precise_as_it_needs_to_be(
 ) -> None:
     """And the weights are of the precision that they are trained in before a checkpoint is read into them."""
     cfg = composed(tmp_path / "run", "callbacks=ema", "trainer.accelerator=cpu", f"trainer.precision={precision}")
-    run = Run(cfg, check_train_config(cfg))
+    run = prepare(read_settings(cfg))
     assert {p.dtype for p in run.task.parameters()} == {weights}
     ema = next(callback for callback in run.trainer.callbacks if isinstance(callback, WarmedUpEMA))
     ema.setup(run.trainer, run.task, "fit")

@@ -11,12 +11,13 @@ import pytest
 from omegaconf import OmegaConf
 
 from shiftaddaug.commands.ablate import _run, ablate
-from shiftaddaug.commands.entry import compose_config, run_command
-from shiftaddaug.commands.study import Cell, locked
+from shiftaddaug.commands.entry import run_command
 from shiftaddaug.commands.train import train
 from shiftaddaug.errors import UserError
-from shiftaddaug.hybrid.remap_file import take_in_remap_file
+from shiftaddaug.hybrid.remap_file import with_remap_file
 from shiftaddaug.report.results import RESULTS, read_metrics
+from shiftaddaug.runs.cells import Cell, locked
+from shiftaddaug.runs.compose import compose_config, plain
 from tests.commands.running import LITTLE, composed, run_little
 
 PERCENT = {"test_top1_percent": 20.0, "val_top1_percent": 21.0, "train_top1_percent": 22.0}
@@ -140,10 +141,9 @@ def test_a_remap_file_is_compared_by_what_it_holds(tmp_path: Path) -> None:
     """A run's configuration holds its contents, in the place of its path."""
     (tmp_path / "remap.yaml").write_text("form: replace\nlaplace_scale: 7.0\n")
     shared = f"sharing.remap_file={tmp_path / 'remap.yaml'}"
-    config = composed(tmp_path / "run", "experiment=ablation/distill", "op=add", shared)
-    take_in_remap_file(config)
+    config = with_remap_file(plain(composed(tmp_path / "run", "experiment=ablation/distill", "op=add", shared)))
     finished(tmp_path / "study", "add", "distill", 0, 20.0)
-    OmegaConf.save(config, tmp_path / "study/add/distill/seed0/config.yaml", resolve=True)
+    OmegaConf.save(config, tmp_path / "study/add/distill/seed0/config.yaml")
     one = ("rows=[distill]", "ops=[add]", "seeds=[0]", f"overrides=['{shared}']")
     study(tmp_path, *one)
     (tmp_path / "remap.yaml").write_text("form: replace\nlaplace_scale: 8.0\n")
@@ -211,7 +211,7 @@ def test_a_file_system_without_locks_is_warned_of(
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("shiftaddaug.commands.study.fcntl.flock", refuse)
+    monkeypatch.setattr("shiftaddaug.runs.cells.fcntl.flock", refuse)
     finished(tmp_path / "study", "add", "mf_direct", 0, 20.0)
     table = study(tmp_path, "rows=[mf_direct]", "ops=[add]", "seeds=[0]")
     assert table[2].startswith("| add | mf_direct | 1 | ")

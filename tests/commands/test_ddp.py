@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from shiftaddaug.commands.checkpoints import read_checkpoint
 from shiftaddaug.report.results import read_history, read_json
+from shiftaddaug.runs.checkpoints import read_checkpoint
 from tests.commands.running import command
 
 LINE = (

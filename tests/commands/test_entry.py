@@ -8,9 +8,11 @@ import pytest
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from shiftaddaug.commands.checks import check_train_config
-from shiftaddaug.commands.entry import expand_home, refuse_unusable_folders, run_command
+from shiftaddaug.commands.entry import run_command
+from shiftaddaug.commands.folders import refuse_unusable_folders
 from shiftaddaug.errors import UserError
+from shiftaddaug.runs.compose import expand_home
+from shiftaddaug.runs.settings import read_settings
 
 
 @pytest.mark.parametrize("key", ["hydra.run.dir", "hydra.sweep.dir", "paths.log_dir"])
@@ -56,7 +58,7 @@ def test_a_mistake_in_one_job_of_a_multirun_leaves_the_others(
     monkeypatch.setattr(sys, "argv", lines)
     monkeypatch.setenv("SHIFTADDAUG_ROOT", str(tmp_path))
     with pytest.raises(SystemExit) as exit_:
-        run_command("train", lambda cfg: check_train_config(cfg) and done.append(cfg.optim.lr))
+        run_command("train", lambda cfg: read_settings(cfg) and done.append(cfg.optim.lr))
     assert (exit_.value.code, done) == (2, [0.1])
     assert "error: 1 of the jobs failed: optim.lr=-1: must be a number > 0" in capsys.readouterr().err
     table = (tmp_path / "m" / "jobs.csv").read_text().splitlines()

@@ -13,11 +13,11 @@ from safetensors.torch import load_file
 
 from shiftaddaug import tasks
 from shiftaddaug.catalogue import catalogue_of
-from shiftaddaug.commands.checks import check_train_config
-from shiftaddaug.commands.entry import compose_config
 from shiftaddaug.commands.train import train
 from shiftaddaug.nets.units import ends
 from shiftaddaug.report.results import read_history, read_json
+from shiftaddaug.runs.compose import compose_config
+from shiftaddaug.runs.settings import read_settings
 from tests.commands.running import LITTLE, ROOT
 from tests.tasks.contract import check_objective
 
@@ -121,7 +121,7 @@ def test_the_figure_is_drawn_for_every_task(run: Path, regression: Path) -> None
 
 def test_the_block_can_be_skipped_and_the_data_are_two_classes(plugin: Path) -> None:
     cfg = compose_config("train", [f"plugins=['{plugin}']", *CHOSEN, "paths.output_dir=/run"])
-    plan = check_train_config(cfg, (), catalogue_of([str(plugin)]))
+    plan = read_settings(cfg, (), catalogue_of([str(plugin)])).plan
     assert [unit for unit in plan.units() if ends(plan, unit) is not None] == ["blocks.0", "blocks.1", "blocks.3"]
     data = instantiate(cfg.data)
     data.setup("fit")
@@ -135,4 +135,4 @@ def test_its_commands_compose(name: str, arguments: str, plugin: Path, tmp_path:
     typed = [a.replace("plugins=[my_package]", f"plugins=['{plugin}']") for a in shlex.split(arguments)]
     cfg = compose_config(name, [*typed, f"paths.output_dir={tmp_path}/run", f"paths.data_dir={tmp_path}/data"])
     if name == "train":
-        check_train_config(cfg, (), catalogue_of([str(plugin)]))
+        read_settings(cfg, (), catalogue_of([str(plugin)]))

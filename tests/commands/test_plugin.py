@@ -12,17 +12,18 @@ from safetensors.torch import load_file
 from shiftaddaug import operators
 from shiftaddaug.catalogue import catalogue_of
 from shiftaddaug.commands.ablate import ablate
-from shiftaddaug.commands.entry import compose_config, with_plugin_configs
 from shiftaddaug.commands.evaluate import evaluate
-from shiftaddaug.commands.study import Cell
 from shiftaddaug.commands.train import train
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.build import assign, build_supernet
 from shiftaddaug.nets.extract import extract, unexpected_multiplications
 from shiftaddaug.operators import available
 from shiftaddaug.report.results import read_json
+from shiftaddaug.runs.cells import Cell
+from shiftaddaug.runs.compose import compose_config, with_plugin_configs
+from tests.build import images, plan_of
 from tests.commands.running import LITTLE, ROOT, command, composed
-from tests.nets.test_subnetworks import assert_same, at_most_target, images, plan_of
+from tests.nets.test_subnetworks import assert_same, at_most_target
 from tests.operators.toy import OPERATOR, write_plugin
 
 STAGES = "net.stages=[{block: inverted_bottleneck, channels: 8, expand: 2, depth: 2}]"

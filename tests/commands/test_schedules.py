@@ -8,13 +8,13 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from shiftaddaug.commands.checkpoints import refuse_other_run
-from shiftaddaug.commands.checks import check_train_config
-from shiftaddaug.commands.entry import compose_config
-from shiftaddaug.commands.run import Run
 from shiftaddaug.commands.train import train
 from shiftaddaug.errors import UserError
+from shiftaddaug.runs.checkpoints import refuse_other_run
+from shiftaddaug.runs.compose import compose_config
 from shiftaddaug.runs.identity import identity
+from shiftaddaug.runs.prepare import prepare
+from shiftaddaug.runs.settings import read_settings
 from tests.commands.running import LITTLE, composed, run_little
 
 STOP = "tests.commands.test_training._Stop"
@@ -106,7 +106,7 @@ def test_one_yaml_adds_a_schedule(tmp_path: Path) -> None:
 )
 def test_a_mistake_is_answered_without_torch(overrides: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
-        check_train_config(composed(tmp_path / "run", *overrides.split()))
+        read_settings(composed(tmp_path / "run", *overrides.split()))
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_mistake_is_answered_without_torch(overrides: str, message: str, tmp_p
 def test_a_mistake_is_answered_before_data_are_read(overrides: str, message: str, tmp_path: Path) -> None:
     cfg = composed(tmp_path / "run", *overrides.split())
     with pytest.raises(UserError, match=message):
-        Run(cfg, check_train_config(cfg))
+        prepare(read_settings(cfg))
     assert not (tmp_path / "run").exists()
 
 
@@ -147,7 +147,7 @@ def test_what_the_schedule_does_not_use_is_warned_of(
     overrides: str, warned: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     typed = overrides.split()
-    check_train_config(composed(tmp_path / "run", *typed), typed)
+    read_settings(composed(tmp_path / "run", *typed), typed)
     found = [record.getMessage() for record in caplog.records]
     assert len(found) == len(warned)
     for message, override in zip(found, warned, strict=True):
@@ -157,7 +157,7 @@ def test_what_the_schedule_does_not_use_is_warned_of(
 def test_a_warm_up_longer_than_training_is_warned_of_where_there_is_one(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    check_train_config(composed(tmp_path / "run", "trainer.max_epochs=1", "optim/scheduler=onecycle"))
+    read_settings(composed(tmp_path / "run", "trainer.max_epochs=1", "optim/scheduler=onecycle"))
     assert not caplog.records
-    check_train_config(composed(tmp_path / "run", "trainer.max_epochs=1"))
+    read_settings(composed(tmp_path / "run", "trainer.max_epochs=1"))
     assert "optim.warmup_epochs=1.0 leaves no epoch at the full learning rate" in caplog.text

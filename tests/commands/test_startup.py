@@ -11,7 +11,9 @@ import hydra
 import pytest
 import torch
 
-from shiftaddaug.commands.entry import config_dir, importing_torch, run_command
+from shiftaddaug.commands.entry import run_command
+from shiftaddaug.runs.compose import config_dir
+from shiftaddaug.runs.importing import importing_torch
 from tests.commands.running import ROOT, composed
 
 HEAVY = ("torch", "lightning", "torchvision", "timm", "numpy", "sklearn", "matplotlib", "optuna", "wandb")
@@ -113,7 +115,7 @@ def test_help_answers_mistakes(
 def test_what_is_imported_is_left_out_of_garbage_collection_once() -> None:
     script = """
 import gc
-from shiftaddaug.commands.entry import importing_torch
+from shiftaddaug.runs.importing import importing_torch
 with importing_torch():
     assert not gc.isenabled()
 assert gc.isenabled() and gc.get_freeze_count() > 0

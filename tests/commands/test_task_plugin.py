@@ -14,13 +14,14 @@ from shiftaddaug import tasks
 from shiftaddaug.callbacks.progress import EpochLog
 from shiftaddaug.catalogue import catalogue_of
 from shiftaddaug.commands.ablate import ablate
-from shiftaddaug.commands.entry import compose_config, worst_score
+from shiftaddaug.commands.entry import worst_score
 from shiftaddaug.commands.evaluate import evaluate
-from shiftaddaug.commands.study import Cell
 from shiftaddaug.commands.train import train
 from shiftaddaug.errors import UserError
 from shiftaddaug.report.multirun import job_rows
 from shiftaddaug.report.results import read_json, read_metrics
+from shiftaddaug.runs.cells import Cell
+from shiftaddaug.runs.compose import compose_config
 from tests.commands.running import command, composed
 from tests.tasks.contract import check_objective
 from tests.tasks.toy import OBJECTIVE, write_plugin

@@ -15,10 +15,10 @@ import torch
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from shiftaddaug.commands.checkpoints import read_checkpoint
 from shiftaddaug.errors import TrainingDiverged, UserError
 from shiftaddaug.nets.extract import load_target
 from shiftaddaug.report.results import read_history
+from shiftaddaug.runs.checkpoints import read_checkpoint
 from tests.commands.running import LITTLE, ROOT, composed, run_little
 
 

@@ -4,11 +4,12 @@ from itertools import product
 
 import pytest
 from omegaconf import OmegaConf
-from tests.configs.test_configs import CONFIGS, composed_once, leaves, names
+from tests.build import CONFIGS, names
+from tests.configs.test_configs import composed_once, leaves
 from tests.operators.adder_study import STUDY
 
-from shiftaddaug.commands.checks import check_train_config
 from shiftaddaug.errors import UserError
+from shiftaddaug.runs.settings import read_settings
 
 FILES = names("experiment/ablation")
 ADDER_ROWS = {
@@ -16,13 +17,13 @@ ADDER_ROWS = {
     for gradient, rate in product(STUDY["weight_gradient"], STUDY["rate"])
 }
 """Rows of op=add alone, and what each sets; `ablate.py` runs them where they are asked for."""
-ROWS = sorted({*FILES} - {*ADDER_ROWS})
+ROWS = sorted({*FILES} - {*ADDER_ROWS} - {"kl"})
+"""Those of any operator."""
 
 SHARING = ("sharing.", "callbacks.stored_scale.ratio")
 CLAIMS = {
     ("mf_direct", "plain_sharing"): ("aug.name", "aug.expand_multipliers", "callbacks.reorder."),
     ("mf_direct", "remap_alone"): SHARING,
-    ("plain_sharing", "kl"): ("sharing.",),
     ("plain_sharing", "width_expand"): ("aug.name", "aug.width_multipliers"),
     ("plain_sharing", "mf_augmentation"): ("aug.operator",),
     ("plain_sharing", "heterogeneous"): SHARING,
@@ -43,10 +44,9 @@ def test_the_study_runs_every_row_of_any_operator() -> None:
     assert sorted(OmegaConf.load(CONFIGS / "ablate.yaml").rows) == ROWS
 
 
-@pytest.mark.parametrize("op", ["shift", "add"])
 @pytest.mark.parametrize(("one", "other"), CLAIMS)
-def test_rows_differ_as_they_claim(one: str, other: str, op: str) -> None:
-    configs = [leaves(composed_once(f"experiment=ablation/{row}", f"op={op}")) for row in (one, other)]
+def test_rows_differ_as_they_claim(one: str, other: str) -> None:
+    configs = [leaves(composed_once(f"experiment=ablation/{row}", "op=add")) for row in (one, other)]
     keys = configs[0].keys() | configs[1].keys()
     different = {key for key in keys if configs[0].get(key) != configs[1].get(key)}
     assert different
@@ -57,7 +57,7 @@ def test_rows_differ_as_they_claim(one: str, other: str, op: str) -> None:
 @pytest.mark.parametrize("row", ROWS)
 @pytest.mark.parametrize("op", ["shift", "add"])
 def test_every_row_is_sound(row: str, op: str) -> None:
-    plan = check_train_config(composed_once(f"experiment=ablation/{row}", f"op={op}"))
+    plan = read_settings(composed_once(f"experiment=ablation/{row}", f"op={op}")).plan
     assert (plan.name, plan.image_size, plan.num_classes) == ("mbv2_w02", (16, 16), 100)
 
 
@@ -67,9 +67,17 @@ def test_rows_of_adders_set_what_they_are_called_and_nothing_else(row: str, op: 
     baseline = leaves(composed_once("experiment=ablation/mf_direct", "op=add"))
     cfg = composed_once(f"experiment=ablation/{row}", *op)
     assert leaves(cfg) == baseline | ADDER_ROWS[row]
-    check_train_config(cfg)
+    read_settings(cfg)
+
+
+def test_the_kl_row_differs_from_plain_sharing_in_the_penalty() -> None:
+    """Shift layers have none, so the study does not run it unless asked."""
+    kl, plain = (leaves(composed_once(f"experiment=ablation/{row}", "op=add")) for row in ("kl", "plain_sharing"))
+    different = {key for key in kl.keys() | plain.keys() if kl.get(key) != plain.get(key)}
+    assert different and all(key.startswith("sharing.") for key in different)
+    read_settings(composed_once("experiment=ablation/kl", "op=add"))
 
 
 def test_rows_of_adders_refuse_other_operators() -> None:
     with pytest.raises(UserError, match=r"^op\.weight_gradient=sign: operator shift has no such key; options: "):
-        check_train_config(composed_once("experiment=ablation/adder_sign_uniform", "op=shift"))
+        read_settings(composed_once("experiment=ablation/adder_sign_uniform", "op=shift"))

@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
+from omegaconf import OmegaConf
 from tests.configs.test_configs import CONFIGS, composed_once, files, overrides_of
 
 from shiftaddaug import operators, tasks
-from shiftaddaug.commands.check_groups import check_groups, plain
 from shiftaddaug.data.checks import check_values
 from shiftaddaug.errors import UserError
+from shiftaddaug.runs.compose import plain
+from shiftaddaug.runs.settings import read_groups
 
 NONSENSE = [[None]]
 """Nothing that any key may be."""
@@ -45,11 +47,10 @@ def replaced(config: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[
     return changed
 
 
-def refusal(config: dict[str, Any]) -> str | None:
+def refusal(config: dict[str, Any], written_optim: dict[str, Any]) -> str | None:
     """The answer of the checks that need no plan, if there is one."""
     try:
-        tasks.settings_from(config["task"])
-        check_groups(config)
+        read_groups(config, written_optim, tasks.settings_from(config["task"]))
         check_values(config["data"])
         operators.settings_from(config["op"])
     except UserError as error:
@@ -72,14 +73,15 @@ def test_nonsense_is_refused_at_every_key_of_every_group() -> None:
         line = (CONFIGS / f"{file}.yaml").read_text().splitlines()[0]
         if "train.py" not in line or file.startswith(("paths/", "hydra/", "sweep/")):
             continue
-        config = plain(composed_once(*overrides_of(file)))
-        assert refusal(config) is None, file
+        cfg = composed_once(*overrides_of(file))
+        config, written = plain(cfg), OmegaConf.to_container(cfg.optim, resolve=False)
+        assert refusal(config, written) is None, file
         for path in leaves(config):
             if owner(config, path) in seen:
                 continue
             seen.add(owner(config, path))
             key = ".".join(map(str, path))
-            answer = refusal(replaced(config, path, NONSENSE))
+            answer = refusal(replaced(config, path, NONSENSE), written)
             if answer is None or not key.startswith(re.split("[=:]", answer)[0]):
                 untyped.add(key)
     assert len(seen) > 100

@@ -33,7 +33,7 @@ FOLDER = {"_target_": "shiftaddaug.data.image_folder.ImageFolderDataModule", "na
         ({"crop_padding": -0.1}, r"data\.crop_padding=-0\.1: must be a share of the image's side, >= 0 and < 1"),
         ({"crop_padding": 4}, r"data\.crop_padding=4: .* such as 0\.125 \(4 of 32 px\)"),
         ({"seed": None}, r"data\.seed=null"),
-        ({"val_fraction": 0}, r"data\.val_fraction=0: must be a number > 0 and < 1"),
+        ({"val_fraction": -0.1}, r"data\.val_fraction=-0\.1: must be a number >= 0 and < 1"),
         ({"val_fraction": 1.5}, r"data\.val_fraction=1\.5"),
         ({"test_fraction": "half"}, r"data\.test_fraction=half"),
         ({"horizontal_flip": "yes"}, r"data\.horizontal_flip=yes: must be true or false"),

@@ -202,7 +202,7 @@ def test_images_that_are_too_small_grow_per_batch() -> None:
         ({"in_channels": 3, "mean": [0, 0, 0], "std": [1, 1, 1]}, r"data\.in_channels=3: toy holds images of 1 chan"),
         ({"batch_size": 0}, r"data\.batch_size=0: must be a whole number >= 1"),
         ({"image_size": 8.5}, r"data\.image_size=8\.5"),
-        ({"val_fraction": 1.0}, r"data\.val_fraction=1\.0: must be a number > 0 and < 1"),
+        ({"val_fraction": 1.0}, r"data\.val_fraction=1\.0: must be a number >= 0 and < 1"),
         ({"crop_padding": -1}, r"data\.crop_padding=-1"),
         ({"mean": [0.5, 0.5]}, r"data\.mean=\[0\.5,0\.5\]: must be 1 numbers"),
         ({"std": [0.0]}, r"data\.std=\[0\.0\]: must be positive"),

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.hybrid.remap_file import read_remap, take_in_remap_file
+from shiftaddaug.hybrid.remap_file import read_remap, with_remap_file
 
 
 def test_mistakes(tmp_path: Path) -> None:
@@ -28,7 +27,7 @@ def test_a_file_fitted_for_another_operator(tmp_path: Path) -> None:
 def test_it_takes_the_place_of_the_operators_constants(tmp_path: Path) -> None:
     (tmp_path / "remap.yaml").write_text("form: residual\nlaplace_scale: 0.2\nrelative: true\nknots_x: [0, 1]\n")
     shift = {"name": "shift", "remap": {"form": "replace"}}
-    cfg = OmegaConf.create({"op": shift, "sharing": {"remap_file": str(tmp_path / "remap.yaml")}})
-    take_in_remap_file(cfg)
+    config = {"op": shift, "sharing": {"remap_file": str(tmp_path / "remap.yaml")}}
     wanted = {"form": "residual", "laplace_scale": 0.2, "relative": True, "knots_x": [0, 1]}
-    assert OmegaConf.to_container(cfg) == {"op": {"name": "shift", "remap": wanted}, "sharing": {"remap_file": None}}
+    assert with_remap_file(config) == {"op": {"name": "shift", "remap": wanted}, "sharing": {"remap_file": None}}
+    assert config["op"] == {"name": "shift", "remap": {"form": "replace"}}

@@ -2,26 +2,21 @@
 
 import pytest
 import torch
+from tests.build import REMAPS, drawn
 
 from shiftaddaug import operators
 from shiftaddaug.errors import UserError
-from shiftaddaug.hybrid.kl import KlPenalty, penalty_from_config
 from shiftaddaug.hybrid.layers import HybridConv2d
 from shiftaddaug.hybrid.reading import MULTIPLIED
 from shiftaddaug.hybrid.remap import Remap
 from shiftaddaug.hybrid.sharing import Sharing, sharing_from_config
 from shiftaddaug.hybrid.widths import Widths
 
-REMAPS = {"add": Remap("replace", 5.5), "shift": Remap("residual", 0.1, relative=True)}
 SOURCE, OUT = Widths(3, 5), Widths(4, 6)
 
 
 def layer(op: str, sharing: Sharing) -> HybridConv2d:
-    torch.manual_seed(0)
-    made = HybridConv2d(operators.build(op), SOURCE, OUT, 3, sharing=sharing)
-    made.init_target()
-    made.init_augmented()
-    return made
+    return drawn(HybridConv2d(operators.build(op), SOURCE, OUT, 3, sharing=sharing))
 
 
 @pytest.mark.parametrize("op", REMAPS)
@@ -153,12 +148,3 @@ class TestConfig:
             sharing_from_config(self.HETEROGENEOUS | {"gradient": "up"})
         with pytest.raises(UserError, match=r"sharing.remap_file=remap.yaml: was not read when the run began"):
             sharing_from_config(self.HETEROGENEOUS | {"remap_file": "remap.yaml"})
-
-    def test_penalty(self) -> None:
-        net = torch.nn.ModuleList([layer("add", Sharing()), layer("mult", Sharing())])
-        penalty = penalty_from_config({"name": "kl", "weight": 0.5, "mean": 0.0, "scale": 2.0})
-        assert penalty is not None
-        wanted = 0.5 * KlPenalty()(net[0].target_parameters()["weight"])
-        assert penalty(net).item() == pytest.approx(wanted.item())
-        assert penalty_from_config({"name": "none"}) is None
-        assert penalty(torch.nn.ModuleList([layer("mult", Sharing())])).item() == 0

@@ -9,10 +9,10 @@ import pytest
 from hydra.utils import get_class
 from lightning.pytorch import Callback, Trainer
 from omegaconf import OmegaConf
-from tests.commands.running import composed
 
-from shiftaddaug.commands.check_groups import plain
+from shiftaddaug.runs.compose import plain
 from shiftaddaug.runs.identity import FREE, WATCHERS, first_difference, identity, only_watches
+from tests.commands.running import composed
 
 COMMON = ("aug=full", "op=add", "sharing=heterogeneous", "reorder=l1", "block_variant=layer", "callbacks=ema")
 

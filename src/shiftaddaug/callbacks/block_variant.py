@@ -7,7 +7,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from shiftaddaug.callbacks.order import Stage
-from shiftaddaug.callbacks.share import refuse_other_settings, training_share
+from shiftaddaug.callbacks.training_share import refuse_other_settings, training_share
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.timetable import Conversion

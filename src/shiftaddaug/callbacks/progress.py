@@ -95,7 +95,14 @@ class Throughput(pl.Callback):
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # validation runs inside the training epoch: take the time before it
         if self._images and not trainer.sanity_checking:
-            self.images_per_s = self._images / (time.perf_counter() - self._since)
+            self._measure()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if self._images and not getattr(pl_module, "validated", True):
+            self._measure()
+
+    def _measure(self) -> None:
+        self.images_per_s = self._images / (time.perf_counter() - self._since)
 
 
 class EpochLog(pl.Callback):

@@ -8,31 +8,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Annotated, Any, Literal
 
-from hydra.errors import HydraException
 from msgspec import Meta
 from omegaconf import DictConfig
 
 from shiftaddaug.catalogue import catalogue_of
-from shiftaddaug.commands.check_groups import PathsSettings, plain
-from shiftaddaug.commands.checks import check_train_config
-from shiftaddaug.commands.entry import (
+from shiftaddaug.commands.entry import run_command
+from shiftaddaug.errors import UserError
+from shiftaddaug.report.ablation import summarise, write_runs, write_tables
+from shiftaddaug.report.drawing import draw_figures
+from shiftaddaug.report.results import print_table
+from shiftaddaug.runs.cells import Cell, cells_in, check_finished, check_overrides, finished_results, locked
+from shiftaddaug.runs.compose import (
     PACKAGE,
     catalogue_in,
     compose_config,
     config_dir,
-    describe,
     expand_home,
+    group_options,
+    plain,
     plugin_config_dirs,
     quoted,
-    run_command,
 )
-from shiftaddaug.commands.study import Cell, cells_in, check_finished, check_overrides, finished_results, locked
-from shiftaddaug.commands.usage import options_in
-from shiftaddaug.errors import UserError
-from shiftaddaug.hybrid.remap_file import take_in_remap_file
-from shiftaddaug.report.ablation import summarise, write_runs, write_tables
-from shiftaddaug.report.drawing import draw_figures
-from shiftaddaug.report.results import print_table
+from shiftaddaug.runs.settings import PathsSettings, read_settings
 from shiftaddaug.settings import PathName, PositiveInt, Seed, check, check_group, shown
 
 CELLS_OWN = (
@@ -69,12 +66,12 @@ def ablate(cfg: DictConfig) -> None:
             call, or a run that one left behind, is at work.
     """
     config = plain(cfg)
-    check_group("paths", config.pop("paths"), PathsSettings)
-    check_group("", config, AblationSettings)
-    folder = Path(cfg.folder)
-    overrides = _overrides(cfg)
-    cells = list(_cells(cfg, folder, overrides))
-    _check_untrained([cell for cell in cells if cell.results() is None], overrides, cfg.paths.data_dir)
+    paths = check_group("paths", config.pop("paths"), PathsSettings)
+    settings = check_group("", config, AblationSettings)
+    folder = Path(settings.folder)
+    overrides = _checked_overrides(settings.overrides)
+    cells = list(_cells(settings, overrides))
+    _check_untrained([cell for cell in cells if cell.results() is None], overrides, paths)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder) as lock:
         check_overrides(folder, overrides)
@@ -82,11 +79,11 @@ def ablate(cfg: DictConfig) -> None:
             check_finished(cell, overrides)
         missing = [cell for cell in cells if cell.results() is None]
         print(f"{len(cells) - len(missing)} of {len(cells)} runs are finished; running {len(missing)}", flush=True)
-        with ThreadPoolExecutor(max_workers=cfg.jobs) as pool:  # after Ctrl-C, those that wait are not begun
-            done = list(pool.map(lambda cell: _run(cell, cell.command(overrides, cfg.paths), cfg.jobs, lock), missing))
+        with ThreadPoolExecutor(max_workers=settings.jobs) as pool:  # after Ctrl-C, those that wait are not begun
+            done = list(pool.map(lambda c: _run(c, c.command(overrides, paths), settings.jobs, lock), missing))
         results = finished_results([*cells, *cells_in(folder)])
         _warn_of_changed_code(results)
-        rows = summarise(results, cfg.baseline)
+        rows = summarise(results, settings.baseline)
         if rows:
             print_table("ablation", rows)
             write_tables(folder, rows)
@@ -98,25 +95,26 @@ def ablate(cfg: DictConfig) -> None:
         raise UserError(f"{len(failed)} runs failed: {names}; the log beside each says why; run again to go on")
 
 
-def _cells(cfg: DictConfig, folder: Path, overrides: list[str]) -> Iterator[Cell]:
-    rows = options_in(config_dir() / "experiment" / "ablation")
-    folders = [config_dir(), *plugin_config_dirs(overrides)]
-    ops = sorted({op for configs in folders for op in options_in(configs / "op")})
-    for key in ("rows", "ops", "seeds"):
-        if len(set(cfg[key])) < len(cfg[key]):
-            raise UserError(f"{key}={shown([*cfg[key]])}: names one twice")
-    for key, values, options in (("rows", cfg.rows, rows), ("ops", cfg.ops, ops), ("baseline", [cfg.baseline], rows)):
-        for value in values:
-            check(key, value, Literal[tuple(options)])  # type: ignore[valid-type]
-    for seed in cfg.seeds:  # seeds outermost: a study that is stopped has whole rows
-        for op in cfg.ops:
-            for row in cfg.rows:
-                yield Cell(op, row, seed, folder / op / row / f"seed{seed}")
+def _cells(settings: AblationSettings, overrides: list[str]) -> Iterator[Cell]:
+    rows = group_options([config_dir()])["experiment/ablation"]
+    ops = group_options([config_dir(), *plugin_config_dirs(overrides)])["op"]
+    lists: dict[str, Sequence[Any]] = {"rows": settings.rows, "ops": settings.ops, "seeds": settings.seeds}
+    for key, values in lists.items():
+        if len(set(values)) < len(values):
+            raise UserError(f"{key}={shown(values)}: names one twice")
+    named = (("rows", settings.rows, rows), ("ops", settings.ops, ops), ("baseline", [settings.baseline], rows))
+    for key, names, options in named:
+        for name in names:
+            check(key, name, Literal[tuple(options)])  # type: ignore[valid-type]
+    for seed in settings.seeds:  # seeds outermost: a study that is stopped has whole rows
+        for op in settings.ops:
+            for row in settings.rows:
+                yield Cell(op, row, seed, Path(settings.folder) / op / row / f"seed{seed}")
 
 
-def _overrides(cfg: DictConfig) -> list[str]:
+def _checked_overrides(given: Sequence[str]) -> list[str]:
     """Overrides that all runs share: how long, of which net, but nothing that a row is named after."""
-    overrides = [expand_home(override) for override in cfg.overrides]
+    overrides = [expand_home(override) for override in given]
     for override in overrides:
         key = override.lstrip("+~").split("=")[0].split("@")[0]
         if key in CELLS_OWN:
@@ -125,20 +123,19 @@ def _overrides(cfg: DictConfig) -> list[str]:
     return overrides
 
 
-def _check_untrained(cells: Sequence[Cell], overrides: list[str], data_dir: str) -> None:
+def _check_untrained(cells: Sequence[Cell], overrides: list[str], paths: PathsSettings) -> None:
     """Meet mistakes in the shared overrides before the first run, and before they are kept as the study's.
 
     Raises:
         UserError: as training does.
     """
     for op, row in dict.fromkeys((cell.op, cell.row) for cell in cells):
-        folders = [f"paths.data_dir={quoted(data_dir)}", "paths.output_dir=unused"]
+        folders = [f"paths.data_dir={quoted(paths.data_dir)}", "paths.output_dir=unused"]
         try:
             cfg = compose_config("train", [*folders, *Cell(op, row, 0, Path()).overrides(overrides)])
-        except HydraException as error:
-            raise UserError(f"overrides: {describe(error, 'train', overrides)}") from error
-        check_train_config(cfg, catalogue=catalogue_of(cfg.plugins))
-        take_in_remap_file(cfg)
+        except UserError as error:
+            raise UserError(f"overrides: {error}") from error
+        read_settings(cfg, catalogue=catalogue_of(cfg.plugins))
 
 
 def _warn_of_changed_code(results: Sequence[dict[str, Any]]) -> None:

@@ -11,12 +11,13 @@ from msgspec import Meta
 from omegaconf import DictConfig
 
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue, catalogue_of
-from shiftaddaug.commands.check_groups import PathsSettings, plain
 from shiftaddaug.commands.entry import run_command
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.remap_file import OPERATOR
 from shiftaddaug.hybrid.settings import kind_of_sharing
 from shiftaddaug.operators.remap_settings import FORMS
+from shiftaddaug.runs.compose import plain
+from shiftaddaug.runs.settings import PathsSettings
 from shiftaddaug.settings import CheckpointPath, PluginNames, check_group
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def fit_sharing(cfg: DictConfig) -> float:
     Raises:
         UserError: a mistake in the configuration, no such checkpoint, a damaged one, or two that make no pair.
     """
-    _check(cfg)
+    settings, folder = _check(cfg)
+    catalogue = catalogue_of(settings.plugins)
 
     from shiftaddaug.hybrid.fit_remap import fit_remap, layer_fits
     from shiftaddaug.report.distributions import write_fits
@@ -74,50 +76,53 @@ def fit_sharing(cfg: DictConfig) -> float:
     from shiftaddaug.report.figures.distributions import DISTRIBUTIONS
     from shiftaddaug.report.results import write_json
 
-    mult, mf = _load_pair(cfg)
+    mult, mf = _load_pair(settings, catalogue)
     known = mf.operator.remap
     assert known is not None
-    form = known.form if cfg.form is None else cfg.form
-    relative = known.relative if cfg.relative is None else cfg.relative
+    form = known.form if settings.form is None else settings.form
+    relative = known.relative if settings.relative is None else settings.relative
     remapped_layers = {name: weight for name, weight in mf.weights.items() if name not in mf.mult_layers}
-    remap = fit_remap(mult.weights, remapped_layers, form, relative, cfg.knots, cfg.trim)
+    remap = fit_remap(mult.weights, remapped_layers, form, relative, settings.knots, settings.trim)
     rows = layer_fits(remap, mult.weights, remapped_layers)
 
-    folder = Path(cfg.paths.output_dir)
     if (folder / REMAP).exists():
         raise UserError(f"paths.output_dir={folder}: holds a fit already, which is never overwritten")
     folder.mkdir(parents=True, exist_ok=True)
     _write_remap(folder / REMAP, remap, mf.operator.name)
     write_fits(folder / FIT, rows)
     write_json(folder / DISTRIBUTIONS, _distributions(mf.operator.name, remap, mult.weights, remapped_layers))
-    draw_figures(folder, catalogue_of(cfg.plugins))
+    draw_figures(folder, catalogue)
     return _report(folder, mf.operator.name, remap, rows)
 
 
-def _check(cfg: DictConfig) -> None:
+def _check(cfg: DictConfig) -> tuple[FitSettings, Path]:
+    """Return the settings and the folder that is written into."""
     config = plain(cfg)
-    check_group("paths", config.pop("paths"), PathsSettings)
-    check_group("", config, FitSettings)
-    for key in ("mult_ckpt", "mf_ckpt"):
-        if not Path(str(cfg[key])).expanduser().exists():
-            raise UserError(f"{key}={cfg[key]}: no such file; options: a .ckpt file, or a run's target folder")
+    paths = check_group("paths", config.pop("paths"), PathsSettings)
+    settings = check_group("", config, FitSettings)
+    for key, path in (("mult_ckpt", settings.mult_ckpt), ("mf_ckpt", settings.mf_ckpt)):
+        if not Path(str(path)).expanduser().exists():
+            raise UserError(f"{key}={path}: no such file; options: a .ckpt file, or a run's target folder")
+    return settings, Path(paths.output_dir)
 
 
-def _load_pair(cfg: DictConfig) -> tuple[Trained, Trained]:
-    catalogue = catalogue_of(cfg.plugins)
-    mult, mf = (_load(key, Path(cfg[key]).expanduser(), catalogue) for key in ("mult_ckpt", "mf_ckpt"))
+def _load_pair(settings: FitSettings, catalogue: Catalogue) -> tuple[Trained, Trained]:
+    mult, mf = (
+        _load(key, Path(str(path)).expanduser(), catalogue)
+        for key, path in (("mult_ckpt", settings.mult_ckpt), ("mf_ckpt", settings.mf_ckpt))
+    )
     if mult.operator.multiplication_free:
-        raise UserError(f"mult_ckpt={cfg.mult_ckpt}: was trained with op={mult.operator.name}; needs op=mult")
+        raise UserError(f"mult_ckpt={settings.mult_ckpt}: was trained with op={mult.operator.name}; needs op=mult")
     if mf.operator.remap is None:
         raise UserError(
-            f"mf_ckpt={cfg.mf_ckpt}: was trained with op={mf.operator.name}, which has no remap to be fitted"
+            f"mf_ckpt={settings.mf_ckpt}: was trained with op={mf.operator.name}, which has no remap to be fitted"
         )
     shapes = [{name: tuple(weight.shape) for name, weight in net.weights.items()} for net in (mult, mf)]
     for name in shapes[0] | shapes[1]:
         ours, theirs = (shape.get(name, "none") for shape in shapes)
         if ours != theirs:
             raise UserError(
-                f"mf_ckpt={cfg.mf_ckpt}: has another architecture than mult_ckpt={cfg.mult_ckpt}; "
+                f"mf_ckpt={settings.mf_ckpt}: has another architecture than mult_ckpt={settings.mult_ckpt}; "
                 f"layer {name}: {theirs} here, {ours} there"
             )
     return mult, mf
@@ -125,8 +130,8 @@ def _load_pair(cfg: DictConfig) -> tuple[Trained, Trained]:
 
 def _load(key: str, path: Path, catalogue: Catalogue = PACKAGE_ONLY) -> Trained:
     """The target of a checkpoint, with the weights that were trained; or a deployed one, with the weights it stores."""
-    from shiftaddaug.commands.checkpoints import read_checkpoint
-    from shiftaddaug.commands.subnetworks import read_target
+    from shiftaddaug.runs.checkpoints import read_checkpoint
+    from shiftaddaug.runs.subnetworks import read_target
 
     try:
         target = read_target(path, catalogue)

@@ -7,8 +7,8 @@ from omegaconf import DictConfig
 
 from shiftaddaug.catalogue import catalogue_of
 from shiftaddaug.commands import STARTED
-from shiftaddaug.commands.entry import importing_torch, run_command
-from shiftaddaug.commands.memory import keep_freed_memory
+from shiftaddaug.commands.entry import run_command
+from shiftaddaug.commands.freed_memory import keep_freed_memory
 from shiftaddaug.errors import UserError
 
 
@@ -20,32 +20,28 @@ def train(cfg: DictConfig) -> float:
     Raises:
         UserError: a mistake in the configuration, before anything expensive; a loss that is no longer a number.
     """
-    from shiftaddaug.commands.checkpoints import check_resumed
-    from shiftaddaug.commands.checks import check_train_config
-    from shiftaddaug.hybrid.remap_file import take_in_remap_file
+    from shiftaddaug.runs.checkpoints import check_resumed
+    from shiftaddaug.runs.importing import importing_torch
+    from shiftaddaug.runs.settings import read_settings
 
-    overrides, started = _asked_for()
-    catalogue = catalogue_of(cfg.plugins)
-    plan = check_train_config(cfg, overrides, catalogue)
-    take_in_remap_file(cfg)
-    check_resumed(cfg)
+    typed, started = _asked_for()
+    settings = read_settings(cfg, typed, catalogue_of(cfg.plugins), started)
+    check_resumed(settings)
 
     with importing_torch():  # torch and lightning, now that the configuration is known good
-        from shiftaddaug.commands.run import Run
+        from shiftaddaug.runs.finishing import finishing
+        from shiftaddaug.runs.fit import fit
+        from shiftaddaug.runs.prepare import prepare
+        from shiftaddaug.runs.record import begin, report
+        from shiftaddaug.runs.target import deploy, test
 
-    run = Run(cfg, plan, started, catalogue)
-    try:
-        run.fit()
-        run.deploy()
-        run.test()
-        score = run.report()
-    except BaseException:
-        run.draw()
-        run.close(exit_code=1)
-        raise
-    run.draw()  # last: a figure that takes for ever costs nothing
-    run.close()
-    return score
+    run = prepare(settings)
+    record = begin(run)
+    with finishing(run):
+        trained = fit(run)
+        deployed = deploy(run)
+        tested = test(run, deployed)
+        return report(run, deployed, record | trained | deployed.record() | tested)
 
 
 def _asked_for() -> tuple[list[str], float]:

@@ -7,6 +7,8 @@ from string import Template
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from shiftaddaug.runs.compose import group_options
+
 HELP = {"-h", "--help"}
 
 
@@ -36,21 +38,5 @@ def help_text(config_dirs: Sequence[Path], config_name: str, arguments: list[str
 
 
 def config_groups(config_dirs: Sequence[Path]) -> str:
-    """A line for each group that a user chooses from, with its options."""
-    options: dict[str, set[str]] = {}
-    for config_dir in config_dirs:
-        for path in config_dir.rglob("*.yaml"):
-            group = path.parent.relative_to(config_dir).as_posix()
-            if group != "." and group.split("/")[0] != "hydra" and not is_base(path.stem):
-                options.setdefault(group, set()).add(path.stem)
-    return "".join(f"{group}: {', '.join(sorted(names))}\n" for group, names in sorted(options.items()))
-
-
-def options_in(folder: Path) -> list[str]:
-    """Return what a user chooses from in a folder of configs, sorted."""
-    return sorted(path.stem for path in folder.glob("*.yaml") if not is_base(path.stem))
-
-
-def is_base(option: str) -> bool:
-    """Whether a yaml of that name, or path below its group, is what others inherit from, and no option itself."""
-    return option.rpartition("/")[2].startswith("_")
+    """Return a line for each group that a user chooses from, with its options."""
+    return "".join(f"{group}: {', '.join(names)}\n" for group, names in group_options(config_dirs).items())

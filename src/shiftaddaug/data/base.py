@@ -30,7 +30,7 @@ class ClassificationDataModule(LightningDataModule, ABC):
         num_classes, in_channels: what the network is built for.
         image_size: what is fed to the network, in pixels: the side of a square, or (height, width).
         batch_size: images per process and step.
-        val_fraction: of the training images, held out for validation; in (0, 1).
+        val_fraction: of the training images, held out for validation; in [0, 1). With 0 nothing is validated.
         split_seed: fixes that split whatever the run's seed.
         seed: of the run; fixes the order of the training images.
         mean, std: per channel, of pixels in 0..1.
@@ -101,8 +101,9 @@ class ClassificationDataModule(LightningDataModule, ABC):
         sampler = self._train_sampler(dataset, num_replicas=replicas, rank=rank, seed=seed, drop_last=True)
         return self._loader(dataset, sampler, self.batch_size, drop_last=len(sampler) > self.batch_size)
 
-    def val_dataloader(self) -> DataLoader[Any]:
-        return self._eval_loader(self._ready(self.val_set))
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        dataset = self._ready(self.val_set)
+        return self._eval_loader(dataset) if len(dataset) else []  # type: ignore[arg-type]
 
     def test_dataloader(self) -> DataLoader[Any]:
         return self._eval_loader(self._ready(self.test_set))

@@ -29,6 +29,8 @@ ShareOfSide = Annotated[
     float, Meta(ge=0, lt=1, title="a share of the image's side, >= 0 and < 1, such as 0.125 (4 of 32 px)")
 ]
 
+ShareBelowOne = Annotated[float, Meta(ge=0, lt=1)]
+
 RANGES: dict[str, Any] = {
     "data_dir": Annotated[str | Path | None, Meta(title="a path, or null")],
     "num_classes": Annotated[int, Meta(ge=2, le=MOST)] | None,
@@ -39,7 +41,7 @@ RANGES: dict[str, Any] = {
     "num_workers": Count,
     "seed": Seed,
     "split_seed": Seed,
-    "val_fraction": InnerShare,
+    "val_fraction": ShareBelowOne,
     "test_fraction": InnerShare,
     "horizontal_flip": bool,
     "download": bool,
@@ -82,6 +84,16 @@ def without_effect(cfg: Mapping[str, Any]) -> Mapping[str, str]:
     if not holds_any_images(cfg) or not has_test_split(Path(str(folder)).expanduser()):
         return {}
     return dict.fromkeys(("val_fraction", "split_seed"), f"{folder} has a test/ besides its val/")
+
+
+def holds_validation(data: Mapping[str, Any]) -> bool:
+    """Whether the `data` group of a configuration leaves images to validate on: `val_fraction=0` carves none out.
+
+    A folder of images that brings splits of its own keeps them.
+    """
+    if data.get("val_fraction") != 0:
+        return True
+    return holds_any_images(data) and has_test_split(Path(data["data_dir"]).expanduser())
 
 
 def read_stored(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import OmegaConf
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.operators.remap_settings import RemapSettings
@@ -48,16 +48,22 @@ def _is_constant(value: Any) -> bool:
     return isinstance(value, int | float) or (isinstance(value, str) and value.isidentifier())
 
 
-def take_in_remap_file(cfg: DictConfig) -> None:
-    """Put what `sharing.remap_file` holds in the place of the operator's own constants, in `cfg`.
+def with_remap_file(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a run's configuration with what `sharing.remap_file` holds in the place of the operator's own constants.
 
     So a run's configuration, and each of its checkpoints, says what it computes with, whatever becomes of the file.
+
+    Args:
+        config: as plain containers; it is left as it is.
 
     Raises:
         UserError: as `read_remap`.
     """
-    path = cfg.sharing.get("remap_file")
-    if path is not None and "remap" in cfg.op:
-        with open_dict(cfg):
-            cfg.op.remap = read_remap(path, cfg.op.name)
-            cfg.sharing.remap_file = None
+    op, sharing = config["op"], config["sharing"]
+    path = sharing.get("remap_file")
+    if path is None or "remap" not in op:
+        return config
+    return config | {
+        "op": op | {"remap": read_remap(path, op["name"])},
+        "sharing": sharing | {"remap_file": None},
+    }

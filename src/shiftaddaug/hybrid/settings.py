@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.settings import NonNegativeNumber, Number, PositiveNumber, check, check_group
+from shiftaddaug.settings import NonNegativeNumber, PositiveNumber, Seed, check, check_group
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,10 @@ class KlSettings(SharingSettings):
 
     penalises = True
 
-    weight: NonNegativeNumber = 0.001
-    mean: Number = 0.0
-    scale: PositiveNumber = 2.0
+    weight: NonNegativeNumber = 10.0
+    laplace_scale: PositiveNumber = 2.0
+    normal_std: PositiveNumber | None = 1.0
+    seed: Seed = 0
 
 
 SCHEMAS: dict[str, type[SharingSettings]] = {
@@ -72,9 +73,8 @@ def check_sharing(sharing: Mapping[str, Any]) -> SharingSettings:
     Raises:
         UserError: the first mistake, by key.
     """
-    kind = kind_of_sharing(sharing)
-    check_group("sharing", sharing, kind)
+    settings = check_group("sharing", sharing, kind_of_sharing(sharing))
     remap_file = sharing.get("remap_file")
     if remap_file is not None and not Path(remap_file).expanduser().is_file():
         raise UserError(f"sharing.remap_file={remap_file}: no such file")
-    return kind(**sharing)
+    return settings

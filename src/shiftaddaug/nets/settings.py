@@ -41,6 +41,7 @@ class NetSettings:
     mult_layers: LayerNames = ()  # type: ignore[assignment]
     head: dict[str, Any] | None = None
     neck: dict[str, Any] | None = None
+    classifier_norm: bool = False
     output_stride: Stride | None = None
     width_multipliers: Multipliers = ()  # type: ignore[assignment]
     expand_multipliers: Multipliers = ()  # type: ignore[assignment]
@@ -54,6 +55,7 @@ class StemSettings:
     kernel: Kernel = 3
     stride: Stride = 2
     act: Act = "relu6"
+    pool: Kernel | None = None
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,8 @@ class AugSettings:
     retire_fade: bool = True
 
 
-def check_net(net: Mapping[str, Any], catalogue: Catalogue = PACKAGE_ONLY) -> None:
-    """Refuse a table with unknown keys, or values outside their range.
+def check_net(net: Mapping[str, Any], catalogue: Catalogue = PACKAGE_ONLY) -> NetSettings:
+    """Return the settings of a table; refuse unknown keys, and values outside their range.
 
     Args:
         net: as plain containers.
@@ -109,7 +111,7 @@ def check_net(net: Mapping[str, Any], catalogue: Catalogue = PACKAGE_ONLY) -> No
     Raises:
         UserError: the first mistake, by key.
     """
-    check_group("net", net, NetSettings)
+    settings = check_group("net", net, NetSettings)
     check_group("net.stem", net["stem"], StemSettings)
     for part in ("head", "neck"):
         if net.get(part) is not None:
@@ -125,14 +127,18 @@ def check_net(net: Mapping[str, Any], catalogue: Catalogue = PACKAGE_ONLY) -> No
         for name, annotation in own.items():
             if name in stage and annotation is not object:
                 check(f"{key}.{name}", stage[name], annotation)
+    return settings
 
 
-def check_aug(aug: Mapping[str, Any]) -> None:
-    """Refuse an augmentation with unknown keys, or values outside their range.
+def check_aug(aug: Mapping[str, Any]) -> AugSettings:
+    """Return the settings of an augmentation; refuse unknown keys, and values outside their range.
 
     Raises:
         UserError: the first mistake, by key.
     """
-    check_group("aug", aug, AugSettings)
-    if aug["retire_start"] > aug["retire_end"]:
-        raise UserError(f"aug.retire_start={aug['retire_start']}: must not be after aug.retire_end={aug['retire_end']}")
+    settings = check_group("aug", aug, AugSettings)
+    if settings.retire_start > settings.retire_end:
+        raise UserError(
+            f"aug.retire_start={settings.retire_start}: must not be after aug.retire_end={settings.retire_end}"
+        )
+    return settings

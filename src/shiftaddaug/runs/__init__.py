@@ -1,1 +1,1 @@
-"""A run's life: what has no effect in it, what identifies it, how much memory it needs."""
+"""A run's life: its settings, and the steps prepare, fit, deploy, test and report; its checkpoints."""

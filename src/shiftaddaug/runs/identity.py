@@ -57,6 +57,8 @@ Others state `only_watches = True` in their class, or are taken for what changes
 
 ADDED = {
     "trainer.sync_batchnorm": False,
+    "net.classifier_norm": False,
+    "optim.decay_norms": False,
     "callbacks.operators._target_": "shiftaddaug.callbacks.operator_epochs.UpdateOperators",
 }
 """Keys that older checkpoints lack, and what those did."""

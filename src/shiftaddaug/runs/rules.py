@@ -11,10 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 from shiftaddaug.data.checks import without_effect
-from shiftaddaug.hybrid.settings import SharingSettings, check_sharing
+from shiftaddaug.hybrid.settings import SharingSettings
 from shiftaddaug.nets.settings import AugSettings
 from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.settings import shown
@@ -33,13 +31,6 @@ class Checked:
     """Plain containers, interpolations as they are written."""
     operator: OperatorSettings
     sharing: SharingSettings
-
-    @classmethod
-    def of(cls, cfg: DictConfig, operator: OperatorSettings) -> "Checked":
-        """Return the settings of a composed configuration."""
-        config, written = (OmegaConf.to_container(cfg, resolve=resolve) for resolve in (True, False))
-        assert isinstance(config, dict) and isinstance(written, dict)
-        return cls(config, written, operator, check_sharing(config["sharing"]))  # type: ignore[arg-type]
 
     def widest(self, kind: str) -> float:
         """Return the largest multiplier of a kind of augmentation, width or expand."""
@@ -160,10 +151,12 @@ def _nothing_to_share(checked: Checked) -> str | None:
     operator, op = checked.operator, checked.config["op"]["name"]
     if checked.sharing.remaps and operator.remap is None:
         return f"op={op} has no remap"
-    if checked.sharing.penalises and not operator.arithmetic.multiplication_free:
-        return f"op={op} leaves no layer multiplication-free"
-    if checked.sharing.penalises and not operator.shareable:
-        return f"op={op} trains no weight that multiplies"
+    if not checked.sharing.penalises:
+        return None
+    if operator.weight_prior is None and not checked.config["callbacks"].get("block_variant"):
+        return f"op={op} says nothing that its weights are pulled to"
+    if operator.weight_prior == "normal" and checked.config["sharing"]["normal_std"] is None:
+        return f"sharing.normal_std=null and op={op} is pulled to it"
     return None
 
 
@@ -227,7 +220,7 @@ RULES = (
     Rule(("aug.expand_until",), _widens_nothing("expand")),
     Rule(("callbacks.reorder", "reorder"), _nothing_to_sort, typed=False),
     Rule(("sharing",), _nothing_to_share, typed=False),
-    Rule(("sharing.mean", "sharing.scale"), _no_penalty),
+    Rule(("sharing.laplace_scale", "sharing.normal_std", "sharing.seed"), _no_penalty),
     Rule(("sharing.stored_ratio",), _ratio_is_not_kept),
     Rule(("op.remap",), _another_remap),
     *(Rule((key,), _not_obeyed(key)) for key in OBEYED_BY),

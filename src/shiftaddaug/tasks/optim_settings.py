@@ -1,20 +1,22 @@
-"""What a yaml of configs/optim may say, and facts of the optimisers that it names. Imports no torch."""
+"""What the `optim` group may say, and facts of the optimisers that it names. Imports no torch."""
 
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from omegaconf import DictConfig, OmegaConf
+from typing import Any, Literal
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.settings import NonNegativeNumber, PositiveNumber, options_near, shown
+from shiftaddaug.hydra_nodes import check_node
+from shiftaddaug.settings import NonNegativeNumber, PositiveNumber, check_group, options_near, shown
 from shiftaddaug.tasks.run_length import asked_for
 
 log = logging.getLogger(__name__)
 
-READ = ("lr", "warmup_epochs", "min_lr", "optimizer", "scheduler")
-"""Keys that are read whatever the optimiser."""
+OPTIMIZER: dict[str, Any] = {"lr": PositiveNumber, "weight_decay": NonNegativeNumber, "momentum": NonNegativeNumber}
+"""Ranges that the signatures of optimisers do not say."""
+
+INTERVALS = ("step", "epoch")
+"""How often the learning rate moves."""
 
 OBEYED_BY = {
     "optim.warmup_epochs": ("${optim.warmup_epochs}", "run.warmup_steps"),
@@ -25,11 +27,14 @@ OBEYED_BY = {
 
 @dataclass(frozen=True)
 class OptimSettings:
-    """Keys of configs/optim besides the optimiser and its schedule."""
+    """Keys of configs/optim. A yaml may have others that its optimiser's node is made of, such as timm's `name`."""
 
     lr: PositiveNumber
+    optimizer: dict[str, Any]
+    scheduler: Any = None
     warmup_epochs: NonNegativeNumber = 0.0
     min_lr: NonNegativeNumber = 0.0
+    decay_norms: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,39 +76,43 @@ def obeys(scheduler: Mapping[str, Any], key: str) -> bool:
     return any(value in OBEYED_BY[key] for value in scheduler.values() if isinstance(value, str))
 
 
-def check_optim(cfg: DictConfig) -> None:
-    """Check rates, warm-up and schedule.
+def check_optim(optim: Mapping[str, Any], written: Mapping[str, Any], epochs: int) -> OptimSettings:
+    """Check rates, warm-up, optimiser and schedule.
 
     Args:
-        cfg: of a run, its interpolations not resolved.
+        optim: the group, as plain containers.
+        written: the same with its interpolations as they are written, which say what reads a key.
+        epochs: of the run.
 
     Raises:
         UserError: the first mistake, by key.
     """
-    optim = cfg.optim
-    _refuse_unread(optim)
-    if optim.min_lr >= optim.lr:
-        raise UserError(f"optim.min_lr={optim.min_lr}: must be below optim.lr={optim.lr}")
-    scheduler = optim.scheduler
-    if not OmegaConf.is_dict(scheduler) or "_target_" not in scheduler:
+    settings: OptimSettings = check_group("optim", optim, OptimSettings, more=optim)
+    _refuse_unread(written)
+    if settings.min_lr >= settings.lr:
+        raise UserError(f"optim.min_lr={settings.min_lr}: must be below optim.lr={settings.lr}")
+    check_node("optim.optimizer", settings.optimizer, OPTIMIZER)
+    scheduler = settings.scheduler
+    if not isinstance(scheduler, Mapping) or "_target_" not in scheduler:
         name = "constant" if scheduler is None else scheduler
         raise UserError(f"optim.scheduler={scheduler}: is a group of its own; write optim/scheduler={name}")
+    check_node("optim.scheduler", scheduler, more={"interval": Literal[INTERVALS]})  # type: ignore[valid-type]
     for key, value in scheduler.items():
         asked_for(f"optim.scheduler.{key}", value)
-    written: Any = OmegaConf.to_container(scheduler, resolve=False)
-    if optim.warmup_epochs >= cfg.trainer.max_epochs and obeys(written, "optim.warmup_epochs"):
+    if settings.warmup_epochs >= epochs and obeys(written["scheduler"], "optim.warmup_epochs"):
         log.warning(
             "optim.warmup_epochs=%s leaves no epoch at the full learning rate of trainer.max_epochs=%s",
-            optim.warmup_epochs,
-            cfg.trainer.max_epochs,
+            settings.warmup_epochs,
+            epochs,
         )
+    return settings
 
 
-def _refuse_unread(optim: DictConfig) -> None:
+def _refuse_unread(written: Mapping[str, Any]) -> None:
     """Refuse a key that nothing reads: a yaml may have keys of its own, for what it builds the optimiser of."""
-    text, keys = OmegaConf.to_yaml(optim), [str(key) for key in optim]
-    known = [key for key in keys if key in READ or f"${{optim.{key}}}" in text]
-    for key in keys:
+    read = list(OptimSettings.__dataclass_fields__)
+    known = [key for key in written if key in read or f"${{optim.{key}}}" in str(written)]
+    for key, value in written.items():
         if key not in known:
             options = options_near(key, known, "optim.")
-            raise UserError(f"optim.{key}={shown(optim[key])}: no such key; {options}")
+            raise UserError(f"optim.{key}={shown(value)}: no such key; {options}")

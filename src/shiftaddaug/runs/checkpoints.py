@@ -3,14 +3,14 @@
 import logging
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from omegaconf import DictConfig, OmegaConf
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.report.results import RESULTS
 from shiftaddaug.runs.identity import first_difference
+from shiftaddaug.runs.settings import RunSettings
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def find_checkpoint(ckpt_path: str, log_dir: Path) -> Path:
     return path
 
 
-def check_resumed(cfg: DictConfig) -> None:
+def check_resumed(settings: RunSettings) -> None:
     """Find the checkpoint that a run resumes, and see that it is of the same run.
 
     Warns of another number of devices.
@@ -44,19 +44,20 @@ def check_resumed(cfg: DictConfig) -> None:
         UserError: there is none, it is damaged, of another run, or of one that has finished: resuming that would
             test the same target once more.
     """
-    if cfg.ckpt_path is not None:
-        path = find_checkpoint(str(cfg.ckpt_path), Path(cfg.paths.log_dir))
-        theirs = read_config(path)
-        refuse_other_run(path, {"config": theirs}, OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
-        if (path.absolute().parents[1] / RESULTS).exists():
-            raise UserError(f"ckpt_path={path}: that run has finished: there is nothing left to train")
-        devices = theirs["trainer"].get("devices")
-        if isinstance(devices, int) and isinstance(cfg.trainer.devices, int) and devices != cfg.trainer.devices:
-            log.warning(
-                "ckpt_path=%s: was trained with trainer.devices=%s, this run has trainer.devices=%s: the batches of "
-                "all processes together are of another size, and losses differ from those of the resumed run",
-                *(path, devices, cfg.trainer.devices),
-            )
+    if settings.top.ckpt_path is None:
+        return
+    path = find_checkpoint(str(settings.top.ckpt_path), Path(settings.paths.log_dir))
+    theirs = read_config(path)
+    refuse_other_run(path, {"config": theirs}, settings.config)
+    if (path.absolute().parents[1] / RESULTS).exists():
+        raise UserError(f"ckpt_path={path}: that run has finished: there is nothing left to train")
+    devices, ours = theirs["trainer"].get("devices"), settings.config["trainer"].get("devices")
+    if isinstance(devices, int) and isinstance(ours, int) and devices != ours:
+        log.warning(
+            "ckpt_path=%s: was trained with trainer.devices=%s, this run has trainer.devices=%s: the batches of "
+            "all processes together are of another size, and losses differ from those of the resumed run",
+            *(path, devices, ours),
+        )
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -122,7 +123,7 @@ def _unreadable(path: Path, error: Exception) -> UserError:
     return UserError(f"ckpt_path={path}: not a readable checkpoint, perhaps truncated ({reason})")
 
 
-def refuse_other_run(path: Path, checkpoint: dict[str, Any], config: dict[str, Any]) -> None:
+def refuse_other_run(path: Path, checkpoint: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     """Refuse to resume what was not the same run: half of it would be the one, half the other.
 
     Raises:

@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from shiftaddaug import operators
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
-from shiftaddaug.commands.checkpoints import read_checkpoint
-from shiftaddaug.commands.deploy import refuse_multiplications
 from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.nets.assignment import Assignment
 from shiftaddaug.nets.build import assign, supernet_from_config
@@ -26,7 +24,9 @@ from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.operators.base import Operator
+from shiftaddaug.runs.checkpoints import read_checkpoint
 from shiftaddaug.runs.earlier import as_of_today, task_of
+from shiftaddaug.runs.proofs import refuse_multiplications
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,9 @@ def _supernet_of(
     config: dict[str, Any], state: dict[str, Tensor], catalogue: Catalogue
 ) -> tuple[dict[str, Any], Supernet]:
     data, operator = config["data"], operators.from_config(config["op"], catalogue)
-    outputs = state["net.classifier.bias"].numel()
+    outputs = state[
+        "net.classifier.norm.bias" if config["net"].get("classifier_norm") else "net.classifier.bias"
+    ].numel()
     plan = plan_net(config["net"], outputs, data["in_channels"], data["image_size"], catalogue)
     dtype = state["net.stem.conv.weight"].dtype
     if dtype not in DTYPES:

@@ -10,8 +10,13 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader, TensorDataset
 
-from shiftaddaug.commands.trainer import build_trainer, check_limits, refuse_search_in_processes, warn_of_global_draws
 from shiftaddaug.errors import UserError
+from shiftaddaug.runs.lightning_trainer import (
+    build_trainer,
+    check_limits,
+    refuse_search_in_processes,
+    warn_of_global_draws,
+)
 from tests.configs.test_sweep import with_hydra
 
 DATA: Any = SimpleNamespace(**{f"{split}_dataloader": lambda: range(40) for split in ("train", "val", "test")})

@@ -1,20 +1,22 @@
 """The runs of an ablation's folder: commands, attempts, results."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from shiftaddaug.commands.entry import compose_config
-from shiftaddaug.commands.study import Cell
 from shiftaddaug.report.results import RESULTS
+from shiftaddaug.runs.cells import Cell
+from shiftaddaug.runs.compose import compose_config
+from shiftaddaug.runs.settings import PathsSettings
 
-PATHS = {"log_dir": "logs", "data_dir": "data"}
+PATHS = PathsSettings(root_dir=".", log_dir="logs", output_dir="run", data_dir="data")
 
 
 def test_folders_may_have_any_name(tmp_path: Path) -> None:
     cell = Cell("add", "full", 0, tmp_path / "a=b, 'c' (1)" / "seed0")
     chosen = [
         argument
-        for argument in cell.command([], PATHS | {"data_dir": r"/mnt/Data (1)~\x"})
+        for argument in cell.command([], replace(PATHS, data_dir=r"/mnt/Data (1)~\x"))
         if not argument.startswith("-")
     ][2:]
     cfg = compose_config("train", [override for override in chosen if not override.startswith("hydra.")])

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from shiftaddaug.commands import check_memory as module
-from shiftaddaug.commands.check_groups import plain
-from shiftaddaug.commands.check_memory import GIB, machine_memory, training_bytes
-from shiftaddaug.commands.checks import check_train_config
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.extras import plan_extra_blocks
 from shiftaddaug.nets.spec import Widening
+from shiftaddaug.runs import memory as module
+from shiftaddaug.runs.compose import plain
+from shiftaddaug.runs.memory import GIB, machine_memory, training_bytes
+from shiftaddaug.runs.settings import read_settings
 from tests.commands.running import composed
 
 HUGE = ("net.head.channels=60000", "net.width_mult=20", "trainer.accelerator=cpu")
@@ -19,7 +19,7 @@ HUGE = ("net.head.channels=60000", "net.width_mult=20", "trainer.accelerator=cpu
 
 def widened(folder: Path, *overrides: str) -> tuple[dict[str, Any], Widening]:
     cfg = composed(folder, *overrides)
-    config, plan = plain(cfg), check_train_config(cfg)
+    config, plan = plain(cfg), read_settings(cfg).plan
     aug = config["aug"]
     extras = plan_extra_blocks(plan, aug["extra_blocks"], aug["extra_after"])
     return config, Widening(plan, aug["width_multipliers"], aug["expand_multipliers"], aug["divisor"], extras)
@@ -61,16 +61,16 @@ def test_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         r"optimiser state, and this machine has 24\.0 GiB; options: "
     )
     with pytest.raises(UserError, match=wanted):
-        check_train_config(composed(tmp_path, *HUGE))
+        read_settings(composed(tmp_path, *HUGE))
     assert not [*tmp_path.iterdir()]
 
 
 def test_what_is_not_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    check_train_config(composed(tmp_path, *HUGE, "trainer.accelerator=gpu"))
+    read_settings(composed(tmp_path, *HUGE, "trainer.accelerator=gpu"))
     monkeypatch.setattr(module, "DEVICES", (str(tmp_path),))
-    check_train_config(composed(tmp_path, *HUGE, "trainer.accelerator=auto"))
+    read_settings(composed(tmp_path, *HUGE, "trainer.accelerator=auto"))
     monkeypatch.setattr(module, "machine_memory", lambda: None)
-    check_train_config(composed(tmp_path, *HUGE))
+    read_settings(composed(tmp_path, *HUGE))
 
 
 def test_the_machines_memory() -> None:

@@ -3,19 +3,19 @@
 import fcntl
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from shiftaddaug.commands.entry import compose_config, describe, quoted
 from shiftaddaug.errors import UserError
-from shiftaddaug.hybrid.remap_file import take_in_remap_file
+from shiftaddaug.hybrid.remap_file import with_remap_file
 from shiftaddaug.report.results import RESULTS, read_json
+from shiftaddaug.runs.compose import compose_config, plain, quoted
 from shiftaddaug.runs.identity import first_difference
+from shiftaddaug.runs.settings import PathsSettings
 
 PLAN = "ablation.json"
 """File in the study's folder: the overrides that all its runs share."""
@@ -56,13 +56,13 @@ class Cell:
         """Overrides that say what is trained, whatever the attempt."""
         return [f"experiment=ablation/{self.row}", f"op={self.op}", f"seed={self.seed}", *shared]
 
-    def command(self, shared: list[str], paths: Mapping[str, Any]) -> list[str]:
+    def command(self, shared: list[str], paths: PathsSettings) -> list[str]:
         """A training that writes into the next attempt's folder, from the last checkpoint an earlier one left.
 
         It is run as a module, so that Lightning can start it again for each of several devices.
         """
         folder = self.next_attempt()
-        chosen = [f"paths.{key}={quoted(paths[key])}" for key in ("log_dir", "data_dir")]
+        chosen = [f"paths.log_dir={quoted(paths.log_dir)}", f"paths.data_dir={quoted(paths.data_dir)}"]
         chosen += self.overrides(shared)  # which may say otherwise
         chosen += [f"paths.output_dir={quoted(folder)}", f"hydra.run.dir={quoted(folder)}"]
         chosen.append("trainer.enable_progress_bar=false")
@@ -116,14 +116,11 @@ def check_finished(cell: Cell, overrides: list[str]) -> None:
         return
     try:
         composed = compose_config("train", [*cell.overrides(overrides), f"paths.output_dir={quoted(results.parent)}"])
-    except HydraException as error:
-        reason = describe(error, "train", overrides)
+    except UserError as error:
         raise UserError(
-            f"folder: {results.parent} is of a row that is no more ({reason}); move {cell.folder}* away"
+            f"folder: {results.parent} is of a row that is no more ({error}); move {cell.folder}* away"
         ) from error
-    take_in_remap_file(composed)
-    trained: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
-    difference = first_difference(_stored(results.parent / CONFIG), trained)
+    difference = first_difference(_stored(results.parent / CONFIG), with_remap_file(plain(composed)))
     if difference is not None:
         key, was, is_now = difference
         raise UserError(

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from shiftaddaug.commands.check_groups import ACCELERATORS, PRECISIONS, STRATEGIES
-from shiftaddaug.commands.checks import check_train_config
 from shiftaddaug.commands.entry import run_command
-from shiftaddaug.commands.run import Run
 from shiftaddaug.errors import UserError
+from shiftaddaug.runs.prepare import prepare
+from shiftaddaug.runs.settings import read_settings
+from shiftaddaug.runs.trainer_settings import ACCELERATORS, PRECISIONS, STRATEGIES
 from tests.commands.running import composed
 
 
@@ -20,7 +20,7 @@ def answer(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(sys, "argv", ["train.py", f"paths.log_dir={logs}", *arguments])
     monkeypatch.setenv("SHIFTADDAUG_ROOT", str(logs))
     with pytest.raises(SystemExit) as exit_:
-        run_command("train", lambda cfg: check_train_config(cfg) and None)
+        run_command("train", lambda cfg: read_settings(cfg) and None)
     assert exit_.value.code == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1, error
@@ -98,7 +98,7 @@ def test_one_line(
         (("sharing=heterogeneous", "sharing.gradient=none"), "sharing.gradient=none: no such option; options: inverse"),
         (("sharing=heterogeneous", "sharing.remap_file=/no/remap.yaml"), "sharing.remap_file=/no/remap.yaml: no such"),
         (("sharing=kl", "sharing.weight=-1"), "sharing.weight=-1: must be a number >= 0"),
-        (("sharing=kl", "sharing.scale=0"), "sharing.scale=0: must be a number > 0"),
+        (("sharing=kl", "sharing.laplace_scale=0"), "sharing.laplace_scale=0: must be a number > 0"),
         (("reorder=l1", "callbacks.reorder.until=2"), "callbacks.reorder.until=2: must be a number >= 0 and <= 1"),
         (("reorder=l1", "callbacks.reorder.every_n_epochs=0"), "callbacks.reorder.every_n_epochs=0: must be a"),
         (("bn=recalibrated", "callbacks.recalibrate.batches=0"), "callbacks.recalibrate.batches=0: must be a"),
@@ -110,6 +110,10 @@ def test_one_line(
         (("+trainer.limit_test_batches=0",), "trainer.limit_test_batches=0: must be a number > 0"),
         (("data.batch_size=1", "data.image_size=[16,16]"), "data.batch_size=1: leaves batch-norm one value of each"),
         (("data.batch_size=1", "data.image_size=16"), "data.batch_size=1: leaves batch-norm one value of each channel"),
+        (
+            ("data.batch_size=1", "net=resnet20", "data.image_size=32"),
+            "data.batch_size=1: leaves the batch-norm on the",
+        ),
         (
             ("op.activation_bits=16", "op.activation_fraction_bits=8", "trainer.precision=bf16-true"),
             "op.activation_bits=16: trainer.precision=bf16-true holds 9 bits",
@@ -159,7 +163,7 @@ WITHOUT_SGDS = "~optim.optimizer.momentum ~optim.optimizer.nesterov ~optim.optim
 def test_an_optimiser_that_cannot_be_built(override: str, message: str, tmp_path: Path) -> None:
     cfg = composed(tmp_path / "run", *override.split())
     with pytest.raises(UserError, match=message):
-        Run(cfg, check_train_config(cfg))
+        prepare(read_settings(cfg))
     assert not (tmp_path / "run").exists()
 
 
@@ -167,29 +171,29 @@ def test_compilation_without_a_compiler(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("CXX", "no-such-compiler")
     wanted = r"task\.compile=inductor: needs a C\+\+ compiler, and no-such-compiler was not found; set CXX"
     with pytest.raises(UserError, match=wanted):
-        check_train_config(composed(tmp_path / "run", "task.compile=inductor"))
-    check_train_config(composed(tmp_path / "run", "task.compile=aot_eager"))
+        read_settings(composed(tmp_path / "run", "task.compile=inductor"))
+    read_settings(composed(tmp_path / "run", "task.compile=aot_eager"))
 
 
 @pytest.mark.parametrize(("op", "precision"), [("add", "bf16-true"), ("add", "bf16-mixed"), ("shift", "bf16-true")])
 def test_add_layers_stored_in_half_precision_are_warned_of(
     op: str, precision: str, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    check_train_config(composed(tmp_path / "run", f"op={op}", f"trainer.precision={precision}"))
+    read_settings(composed(tmp_path / "run", f"op={op}", f"trainer.precision={precision}"))
     assert ("which half precision rounds away" in caplog.text) == ((op, precision) == ("add", "bf16-true"))
 
 
 def test_batches_of_one_and_inputs_of_few_bits_pass_where_they_can_be(tmp_path: Path) -> None:
     nine = ("op.activation_bits=9", "op.activation_fraction_bits=3", "trainer.precision=bf16-mixed")
-    check_train_config(composed(tmp_path / "run", "data.batch_size=1", "data.image_size=32", *nine))
-    check_train_config(composed(tmp_path / "run", "data.batch_size=1", "data.image_size=[16,17]"))
+    read_settings(composed(tmp_path / "run", "data.batch_size=1", "data.image_size=32", *nine))
+    read_settings(composed(tmp_path / "run", "data.batch_size=1", "data.image_size=[16,17]"))
     synchronised = ("trainer=ddp", "trainer.devices=2", "trainer.sync_batchnorm=true")
-    check_train_config(composed(tmp_path / "run", "data.batch_size=1", "data.image_size=16", *synchronised))
+    read_settings(composed(tmp_path / "run", "data.batch_size=1", "data.image_size=16", *synchronised))
 
 
 def test_odd_batches_cannot_be_mixed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data\.batch_size=63: must be even with task\.mixup=0\.2"):
-        check_train_config(composed(tmp_path / "run", "data.batch_size=63", "task.mixup=0.2"))
+        read_settings(composed(tmp_path / "run", "data.batch_size=63", "task.mixup=0.2"))
 
 
 def refusal(attempt: Callable[[], Any]) -> str:
@@ -210,10 +214,10 @@ def test_an_operator_that_cannot_be_augmented_is_refused_where_the_network_would
 
     mult_layers = [group for group in ("stem", "blocks", "head", "classifier") if group != left_out]
     cfg = composed(tmp_path / "run", "op=shift_ps", f"aug={aug}", f"net.mult_layers=[{','.join(mult_layers)}]")
-    plan = check_train_config(composed(tmp_path / "run", "op=mult"))
+    plan = read_settings(composed(tmp_path / "run", "op=mult")).plan
     multipliers = (cfg.aug.width_multipliers, cfg.aug.expand_multipliers)
     built = refusal(lambda: build_supernet(plan, assign(plan, build("shift_ps"), mult_layers), *multipliers))
-    assert refusal(lambda: check_train_config(cfg)) == built
+    assert refusal(lambda: read_settings(cfg)) == built
     assert (built == "none") == (aug == "none" or left_out is None or (aug, left_out) in NOT_WIDENED)
 
 

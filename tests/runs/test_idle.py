@@ -1,98 +1,34 @@
-"""A run's callbacks: their order in all configurations, and what is said of those that have nothing to do."""
+"""What is said of callbacks that have nothing to do."""
 
 import json
 import logging
-import random
 from pathlib import Path
-from typing import Any
 
 import pytest
 from omegaconf import DictConfig
 
-from shiftaddaug.callbacks.progress import Throughput
-from shiftaddaug.commands.callbacks import build_callbacks, note_idle
-from shiftaddaug.commands.checks import check_train_config
-from shiftaddaug.commands.run import Run
-from shiftaddaug.commands.trainer import build_trainer
-from shiftaddaug.errors import UserError
+from shiftaddaug.callbacks.build import build_callbacks
+from shiftaddaug.runs.idle import note_idle
+from shiftaddaug.runs.prepare import Prepared, prepare
+from shiftaddaug.runs.record import begin
+from shiftaddaug.runs.settings import read_settings
 from tests.commands.running import LITTLE, composed, run_little
 
 EVERYTHING = (
     *("aug=full", "sharing=heterogeneous", "op=add", "reorder=l1", "block_variant=layer", "bn=recalibrated"),
     *("callbacks=ema", "trainer.enable_progress_bar=true"),
 )
-DEFAULT = [
-    *("RetireDepth", "SampleSubnets", "KeepStoredScale", "UpdateOperators", "Diagnostics", "ReseedEachEpoch"),
-    *("EpochLog", "Throughput", "BestCheckpoint", "LastCheckpoint"),
-]
-
-
-def placed(cfg: DictConfig) -> list[str]:
-    """Names of the trainer's callbacks, in its order."""
-    trainer: Any = build_trainer(cfg.trainer, [*build_callbacks(cfg.callbacks).values(), Throughput()])
-    return [type(callback).__name__ for callback in trainer.callbacks]
 
 
 def configured(folder: Path, *overrides: str) -> DictConfig:
     return composed(folder / "run", *LITTLE, *overrides)
 
 
-class TestOrder:
-    def test_of_the_default_configuration(self, tmp_path: Path) -> None:
-        assert placed(configured(tmp_path)) == DEFAULT
-
-    def test_statistics_are_measured_after_averages_took_the_weights_place(self, tmp_path: Path) -> None:
-        wanted = [*DEFAULT[:7], "WarmedUpEMA", "RecalibrateBatchNorm", *DEFAULT[7:]]
-        assert placed(configured(tmp_path, "callbacks=ema", "bn=recalibrated")) == wanted
-
-    @pytest.mark.parametrize("seed", [None, 0, 1, 2])
-    def test_of_everything_in_any_order_of_the_yaml(self, seed: int | None, tmp_path: Path) -> None:
-        cfg = configured(tmp_path, *EVERYTHING)
-        names = list(cfg.callbacks)
-        if seed is not None:
-            random.Random(seed).shuffle(names)
-            cfg.callbacks = {name: cfg.callbacks[name] for name in names}
-        found = placed(cfg)
-        if seed is not None:  # places of one stage, which the yaml may order
-            assert names != list(configured(tmp_path, *EVERYTHING).callbacks)
-            for pair in (("BlockVariant", "RetireDepth"), ("ProgressBar", "EpochLog")):
-                first, second = sorted(found.index(name) for name in pair)
-                assert second == first + 1
-                found[first], found[second] = pair
-        assert found == [
-            *("BlockVariant", "RetireDepth", "SampleSubnets", "KeepStoredScale", "ReorderChannels"),
-            *("UpdateOperators", "Diagnostics", "ReseedEachEpoch", "ProgressBar", "EpochLog", "WarmedUpEMA"),
-            *("RecalibrateBatchNorm", "Throughput", "BestCheckpoint", "LastCheckpoint"),
-        ]
-
-    def test_of_lightnings_own(self, tmp_path: Path) -> None:
-        """The last checkpoint holds what the others say, and averages come before what reads them."""
-        lightning = "lightning.pytorch.callbacks"
-        cfg = configured(
-            tmp_path,
-            "bn=recalibrated",
-            f"+callbacks.lr._target_={lightning}.LearningRateMonitor",
-            f"+callbacks.average._target_={lightning}.EMAWeightAveraging",
-            f"+callbacks.each._target_={lightning}.ModelCheckpoint",
-        )
-        wanted = [*DEFAULT[:7], "EMAWeightAveraging", "LearningRateMonitor", "RecalibrateBatchNorm", "Throughput"]
-        assert placed(cfg) == [*wanted, "BestCheckpoint", "ModelCheckpoint", "LastCheckpoint"]
-
-    def test_a_bar_of_any_kind_is_left_out_where_bars_are_off(self, tmp_path: Path) -> None:
-        bar = "callbacks.progress_bar={_target_: lightning.pytorch.callbacks.TQDMProgressBar}"
-        assert placed(configured(tmp_path, bar)) == DEFAULT
-        assert "TQDMProgressBar" in placed(configured(tmp_path, bar, "trainer.enable_progress_bar=true"))
-
-
-def test_what_is_no_callback_is_refused(tmp_path: Path) -> None:
-    cfg = configured(tmp_path, "+callbacks.date._target_=datetime.timedelta")
-    with pytest.raises(UserError, match=r"^callbacks\.date: is a timedelta; must be a Lightning callback$"):
-        build_callbacks(cfg.callbacks)
-
-
-def built(folder: Path, *overrides: str) -> Run:
+def built(folder: Path, *overrides: str) -> Prepared:
     cfg = configured(folder, *overrides)
-    return Run(cfg, check_train_config(cfg))
+    run = prepare(read_settings(cfg))
+    begin(run)
+    return run
 
 
 class TestIdle:
@@ -100,7 +36,7 @@ class TestIdle:
         with caplog.at_level(logging.WARNING, logger="shiftaddaug"):
             run = built(tmp_path, "aug=none", "trainer.max_epochs=2")
         assert not caplog.records
-        assert json.loads((run.folder / "run.json").read_text())["idle"] == {
+        assert json.loads((run.settings.folder / "run.json").read_text())["idle"] == {
             "retire_depth": "the net has no extra blocks",
             "sample_subnets": "nothing surrounds the target",
             "stored_scale": "no ratio is given",
@@ -140,7 +76,7 @@ class TestIdle:
     def test_typed_keys_of_an_idle_one_are_warned_of(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         run = built(tmp_path, "trainer.max_epochs=2")
         typed = ["callbacks.retire_depth.end=0.5", "callbacks.retire_depth.fade=false", "callbacks.reseed.seed=1"]
-        callbacks = build_callbacks(run.cfg.callbacks)
+        callbacks = build_callbacks(run.settings.config["callbacks"])
         note_idle(callbacks, run.trainer, run.task, [*typed, "callbacks.retire_depth_too=1", "op=shift"])
         assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
             "no effect, because the net has no extra blocks: "

@@ -8,22 +8,22 @@ from typing import Any
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
 
 from shiftaddaug.errors import UserError
+from shiftaddaug.tasks.optim_settings import OptimSettings
 from shiftaddaug.tasks.scheduler import Scheduler
 
 MakeOptimizer = Callable[..., torch.optim.Optimizer]
 """Parameter groups to optimiser."""
 
 
-def build_optim(optim: DictConfig, epochs: int) -> tuple[MakeOptimizer, Scheduler]:
+def build_optim(optim: OptimSettings, epochs: int) -> tuple[MakeOptimizer, Scheduler]:
     """Return what makes the optimiser and its schedule once there are parameters and data.
 
     Both are tried on a weight: what they say of their arguments they say only when they are made.
 
     Args:
-        optim: the group, checked.
+        optim: settings of the group.
         epochs: of the run.
 
     Raises:
@@ -39,8 +39,8 @@ def build_optim(optim: DictConfig, epochs: int) -> tuple[MakeOptimizer, Schedule
     return make, scheduler
 
 
-def _scheduler(optim: DictConfig) -> Scheduler:
-    node: dict[str, Any] = OmegaConf.to_container(optim.scheduler, resolve=True)  # type: ignore[assignment]
+def _scheduler(optim: OptimSettings) -> Scheduler:
+    node: dict[str, Any] = dict(optim.scheduler)
     interval = node.pop("interval", "step")
     make = instantiate(node, _convert_="all")
     if not isinstance(make, partial):

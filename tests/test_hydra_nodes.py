@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 import pytest
 
-from shiftaddaug.commands.check_nodes import check_node
 from shiftaddaug.errors import UserError
+from shiftaddaug.hydra_nodes import check_node
 from shiftaddaug.settings import PositiveNumber
 
 SGD: dict[str, Any] = {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1}

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from shiftaddaug.commands import deploy
-from shiftaddaug.commands.deploy import extract_checked, refuse_difference
 from shiftaddaug.errors import UserError
+from shiftaddaug.runs import proofs as deploy
+from shiftaddaug.runs.proofs import extract_checked, refuse_difference
 from tests.tasks.little import make_task
 
 CONFIG = {"data": {"name": "digits", "data_dir": "/where/it/lay"}, "task": {"name": "classification"}}

@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from shiftaddaug.commands.evaluate import evaluate
-from shiftaddaug.commands.study import _stored
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.remap_file import read_remap
+from shiftaddaug.runs.cells import _stored
 from tests.commands.running import LITTLE, composed, run_little
 
 SECRET = "what-the-environment-holds"

@@ -10,14 +10,15 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from shiftaddaug.commands.checkpoints import (
+from shiftaddaug.errors import UserError
+from shiftaddaug.runs.checkpoints import (
     check_resumed,
     find_checkpoint,
     read_checkpoint,
     read_config,
     refuse_other_run,
 )
-from shiftaddaug.errors import UserError
+from shiftaddaug.runs.settings import read_settings
 from tests.commands.running import composed
 from tests.operators.adder_study import STUDY
 
@@ -138,26 +139,26 @@ def test_a_run_that_has_finished_is_not_resumed(tmp_path: Path, monkeypatch: pyt
     checkpoint.parent.mkdir(parents=True)
     torch.save({"config": OmegaConf.to_container(cfg, resolve=True), "state_dict": {}}, checkpoint)
     cfg.ckpt_path, cfg.paths.log_dir = "last", str(tmp_path)
-    check_resumed(cfg)
+    check_resumed(read_settings(cfg))
     (tmp_path / "older" / "results.json").touch()
     monkeypatch.chdir(checkpoint.parent)
     with pytest.raises(UserError, match=r"^ckpt_path=last\.ckpt: that run has finished"):
-        check_resumed(composed(tmp_path / "run", "ckpt_path=last.ckpt"))
+        check_resumed(read_settings(composed(tmp_path / "run", "ckpt_path=last.ckpt")))
     with pytest.raises(UserError, match=rf"^ckpt_path={checkpoint}: that run has finished: there is nothing left"):
-        check_resumed(cfg)
+        check_resumed(read_settings(cfg))
 
 
 def test_resuming_with_other_devices_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cfg = composed(tmp_path / "run")
     torch.save({"config": OmegaConf.to_container(cfg, resolve=True), "state_dict": {}}, tmp_path / "last.ckpt")
     cfg.ckpt_path = str(tmp_path / "last.ckpt")
-    check_resumed(cfg)
+    check_resumed(read_settings(cfg))
     assert not caplog.records
     cfg.trainer.devices = "auto"  # perhaps the same
-    check_resumed(cfg)
+    check_resumed(read_settings(cfg))
     assert not caplog.records
     cfg.trainer.devices = 2
-    check_resumed(cfg)
+    check_resumed(read_settings(cfg))
     assert "was trained with trainer.devices=1, this run has trainer.devices=2" in caplog.text
 
 

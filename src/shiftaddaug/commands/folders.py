@@ -1,0 +1,70 @@
+"""Refuse folders and groups that Hydra would answer with a traceback, before it writes anything."""
+
+import os
+import re
+from pathlib import Path
+
+from shiftaddaug.errors import UserError
+from shiftaddaug.runs.compose import OPTIONAL_GROUPS, config_dir, group_options
+
+FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "paths.log_dir", "paths.root_dir", "paths.output_dir", "folder")
+"""Keys of folders that Hydra, or a command, writes into."""
+
+
+def refuse_null_groups(arguments: list[str]) -> None:
+    """Answer `logger=null`, which Hydra meets with a traceback, and `aug=_base`, which options inherit from.
+
+    Raises:
+        UserError: naming the group and its options.
+    """
+    given = [
+        argument.split("=", 1) for argument in arguments if re.fullmatch(r"[\w/]+=(null|([\w/]+/)?_\w*)", argument)
+    ]
+    groups = group_options([config_dir()]) if given else {}
+    for group, value in given:
+        folder = f"{group}/{value}".rpartition("/")[0]
+        if folder in groups:
+            remedy = "; leave it out for none" if group in OPTIONAL_GROUPS else ""
+            raise UserError(f"{group}={value}: no such option; options: {', '.join(groups[folder])}{remedy}")
+
+
+def refuse_unusable_folders(arguments: list[str]) -> None:
+    """Refuse a run folder that holds a run already, or that cannot be made, before Hydra writes into it.
+
+    Raises:
+        UserError: naming the key.
+    """
+    if "LOCAL_RANK" in os.environ:  # a rank of a run that was already let in
+        return
+    given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    for key in FOLDERS:
+        if given.get(key, "unset").strip("'\"") in ("", "null"):
+            raise UserError(f"{key}={given[key]}: must name a folder")
+    folders = {
+        key: Path(given[key].strip("'\"")).expanduser() for key in FOLDERS if key in given and "${" not in given[key]
+    }
+    for key, pattern in (("hydra.run.dir", "run.json"), ("hydra.sweep.dir", "*/run.json")):
+        if key in folders and any(folders[key].glob(pattern)):
+            last = folders[key] / "checkpoints" / "last.ckpt"
+            remedy = f"ckpt_path={last} resumes it in a new folder" if last.exists() else "give another folder"
+            raise UserError(f"{key}={folders[key]}: holds a run already, which is never overwritten; {remedy}")
+    root = folders.get("paths.root_dir", Path(os.environ["SHIFTADDAUG_ROOT"]))
+    folders.setdefault("paths.log_dir", root / "logs")
+    for key, folder in folders.items():
+        existing = folder.absolute()
+        while not existing.exists() and existing != existing.parent:
+            existing = existing.parent
+        if not existing.is_dir() or not _writable(existing):
+            raise UserError(f"{key}={folder}: cannot write there ({existing} is not a writable folder)")
+    folders["paths.log_dir"].mkdir(parents=True, exist_ok=True)  # a sweep's study is opened before any run
+
+
+def _writable(folder: Path) -> bool:
+    """Whether a folder can be written to; tried, since permission bits mean nothing to root or on read-only disks."""
+    probe = folder / f".write-probe-{os.getpid()}"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError:
+        return False
+    return True

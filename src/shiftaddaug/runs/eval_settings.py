@@ -1,0 +1,145 @@
+"""The settings of an evaluation, checked before torch is imported."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+from omegaconf import DictConfig
+
+from shiftaddaug.catalogue import Catalogue, catalogue_of
+from shiftaddaug.errors import UserError
+from shiftaddaug.report.results import RESULTS
+from shiftaddaug.runs.checkpoints import read_config
+from shiftaddaug.runs.compose import plain
+from shiftaddaug.runs.settings import PathsSettings
+from shiftaddaug.runs.trainer_settings import check_trainer
+from shiftaddaug.settings import CheckpointPath, Count, PathName, PluginNames, PositiveInt, Seed, check_group
+
+RECALIBRATE_BATCHES = 16
+"""Training batches that a sub-network without statistics of its own is measured on."""
+
+GROUPS = ("subnet", "data", "paths", "trainer")
+"""Keys of the top level that hold keys."""
+
+
+@dataclass(frozen=True)
+class TopLevel:
+    """Keys of configs/eval.yaml that are no group."""
+
+    ckpt_path: CheckpointPath
+    split: Literal["val", "test"] = "test"
+    plugins: PluginNames = ()  # type: ignore[assignment]
+    seed: Seed = 0
+    recalibrate_batches: Count | None = None
+
+
+@dataclass(frozen=True)
+class SubnetSettings:
+    """Keys of `subnet`: how much wider than the target."""
+
+    width_multiplier: Annotated[float, Meta(ge=1)] = 1.0
+    expand_multiplier: Annotated[float, Meta(ge=1)] = 1.0
+
+    @property
+    def is_widened(self) -> bool:
+        """Whether it is another network than the target."""
+        return max(self.width_multiplier, self.expand_multiplier) > 1
+
+
+@dataclass(frozen=True)
+class DataChanges:
+    """Keys of `data`: what is read otherwise than it was trained on; null leaves it."""
+
+    data_dir: PathName | None = None
+    batch_size: PositiveInt | None = None
+    verify: bool | None = None
+
+
+@dataclass(frozen=True)
+class EvalSettings:
+    """An evaluation."""
+
+    top: TopLevel
+    path: Path
+    """What is evaluated: a target's folder, or a supernet's .ckpt file."""
+    subnet: SubnetSettings
+    data: DataChanges
+    paths: PathsSettings
+    trainer: Mapping[str, Any]
+    """The `trainer` group, of which Hydra builds the Trainer."""
+    catalogue: Catalogue
+    typed: tuple[str, ...]
+    """Overrides that the user typed."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the results are written."""
+        return Path(self.paths.output_dir)
+
+    @property
+    def recalibrate_batches(self) -> int:
+        """Training batches on which batch-norm's statistics are measured."""
+        if self.top.recalibrate_batches is not None:
+            return self.top.recalibrate_batches
+        return RECALIBRATE_BATCHES if self.subnet.is_widened else 0
+
+    def changed(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the data as they were trained on, with what the user changes.
+
+        Raises:
+            UserError: a changed key that these data do not have.
+        """
+        data = dict(stored)
+        data_dir_typed = any(override.startswith("paths.data_dir=") for override in self.typed)
+        if "data_dir" in data and (data["data_dir"] is None or data_dir_typed):
+            data["data_dir"] = self.paths.data_dir
+        changes = {key: value for key, value in asdict(self.data).items() if value is not None}
+        for key, value in changes.items():
+            if key not in data:
+                options = ", ".join(f"data.{key}" for key in asdict(self.data) if key in data)
+                raise UserError(f"data.{key}={value}: data={data.get('name')} has no such key; options: {options}")
+        return data | changes
+
+
+def read_eval_settings(cfg: DictConfig, typed: Sequence[str] = ()) -> EvalSettings:
+    """Return the settings of an evaluation.
+
+    Args:
+        cfg: composed from configs/eval.yaml.
+        typed: what the user typed.
+
+    Raises:
+        UserError: the first mistake, by key; nothing there to evaluate; a folder that holds results already.
+    """
+    config = plain(cfg)
+    top = check_group("", {key: value for key, value in config.items() if key not in GROUPS}, TopLevel)
+    subnet = check_group("subnet", config["subnet"], SubnetSettings)
+    data = check_group("data", config["data"], DataChanges)
+    paths = check_group("paths", config["paths"], PathsSettings)
+    check_trainer(config["trainer"])
+    catalogue = catalogue_of(top.plugins)
+    path = Path(str(top.ckpt_path)).expanduser()
+    if not path.exists():
+        raise UserError(f"ckpt_path={path}: no such file; options: a .ckpt file, or a run's target folder")
+    if (path / "target").is_dir():
+        raise UserError(f"ckpt_path={path}: a run's folder; did you mean {path / 'target'}?")
+    _check_subnet(subnet, top, path)
+    if path.suffix == ".ckpt" and not path.is_dir():
+        read_config(path)
+    settings = EvalSettings(top, path, subnet, data, paths, config["trainer"], catalogue, tuple(typed))
+    if (settings.folder / RESULTS).exists():
+        raise UserError(f"paths.output_dir={settings.folder}: holds results already, which are never overwritten")
+    return settings
+
+
+def _check_subnet(subnet: SubnetSettings, top: TopLevel, path: Path) -> None:
+    """Refuse a widened sub-network of what holds the target alone, or with the target's statistics."""
+    if not subnet.is_widened:
+        return
+    if path.suffix != ".ckpt" or path.is_dir():
+        key = "width_multiplier" if subnet.width_multiplier > 1 else "expand_multiplier"
+        raise UserError(f"subnet.{key}={getattr(subnet, key)}: {path} is no checkpoint of a supernet (a .ckpt file)")
+    if top.recalibrate_batches == 0:
+        raise UserError("recalibrate_batches=0: a widened sub-network has no batch-norm statistics of its own")

@@ -1,0 +1,45 @@
+"""The second step of a run: train."""
+
+from typing import Any
+
+from shiftaddaug.report.results import read_history
+from shiftaddaug.runs.prepare import Prepared
+
+
+def fit(run: Prepared) -> dict[str, Any]:
+    """Train the network in `run.task`; return how long it took, and the figures of its last epoch.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; its arguments say how to resume.
+        TrainingDiverged: the loss is no longer a number.
+    """
+    trainer = run.trainer
+    try:
+        trainer.fit(run.task, datamodule=run.data, ckpt_path=run.ckpt_path)
+    except SystemExit:
+        if trainer.interrupted:  # Lightning's answer to Ctrl-C; the command has its own
+            raise KeyboardInterrupt(*_how_to_resume(run)) from None
+        raise
+    first, seconds = run.throughput.first_step_time, run.throughput.seconds
+    return {
+        "train_seconds": None if seconds is None else round(seconds, 1),
+        "seconds_to_first_step": None if first is None else round(first - run.settings.started, 2),
+        "images_per_s": None if run.throughput.images_per_s is None else round(run.throughput.images_per_s),
+        "epochs": trainer.current_epoch,
+        **_last_training_figures(run),
+    }
+
+
+def _how_to_resume(run: Prepared) -> list[str]:
+    last = run.settings.folder / "checkpoints" / "last.ckpt"
+    path = last if last.exists() else run.ckpt_path
+    return [] if path is None else [f"ckpt_path={path} resumes from the last finished epoch"]
+
+
+def _last_training_figures(run: Prepared) -> dict[str, float | None]:
+    """Training figures of the last epoch; an earlier run trained it if this one had only its deployment left."""
+    history, found = read_history(run.settings.folder), dict[str, float | None]()
+    for figure in (figure for figure in run.settings.task.figures if figure.training):
+        curve = history.get(f"train/{figure.name}", {})
+        found[figure.key("train")] = figure.recorded(curve[max(curve)]) if curve else None
+    return found

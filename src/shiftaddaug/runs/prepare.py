@@ -1,0 +1,126 @@
+"""The first step of a run: build everything that it needs, in an order that meets mistakes before expensive work."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning.pytorch as pl
+from hydra.utils import instantiate
+from lightning.pytorch.loggers import CSVLogger, Logger
+
+from shiftaddaug import operators, tasks
+from shiftaddaug.callbacks.build import build_callbacks
+from shiftaddaug.callbacks.checkpoint import AtomicCheckpointIO
+from shiftaddaug.callbacks.progress import Throughput
+from shiftaddaug.hybrid.kl import penalty_from_config
+from shiftaddaug.nets.assignment import Assignment
+from shiftaddaug.nets.build import assign, supernet_from_config
+from shiftaddaug.operators.base import Operator
+from shiftaddaug.operators.trial import try_operator
+from shiftaddaug.runs.checkpoints import find_checkpoint, read_checkpoint, refuse_other_run
+from shiftaddaug.runs.idle import note_idle
+from shiftaddaug.runs.lightning_trainer import (
+    build_trainer,
+    check_limits,
+    quieten_lightning,
+    refuse_search_in_processes,
+    warn_of_global_draws,
+)
+from shiftaddaug.runs.proofs import prove_before_training
+from shiftaddaug.runs.settings import RunSettings
+from shiftaddaug.tasks.base import Objective
+from shiftaddaug.tasks.optimizers import build_optim
+from shiftaddaug.tasks.training import Training
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the other steps work with. The network inside `task` is trained in place."""
+
+    settings: RunSettings
+    assignment: Assignment[Operator]
+    task: Training
+    data: pl.LightningDataModule
+    trainer: pl.Trainer
+    throughput: Throughput
+    ckpt_path: Path | None
+    """Checkpoint that the run resumes."""
+    idle: Mapping[str, str]
+    """Why callbacks have nothing to do, by their names."""
+
+    @property
+    def other_loggers(self) -> list[Logger]:
+        """All loggers but metrics.csv, which is for what changes: config.yaml and results.json lie beside it."""
+        return [logger for logger in self.trainer.loggers if not isinstance(logger, CSVLogger)]
+
+
+def prepare(settings: RunSettings) -> Prepared:
+    """Seed the random generators, build everything, and read the data. Writes nothing but data that are downloaded.
+
+    Raises:
+        UserError: a mistake that only shows when things are built.
+    """
+    quieten_lightning()
+    config = settings.config
+    pl.seed_everything(settings.top.seed, workers=True, verbose=False)
+    operator = operators.from_config(config["op"], settings.catalogue)
+    try_operator(operator)
+    assignment = assign(settings.plan, operator, list(settings.net.mult_layers))
+    objective = tasks.build(config["task"], settings.plan.num_classes, settings.catalogue)
+    task = _training(settings, assignment, objective)
+    prove_before_training(task.net)
+    ckpt_path = _resumed_checkpoint(settings)
+    data: pl.LightningDataModule = instantiate(config["data"])
+    settings.task.refuse_other_data(config["data"]["name"], getattr(data, "task", None))
+    throughput = Throughput()
+    callbacks = build_callbacks(config["callbacks"])
+    loggers: list[Logger] = [CSVLogger(str(settings.folder), name="", version="")]
+    loggers += [instantiate(logger) for logger in (config.get("logger") or {}).values()]
+    options = {"logger": loggers, "plugins": [AtomicCheckpointIO()]}
+    options |= {} if settings.validated else {"limit_val_batches": 0}
+    trainer = build_trainer(config["trainer"], [*callbacks.values(), throughput], **options)
+    idle = note_idle(callbacks, trainer, task, settings.typed)
+    _read_data(settings, data, trainer.world_size)
+    # Lightning does so once a checkpoint has been read into it: float64 weights would come back rounded
+    trainer.precision_plugin.convert_module(task)
+    return Prepared(settings, assignment, task, data, trainer, throughput, ckpt_path, idle)
+
+
+def _training(settings: RunSettings, assignment: Assignment[Operator], objective: Objective) -> Training:
+    config, aug = settings.config, settings.aug
+    net = supernet_from_config(config, settings.plan, assignment)
+    optimizer, scheduler = build_optim(settings.optim, config["trainer"]["max_epochs"])
+    return Training(
+        net,
+        objective,
+        optimizer=optimizer,
+        scheduler=scheduler,
+        aug_weight=aug.weight,
+        distill_weight=aug.distill_weight,
+        distill_temperature=aug.distill_temperature,
+        weight_penalty=penalty_from_config(config["sharing"]),
+        compile_backend=settings.task.compile,
+        config=dict(config),
+        decay_norms=settings.optim.decay_norms,
+        validated=settings.validated,
+    )
+
+
+def _resumed_checkpoint(settings: RunSettings) -> Path | None:
+    if settings.top.ckpt_path is None:
+        return None
+    path = find_checkpoint(str(settings.top.ckpt_path), Path(settings.paths.log_dir))
+    refuse_other_run(path, read_checkpoint(path), settings.config)
+    log.info("resuming %s", path)
+    return path
+
+
+def _read_data(settings: RunSettings, data: pl.LightningDataModule, processes: int) -> None:
+    data.prepare_data()
+    data.setup("fit")
+    warn_of_global_draws(data, settings.config["data"]["name"])
+    check_limits(settings.config["trainer"], data, processes)
+    refuse_search_in_processes(processes)

@@ -1,0 +1,158 @@
+"""What a run says of itself: config.yaml and run.json before it trains, results.json and a table at its end."""
+
+import logging
+import math
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from omegaconf import OmegaConf
+
+from shiftaddaug.errors import UserError
+from shiftaddaug.nets.cost import NetCost, net_cost
+from shiftaddaug.nets.sizes import shown_size
+from shiftaddaug.report.harmless import harmless
+from shiftaddaug.report.results import RESULTS, RUN, code_hash, git_commit, print_result, shortest_path, write_json
+from shiftaddaug.runs.compose import PACKAGE, ROOT
+from shiftaddaug.runs.prepare import Prepared
+from shiftaddaug.runs.target import Deployed
+
+log = logging.getLogger(__name__)
+
+Record = dict[str, Any]
+"""What run.json and results.json hold."""
+
+CONFIG = "config.yaml"
+
+
+def begin(run: Prepared) -> Record:
+    """Write config.yaml and run.json, hand the hyperparameters to the loggers; return what run.json says.
+
+    Raises:
+        UserError: the folder holds a run already.
+    """
+    settings, cost = run.settings, net_cost(run.settings.plan, run.assignment)
+    record = _identity(run) | _cost(cost) | _circumstances(run)
+    _announce(run, cost, record["supernet_params"])
+    if run.trainer.is_global_zero:
+        if (settings.folder / RUN).exists():
+            raise UserError(f"paths.output_dir={settings.folder}: holds a run already, which is never overwritten")
+        settings.folder.mkdir(parents=True, exist_ok=True)
+        (settings.folder / CONFIG).write_text(OmegaConf.to_yaml(settings.config))
+        write_json(settings.folder / RUN, record)
+    for logger in run.other_loggers:
+        logger.log_hyperparams(_hyperparameters(run, record))
+    return record
+
+
+def _identity(run: Prepared) -> Record:
+    settings = run.settings
+    return {
+        "net": settings.plan.name,
+        "op": settings.operator.name,
+        "aug": settings.aug.name,
+        "data": settings.config["data"]["name"],
+        **settings.task.record(),
+        "seed": settings.top.seed,
+    }
+
+
+def _cost(cost: NetCost) -> Record:
+    return {
+        "params": cost.params,
+        "macs": cost.macs,
+        "multiplication_free_macs_percent": round(100 * cost.multiplication_free_share, 1),
+        "operations": dict(cost.operations),
+    }
+
+
+def _circumstances(run: Prepared) -> Record:
+    return {
+        "supernet_params": sum(p.numel() for p in run.task.net.parameters()),
+        "git_commit": git_commit(ROOT),
+        "code": code_hash(PACKAGE),
+        "torch": torch.__version__,
+        "command": " ".join(sys.argv),
+        "folder": str(run.settings.folder),
+        "idle": dict(run.idle),
+        "resumed_from": None if run.ckpt_path is None else str(run.ckpt_path.absolute()),
+    }
+
+
+def _announce(run: Prepared, cost: NetCost, supernet_params: int) -> None:
+    settings = run.settings
+    log.info(
+        "net=%s op=%s aug=%s: target %.4g M params, %.4g M MACs at %s px, %.1f %% of them multiplication-free; "
+        "supernet %.4g M params",
+        settings.plan.name,
+        settings.operator.name,
+        settings.aug.name,
+        cost.params / 1e6,
+        cost.macs / 1e6,
+        shown_size(settings.plan.image_size),
+        100 * cost.multiplication_free_share,
+        supernet_params / 1e6,
+    )
+    for operator in run.assignment.operators():
+        described = operator.describe(run.trainer.strategy.root_device.type)
+        if described is not None:
+            log.info(described)
+
+
+def _hyperparameters(run: Prepared, record: Record) -> dict[str, Any]:
+    """Return what distinguishes runs: the configuration, less where they lie, and the code."""
+    config = {key: value for key, value in run.settings.config.items() if key != "paths"}
+    return config | {key: record[key] for key in ("git_commit", "code")}
+
+
+def report(run: Prepared, deployed: Deployed, record: Record) -> float:
+    """Write results.json, print the table; return the headline figure on validation, as it was measured.
+
+    A figure that is no number counts as the worst there is: a search cannot be told of it. Where nothing was validated
+    there is none: nan is returned, which no search ever sees.
+
+    Args:
+        run: that was trained.
+        deployed: its target.
+        record: of all steps.
+    """
+    task, headline = run.settings.task, run.settings.task.headline_figure
+    if run.trainer.is_global_zero:
+        write_json(run.settings.folder / RESULTS, record)
+        _tell_loggers(run, record)
+        _print(run, deployed, record)
+    if not deployed.validated:
+        return math.nan
+    value = headline.measured(record[headline.key("val")])
+    if not math.isnan(value):
+        return value
+    log.warning("task=%s: its headline %s is no number on validation", task.name, headline.name)
+    return headline.worst
+
+
+def _tell_loggers(run: Prepared, record: Record) -> None:
+    final = {f"final/{name}": value for name, value in record.items() if isinstance(value, int | float)}
+    for logger in run.other_loggers:
+        with harmless(f"the results could not be handed to {type(logger).__name__}"):
+            logger.log_metrics(final)
+            if isinstance(logger, TensorBoardLogger):  # whose table of runs is written with results alone
+                logger.log_hyperparams(_hyperparameters(run, record), final)
+
+
+def _print(run: Prepared, deployed: Deployed, r: Mapping[str, Any]) -> None:
+    headline = run.settings.task.headline_figure
+    validation = "none: data.val_fraction=0, the last epoch is deployed"
+    if deployed.validated:
+        validation = headline.written(r[headline.key("val")])
+    print_result(
+        f"target of {r['net']}, op={r['op']}, aug={r['aug']}, data={r['data']}, seed={r['seed']}",
+        {
+            f"{headline.title} (test)": headline.written(r[headline.key("test")]),
+            f"{headline.title} (validation)": validation,
+            "params": f"{r['params']:,}",
+            "MACs": f"{r['macs']:,} ({r['multiplication_free_macs_percent']} % multiplication-free)",
+            "target": shortest_path(deployed.folder),
+        },
+    )

@@ -1,0 +1,290 @@
+"""The settings of a training: read once from its configuration, checked before torch or anything else expensive."""
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from shiftaddaug import operators, tasks
+from shiftaddaug.callbacks.settings import check_callbacks
+from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
+from shiftaddaug.data.checks import HELD, RANGES, check_data_config, holds_validation
+from shiftaddaug.errors import DAMAGE, UserError
+from shiftaddaug.hybrid.remap_file import with_remap_file
+from shiftaddaug.hybrid.settings import SharingSettings, check_sharing
+from shiftaddaug.hydra_nodes import check_node
+from shiftaddaug.nets.assignment import select_layers
+from shiftaddaug.nets.extras import plan_extra_blocks
+from shiftaddaug.nets.plan import Plan
+from shiftaddaug.nets.settings import AugSettings, NetSettings, check_aug, check_net
+from shiftaddaug.nets.sizes import shown_size
+from shiftaddaug.nets.spec import SubnetSpec, Widening
+from shiftaddaug.nets.tables import plan_net
+from shiftaddaug.nets.timetable import check_timetables
+from shiftaddaug.operators.settings import OperatorSettings
+from shiftaddaug.runs.compose import plain
+from shiftaddaug.runs.memory import check_memory
+from shiftaddaug.runs.rules import Checked, warn_of_no_effect
+from shiftaddaug.runs.searching import is_search
+from shiftaddaug.runs.trainer_settings import check_trainer
+from shiftaddaug.settings import CheckpointPath, PathName, PluginNames, Seed, check, check_group
+from shiftaddaug.tasks.optim_settings import OptimSettings, check_optim
+from shiftaddaug.tasks.settings import TaskSettings
+
+log = logging.getLogger(__name__)
+
+GROUPS = ("op", "net", "aug", "data", "task", "optim", "callbacks", "sharing", "trainer", "logger", "paths")
+"""Keys of the top level that hold keys: each is a field of `RunSettings`, or read from its configuration."""
+
+
+@dataclass(frozen=True)
+class TopLevel:
+    """Keys of configs/train.yaml that are no group."""
+
+    seed: Seed
+    ckpt_path: CheckpointPath | None = None
+    plugins: PluginNames = ()  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class PathsSettings:
+    """Keys of configs/paths."""
+
+    root_dir: PathName
+    log_dir: PathName
+    output_dir: PathName
+    data_dir: PathName | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Groups:
+    """Settings of the groups that are checked without knowing the network."""
+
+    top: TopLevel
+    paths: PathsSettings
+    net: NetSettings
+    aug: AugSettings
+    sharing: SharingSettings
+    optim: OptimSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings(Groups):
+    """A training, as its steps see it: nothing below reads Hydra's configuration again."""
+
+    config: Mapping[str, Any]
+    """The whole configuration as plain containers, its interpolations resolved. Recorded in config.yaml and in each
+    checkpoint; what is built by Hydra (data, callbacks, loggers, trainer, optimiser) is built of its nodes."""
+    operator: OperatorSettings
+    task: TaskSettings
+    plan: Plan
+    """The target network's."""
+    catalogue: Catalogue
+    """What the package and the plugins in use hold."""
+    typed: tuple[str, ...]
+    """Overrides that the user typed."""
+    started: float
+    """When the user's command, or this job of it, began: seconds since the epoch."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the run leaves everything."""
+        return Path(self.paths.output_dir)
+
+    @property
+    def validated(self) -> bool:
+        """Whether there are images to validate on; else the last epoch is deployed, and no validation is claimed."""
+        return holds_validation(self.config["data"])
+
+
+def read_settings(
+    cfg: DictConfig,
+    typed: Sequence[str] = (),
+    catalogue: Catalogue = PACKAGE_ONLY,
+    started: float | None = None,
+) -> RunSettings:
+    """Return the settings of a training.
+
+    Args:
+        cfg: composed from configs/train.yaml.
+        typed: what the user typed, to warn of settings without effect.
+        catalogue: of the package and the plugins in use.
+        started: when the command began; None is now.
+
+    Raises:
+        UserError: the first mistake, by key.
+    """
+    task = tasks.settings_from(plain(cfg.task), catalogue)  # whose keys others are interpolated from
+    config = plain(cfg)
+    written: Any = OmegaConf.to_container(cfg, resolve=False)
+    groups = read_groups(config, written["optim"], task, catalogue)
+    _check_compile(task.compile)
+    check_timetables(config["callbacks"])
+    plan = _plan(config, task, catalogue)
+    operator = operators.settings_from(config["op"], catalogue)
+    warn_of_no_effect(Checked(config, written, operator, groups.sharing), typed)
+    _warn_of_operator(config, operator, groups.sharing)
+    widening = _widening(plan, groups.aug)
+    mult_layers = select_layers(plan, list(groups.net.mult_layers))
+    _check_operator(str(config["trainer"].get("precision")), operator, widening, mult_layers)
+    check_memory(config, widening)
+    config = with_remap_file(config)
+    return RunSettings(
+        **vars(groups),
+        config=config,
+        operator=operators.settings_from(config["op"], catalogue),
+        task=task,
+        plan=plan,
+        catalogue=catalogue,
+        typed=tuple(typed),
+        started=time.time() if started is None else started,
+    )
+
+
+def read_groups(
+    config: Mapping[str, Any],
+    written_optim: Mapping[str, Any],
+    task: TaskSettings,
+    catalogue: Catalogue = PACKAGE_ONLY,
+) -> Groups:
+    """Return the settings of those groups that no other is needed for; check keys, types and ranges of the rest.
+
+    Args:
+        config: of a run, as plain containers, its interpolations resolved.
+        written_optim: the `optim` group with its interpolations as they are written.
+        task: whose figures callbacks may watch.
+        catalogue: of the package and the plugins in use.
+
+    Raises:
+        UserError: the first mistake, by key.
+    """
+    top = check_group("", {key: value for key, value in config.items() if key not in GROUPS}, TopLevel)
+    paths = check_group("paths", config["paths"], PathsSettings)
+    net, aug, sharing = check_net(config["net"], catalogue), check_aug(config["aug"]), check_sharing(config["sharing"])
+    check_trainer(config["trainer"])
+    optim = check_optim(config["optim"], written_optim, config["trainer"]["max_epochs"])
+    check_node("data", config["data"], RANGES)
+    check("logger", config.get("logger"), dict[str, Any] | None)
+    check_node("logger", config.get("logger") or {})
+    check_callbacks(config["callbacks"], [figure.name for figure in task.measured], holds_validation(config["data"]))
+    return Groups(top=top, paths=paths, net=net, aug=aug, sharing=sharing, optim=optim)
+
+
+def _widening(plan: Plan, aug: AugSettings) -> Widening:
+    extras = plan_extra_blocks(plan, aug.extra_blocks, aug.extra_after)
+    return Widening(plan, tuple(aug.width_multipliers), tuple(aug.expand_multipliers), aug.divisor, extras)
+
+
+def _plan(config: Mapping[str, Any], task: TaskSettings, catalogue: Catalogue) -> Plan:
+    """Return the plan of the target network, if the data are sound and the task's."""
+    data = config["data"]
+    check_data_config(data)
+    if not holds_validation(data):
+        _check_unvalidated(config["callbacks"])
+    task.check_data(data)
+    task.check_distillation(config["aug"]["distill_weight"])
+    plan = plan_net(config["net"], _outputs(data, task), data["in_channels"], data["image_size"], catalogue)
+    _check_batch(config, plan)
+    return plan
+
+
+def _check_batch(config: Mapping[str, Any], plan: Plan) -> None:
+    """Refuse batches that leave a batch-norm less than two values of each channel."""
+    trainer = config["trainer"]
+    synchronised = trainer.get("sync_batchnorm") and trainer.get("devices") != 1
+    alone = config["data"]["batch_size"] == 1 and not synchronised
+    if alone and max(plan.image_size) <= plan.total_stride:
+        raise UserError(
+            f"data.batch_size=1: leaves batch-norm one value of each channel, for net={plan.name} makes one pixel of "
+            f"data.image_size={shown_size(plan.image_size)}; options: a larger batch, or larger images"
+        )
+    if alone and any(node.kind == "norm" and node.size == (1, 1) for node in plan.nodes):
+        raise UserError(
+            "data.batch_size=1: leaves the batch-norm on the logits one value of each; options: a larger batch, or "
+            "net.classifier_norm=false"
+        )
+
+
+def _check_unvalidated(callbacks: Mapping[str, Any]) -> None:
+    """Refuse what cannot be had of a run that validates nothing.
+
+    Raises:
+        UserError: a search, or statistics of averaged weights.
+    """
+    if is_search():
+        raise UserError("data.val_fraction=0: leaves a search no score on validation; options: a share, such as 0.1")
+    if callbacks.get("ema") and callbacks.get("recalibrate"):
+        raise UserError(
+            "bn=recalibrated: measures statistics of averaged weights (callbacks=ema) when they are validated, and "
+            "data.val_fraction=0 leaves nothing to validate; options: bn=running"
+        )
+
+
+def _check_compile(backend: str | None) -> None:
+    """Refuse a backend that cannot compile: torch would say so in 50 lines, in the first step."""
+    compiler = os.environ.get("CXX", "g++")
+    if backend == "inductor" and shutil.which(compiler) is None:
+        raise UserError(f"task.compile=inductor: needs a C++ compiler, and {compiler} was not found; set CXX")
+
+
+def _warn_of_operator(config: Mapping[str, Any], operator: OperatorSettings, sharing: SharingSettings) -> None:
+    """Pass on what the operator says of training with its settings, and of first multiplying by its weights."""
+    training, multiplied = operator.training_warning(), operator.multiplied_warning()
+    if training is not None:
+        log.warning(training)
+    if multiplied is not None and config["callbacks"].get("block_variant") and not sharing.remaps:
+        log.warning("block_variant with op=%s and sharing=%s: %s", operator.name, sharing.name, multiplied)
+
+
+def _check_operator(
+    precision: str, operator: OperatorSettings, widening: Widening, mult_layers: Collection[str]
+) -> None:
+    """Refuse an operator in a precision that it cannot be had in, and one that is widened where it cannot be.
+
+    `hybrid.layers` refuses the latter too."""
+    warning = operator.check_precision(precision)
+    if warning is not None:
+        log.warning(warning)
+    if operator.shareable:
+        return
+    plan, widening = widening.plan, replace(widening, extra_blocks=())  # which multiply, whatever the operator
+    widest = plan.at(SubnetSpec(widening.max_channels())).channels()
+    wider = {space.name for space in plan.spaces if widest[space.name] > space.channels}
+    for layer in plan.layers():
+        if layer.name not in mult_layers and wider & {*plan.sources(layer), layer.space}:
+            raise operators.cannot_be_augmented(operator.name)
+
+
+def _outputs(config: Mapping[str, Any], task: TaskSettings) -> int:
+    data = dict(config)
+    if data.get("num_classes", 0) is None:
+        data["num_classes"] = _held_classes(data)
+    try:
+        outputs = task.outputs(data)
+        if isinstance(outputs, bool) or not isinstance(outputs, int) or outputs < 1:
+            raise ValueError(f"it says {outputs}")
+        return outputs
+    except KeyError as error:
+        raise UserError(
+            f"data={data['name']}: has no {error.args[0]}, which task={task.name} reads; options: other data, or that "
+            "task for which these are made"
+        ) from error
+    except DAMAGE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"data={data['name']}: task={task.name} cannot tell the number of outputs ({reason})"
+        ) from error
+
+
+def _held_classes(data: Mapping[str, Any]) -> int:
+    if data["name"] in HELD:
+        return HELD[data["name"]][0]
+    from shiftaddaug.data.class_folders import count_classes
+
+    return count_classes(data["data_dir"])

@@ -1,0 +1,77 @@
+"""What the `trainer` group may say: the keys of Lightning's Trainer, and their ranges. Imports no torch."""
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from shiftaddaug.errors import UserError
+from shiftaddaug.hydra_nodes import check_node
+from shiftaddaug.settings import NonNegativeNumber, PositiveInt, PositiveNumber, check
+
+Limit = Annotated[int, Meta(ge=0)] | Annotated[float, Meta(ge=0, le=1)]
+
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
+_PARAMETERS = ("find_unused_parameters_false", "find_unused_parameters_true")
+STRATEGIES = (
+    *("auto", "ddp", "ddp_spawn", "ddp_fork", "ddp_notebook"),
+    *(f"{ddp}_{unused}" for ddp in ("ddp", "ddp_spawn", "ddp_fork", "ddp_notebook") for unused in _PARAMETERS),
+    *("fsdp", "fsdp_cpu_offload", "deepspeed", "deepspeed_stage_1", "deepspeed_stage_2", "deepspeed_stage_2_offload"),
+    *("deepspeed_stage_3", "deepspeed_stage_3_offload", "deepspeed_stage_3_offload_nvme"),
+    *("single_device", "single_tpu", "single_xla", "xla", "xla_debug"),
+)
+PRECISIONS = (
+    *("32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "32", "16", "bf16", "64"),
+    *("transformer-engine", "transformer-engine-float16"),
+)
+"""What Lightning's Trainer knows, here because asking it imports torch."""
+
+TRAINER: dict[str, Any] = {
+    "max_epochs": PositiveInt,
+    "accumulate_grad_batches": PositiveInt,
+    "check_val_every_n_epoch": PositiveInt | None,
+    "default_root_dir": str | None,
+    "devices": PositiveInt | Literal[-1, "auto"] | list[int],
+    "deterministic": bool | Literal["warn"] | None,
+    "gradient_clip_val": NonNegativeNumber | None,
+    "limit_train_batches": Limit | None,
+    "limit_val_batches": Limit | None,
+    "limit_test_batches": Limit | None,
+    "log_every_n_steps": PositiveInt | None,
+    "num_nodes": PositiveInt,
+    "num_sanity_val_steps": Annotated[int, Meta(ge=-1)] | None,
+    "overfit_batches": Limit,
+    "strategy": Literal[STRATEGIES],
+    "val_check_interval": PositiveInt | Annotated[float, Meta(gt=0, le=1)] | None,
+}
+"""Ranges that Lightning's signature does not say."""
+
+SEVERAL_NODES = ("MASTER_ADDR", "SLURM_JOB_ID", "TORCHELASTIC_RUN_ID", "GROUP_RANK", "LSB_JOBID")
+"""Variables of the environment that say of other machines; without one of them a process would wait for them."""
+
+
+def check_trainer(trainer: Mapping[str, Any]) -> None:
+    """Refuse what the Trainer does not take, or would wait on for ever.
+
+    Raises:
+        UserError: the first mistake.
+    """
+    numbers = re.fullmatch(r"-1|\d+(, ?\d+)*,?", str(trainer.get("devices")))  # Lightning reads "0,1", too
+    check_node("trainer", trainer, TRAINER | ({"devices": object} if numbers and trainer["devices"] != 0 else {}))
+    if "precision" in trainer and trainer["precision"] is not None:
+        check("trainer.precision", str(trainer["precision"]), Literal[PRECISIONS])  # type: ignore[valid-type]
+    check("trainer.accelerator", trainer.get("accelerator", "auto"), Literal[ACCELERATORS])  # type: ignore[valid-type]
+    nodes = trainer.get("num_nodes", 1)
+    if nodes > 1 and not any(name in os.environ for name in SEVERAL_NODES):
+        raise UserError(
+            f"trainer.num_nodes={nodes}: would wait for other machines, of which the environment says nothing "
+            f"({', '.join(SEVERAL_NODES[:3])}); options: 1, or a launcher that starts a process on each"
+        )
+    if trainer.get("max_steps", -1) != -1:
+        raise UserError(f"trainer.max_steps={trainer['max_steps']}: schedules go by epochs; set trainer.max_epochs")
+    for split in ("train", "val", "test"):
+        limit = trainer.get(f"limit_{split}_batches")
+        if limit is not None:
+            check(f"trainer.limit_{split}_batches", limit, PositiveNumber)

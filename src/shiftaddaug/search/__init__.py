@@ -1,0 +1,1 @@
+"""Searches: what a study of Optuna's is."""

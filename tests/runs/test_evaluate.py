@@ -1,0 +1,41 @@
+"""An evaluation's data: as they were trained on, made for its task, of as many classes as the network tells apart."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from shiftaddaug.errors import UserError
+from shiftaddaug.runs.eval_settings import EvalSettings, read_eval_settings
+from shiftaddaug.runs.evaluate import check_data, data_of
+from shiftaddaug.tasks import settings_from
+from tests.commands.running import composed
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvalSettings:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    return read_eval_settings(composed(tmp_path / "run", "ckpt_path=a", config_name="eval"))
+
+
+def test_data_of_before_padding_was_a_share_are_read(settings: EvalSettings) -> None:
+    digits = {"_target_": "shiftaddaug.data.digits.DigitsDataModule", "image_size": 32, "crop_padding": 2}
+    subnetwork = SimpleNamespace(data_config=digits, plan=SimpleNamespace(num_classes=10))
+    assert data_of(settings, subnetwork)["crop_padding"] == 0.0625  # type: ignore[arg-type]
+
+
+def test_data_of_another_task_or_size_than_the_network_are_refused(settings: EvalSettings) -> None:
+    task = settings_from({"name": "classification", "headline": "top1", "better": "max"})
+    subnetwork: Any = SimpleNamespace(
+        data_config={"name": "flowers", "num_classes": None}, plan=SimpleNamespace(num_classes=10)
+    )
+    check_data(settings, subnetwork, task, SimpleNamespace(task="classification", num_classes=10))
+    with pytest.raises(UserError, match=r"^data=flowers: need a network of 7 outputs, and ckpt_path=a has 10$"):
+        check_data(settings, subnetwork, task, SimpleNamespace(task="classification", num_classes=7))
+    with pytest.raises(UserError, match=r"^data=flowers: is made for task=slope, and this run has task=classification"):
+        check_data(settings, subnetwork, task, SimpleNamespace(task="slope", num_classes=10))
+    subnetwork.data_config = {"name": "flowers"}
+    with pytest.raises(UserError, match=r"^ckpt_path=a: its data have not what task=classification reads"):
+        check_data(settings, subnetwork, task, SimpleNamespace(task="classification"))
