@@ -9,7 +9,20 @@ from typing import Any
 
 import pytest
 import torch
-from tests.build import KINDS, NETS, REMAPS, ROOT, SHARINGS, WIDER, drawn, images, make_supernet, plan_of, unsettled
+from tests.build import (
+    DEEPENED,
+    KINDS,
+    NETS,
+    REMAPS,
+    ROOT,
+    SHARINGS,
+    WIDER,
+    drawn,
+    images,
+    make_supernet,
+    plan_of,
+    unsettled,
+)
 from tests.nets.unet import images as unet_images
 from tests.nets.unet import make_unet
 from torch import Tensor
@@ -33,7 +46,8 @@ from shiftaddaug.nets.units import ends
 
 SPECS = 3
 ALL_OPERATORS = [("mbv3_w035", sharing, op) for sharing, ops in SHARINGS.items() for op in ops]
-OTHER_NETS = [net for net in NETS if net != "mbv3_w035"]
+OTHER_NETS = [net for net in NETS if net not in ("mbv3_w035", "resnet18", "resnet50")]
+"""Those of the latter are large: `test_published_nets.py` extracts what is new in them."""
 """Every operator in one net, whose layers are of all kinds; every other net with one operator."""
 
 
@@ -79,7 +93,7 @@ def assert_same(supernet: Supernet, spec: SubnetSpec, target: Target, x: Tensor)
 class TestExtraction:
     @pytest.mark.parametrize(("net", "sharing", "op"), ALL_OPERATORS + [(net, "remapped", "add") for net in OTHER_NETS])
     def test_up_to_the_targets_width_it_is_exact_for_every_operator(self, net: str, op: str, sharing: str) -> None:
-        augmentation = {"wide": 1.0} if op == "shift_ps" else {"extra_blocks": 1}
+        augmentation = {"wide": 1.0} if op == "shift_ps" else {"extra_blocks": int(net in DEEPENED)}
         supernet = make(net, op, SHARINGS[sharing][op], **augmentation)
         for seed in range(SPECS):
             spec = at_most_target(supernet, seed)
@@ -95,7 +109,7 @@ class TestExtraction:
     def test_at_any_width_it_is_exact_where_layers_are_linear_in_their_weight(
         self, net: str, op: str, sharing: str
     ) -> None:
-        supernet = make(net, op, SHARINGS[sharing][op], extra_blocks=1)
+        supernet = make(net, op, SHARINGS[sharing][op], extra_blocks=int(net in DEEPENED))
         for seed in range(SPECS):
             spec = random_spec(supernet, seed)
             target = extract(supernet, spec)
@@ -219,7 +233,7 @@ class TestPlan:
             counted = flops(lambda x, spec=spec: supernet.outputs(x, supernet.run(spec)), unet_images()[:1])
             assert 2 * total_macs(supernet.graph.at(spec)) == counted
 
-    @pytest.mark.parametrize("net", NETS)
+    @pytest.mark.parametrize("net", DEEPENED)
     def test_of_the_target_is_the_plan(self, net: str) -> None:
         plan = plan_of(net)
         for extras in ((), plan_extra_blocks(plan, 2)):

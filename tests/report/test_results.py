@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from shiftaddaug.errors import UserError
 from shiftaddaug.report.recorded import headline_in
 from shiftaddaug.report.results import (
     code_hash,
@@ -265,12 +266,12 @@ class TestShortestPath:
 def test_json_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_json(tmp_path / "a.json", {"a": 1})
 
-    def fill(path: Path, text: str) -> None:
+    def fill(path: Path, content: bytes) -> None:
         path.touch()
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", fill)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(Path, "write_bytes", fill)
+    with pytest.raises(UserError, match=r"a\.json: could not be written \(No space left on device\)$"):
         write_json(tmp_path / "a.json", {"a": 2})
     assert read_json(tmp_path / "a.json") == {"a": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue, catalogue_of
 from shiftaddaug.commands.entry import run_command
 from shiftaddaug.errors import UserError
+from shiftaddaug.files import write_whole
 from shiftaddaug.hybrid.remap_file import OPERATOR
 from shiftaddaug.hybrid.settings import kind_of_sharing
 from shiftaddaug.operators.remap_settings import FORMS
@@ -191,7 +192,7 @@ def _write_remap(path: Path, remap: "Remap", operator: str) -> None:
     import yaml
 
     fields = yaml.safe_dump({OPERATOR: operator} | remap.config(), default_flow_style=None, sort_keys=False, width=116)
-    path.write_text(f"# python {' '.join(sys.argv)}\n{fields}")
+    write_whole(path, f"# python {' '.join(sys.argv)}\n{fields}")
 
 
 def _distributions(
