@@ -100,6 +100,15 @@ def test_an_initial_scale_that_r_sets_is_warned_of(
     assert [record.getMessage() for record in caplog.records] == [f"no effect, because {wanted}"] * told
 
 
+def test_a_clamp_of_weights_that_are_stored_for_r_is_warned_of(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    typed = ["op=shift", "sharing=heterogeneous", "op.clamp=true"]
+    read_settings(composed(tmp_path / "run", *typed), typed)
+    wanted = "no effect, because sharing=heterogeneous stores weights in Gaussian form: op.clamp=true"
+    assert [record.getMessage() for record in caplog.records] == [wanted]
+
+
 @pytest.mark.parametrize(("rate", "told"), [("uniform", True), ("adaptive", False)])
 def test_a_key_that_the_operators_other_keys_take_the_place_of_is_warned_of(
     rate: str, told: bool, caplog: pytest.LogCaptureFixture, tmp_path: Path

@@ -44,6 +44,9 @@ def check_operator_keys(cfg: DictConfig, operator: OperatorSettings, overrides: 
     for key, reason in operator.without_effect.items():
         for override in (o for o in overrides if o.split("=")[0] == f"op.{key}"):
             log.warning("no effect, because %s: %s", reason, override)
+    stored = [o for o in overrides if o.split("=")[0].removeprefix("op.") in operator.without_remap]
+    if stored and cfg.sharing.name == "heterogeneous" and operator.remap is not None:
+        log.warning("no effect, because sharing=heterogeneous stores weights in Gaussian form: %s", ", ".join(stored))
     typed = [override for override in overrides if override.split("=")[0] in _replaced(operator)]
     if typed and cfg.sharing.name == "heterogeneous" and operator.remap is not None:
         scale = "op.remap.laplace_scale" if cfg.sharing.remap_file is None else "the remap file"
