@@ -73,9 +73,8 @@ def mistakes(source: str, path: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_docstrings_are_readable_by_themselves(module: str) -> None:
-    assert mistakes((PACKAGE / module).read_text(), module) == []
+def test_docstrings_are_readable_by_themselves() -> None:
+    assert [line for module in MODULES for line in mistakes((PACKAGE / module).read_text(), module)] == []
 
 
 @pytest.mark.parametrize(

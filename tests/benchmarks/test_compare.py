@@ -11,8 +11,7 @@ import compare_cases
 import compare_names
 import pytest
 from compare_differences import MOST_KIB, SHOWN, compare_records, resume_differences, told
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.build import CONFIGS, ROOT
 
 
 def a_record() -> dict[str, Any]:
@@ -133,21 +132,21 @@ def test_overrides_are_translated_for_the_old_checkout(override: str, translated
     assert compare_names.old_override(override, {"net.width_mult": "arch.width"}) == translated
 
 
-def test_every_operator_net_and_value_is_among_the_cases(configs: Path) -> None:
-    cases = compare_cases.all_cases([configs])
+def test_every_operator_net_and_value_is_among_the_cases() -> None:
+    cases = compare_cases.all_cases([CONFIGS])
     for chosen in (cases, [case for case in cases if case.quick]):
         overrides = {override for case in chosen for override in case.overrides}
         for group in ("op", "net"):
-            assert {f"{group}={name}" for name in compare_cases.options([configs], group)} <= overrides
+            assert {f"{group}={name}" for name in compare_cases.options([CONFIGS], group)} <= overrides
         for group, values in (("sharing", compare_cases.SHARINGS), ("block_variant", compare_cases.BLOCK_VARIANTS)):
             assert {f"{group}={value}" for value in values} <= overrides
         assert {"run", "built", "resume"} <= {case.kind for case in chosen}
 
 
-def test_an_operator_of_one_checkout_alone_is_among_the_cases(configs: Path, tmp_path: Path) -> None:
+def test_an_operator_of_one_checkout_alone_is_among_the_cases(tmp_path: Path) -> None:
     (tmp_path / "op").mkdir()
     (tmp_path / "op" / "xnor.yaml").touch()
-    assert any("op=xnor" in case.overrides for case in compare_cases.all_cases([configs, tmp_path]))
+    assert any("op=xnor" in case.overrides for case in compare_cases.all_cases([CONFIGS, tmp_path]))
 
 
 def test_an_unknown_revision_is_answered_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,11 +156,11 @@ def test_an_unknown_revision_is_answered_in_one_line(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_case_of_each_kind_composes(configs: Path) -> None:
+def test_a_case_of_each_kind_composes() -> None:
     """One that an override of the list made impossible would be refused by both sides, and compare nothing."""
     from shiftaddaug.runs.compose import compose_config
 
-    kinds = {case.kind: case for case in compare_cases.all_cases([configs])}
+    kinds = {case.kind: case for case in compare_cases.all_cases([CONFIGS])}
     for case in kinds.values():
         cfg = compose_config("train", [*compare_cases.BASE, *case.overrides])
         assert cfg.trainer.max_epochs in (1, compare_cases.EPOCHS)

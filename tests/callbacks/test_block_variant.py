@@ -8,26 +8,19 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
-from tests.tasks.little import classification, quiet_trainer
-from torch.utils.data import DataLoader, TensorDataset
+from tests.build import bottlenecks
+from tests.tasks.little import fit as fit_batches
+from tests.tasks.little import make_batch, quiet_trainer
+from tests.tasks.little import make_task as make_little_task
 
-from shiftaddaug import operators
 from shiftaddaug.callbacks.block_variant import BlockVariant
 from shiftaddaug.callbacks.depth import RetireDepth
 from shiftaddaug.errors import UserError
-from shiftaddaug.hybrid.sharing import PLAIN, Sharing
-from shiftaddaug.nets.build import assign, build_supernet
+from shiftaddaug.hybrid.sharing import Sharing
 from shiftaddaug.nets.spec import SubnetSpec
-from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.nets.timetable import Conversion, Retirement
 from shiftaddaug.tasks.training import Training
 
-TABLE: dict[str, Any] = {
-    "name": "little",
-    "divisor": 2,
-    "stem": {"channels": 4},
-    "stages": [{"block": "inverted_bottleneck", "channels": 4, "expand": 2, "depth": 2}],
-}
 FREE = [f"blocks.{block}.{conv}.conv" for block in (0, 1) for conv in ("expand", "depthwise", "project")]
 EPOCHS, STEPS = 4, 3
 """Of training, and of an epoch."""
@@ -43,39 +36,20 @@ class Record(pl.Callback):
         self.specs.append(pl_module.target_spec)
 
 
-def make_task(op: str = "shift", sharing: Sharing = PLAIN) -> Training:
-    torch.manual_seed(0)
-    plan = plan_net(TABLE, 3, 1, 8)
-    net = build_supernet(
-        plan, assign(plan, operators.build(op), ["stem", "classifier"]), extra_blocks=2, sharing=sharing
-    )
-    return Training(net, classification(3), optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9))
+def make_task(op: str = "shift", **arguments: Any) -> Training:
+    momentum = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
+    settings = {"table": bottlenecks(head=False), "width": 1.0, "expand": 1.0, "extra_blocks": 2, "optimizer": momentum}
+    return make_little_task(op, **{**settings, **arguments})
 
 
-def fit(
-    task: Training,
-    folder: Path,
-    *callbacks: pl.Callback,
-    max_epochs: int = EPOCHS,
-    ckpt_path: Path | None = None,
-) -> None:
-    data = TensorDataset(torch.randn(STEPS * 4, 1, 8, 8, generator=torch.manual_seed(1)), torch.arange(STEPS * 4) % 3)
-    trainer = pl.Trainer(
-        max_epochs=max_epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-        callbacks=list(callbacks),
-    )
-    trainer.fit(task, DataLoader(data, 4), ckpt_path=ckpt_path, weights_only=False)
+def fit(task: Training, *callbacks: pl.Callback, max_epochs: int = EPOCHS, resume: Path | None = None) -> None:
+    batches = [make_batch(seed) for seed in range(STEPS)]
+    fit_batches(task, batches, max_epochs=max_epochs, callbacks=list(callbacks), resume=resume)
 
 
 def test_layers_turn_between_epochs_and_the_last_epoch_trains_none_that_multiplies(tmp_path: Path) -> None:
     task, record = make_task(), Record()
-    fit(task, tmp_path, record, BlockVariant(0.0, 1.0))
+    fit(task, record, BlockVariant(0.0, 1.0))
     epochs = [record.specs[i : i + STEPS] for i in range(0, EPOCHS * STEPS, STEPS)]
     assert all(len(set(epoch)) == 1 for epoch in epochs)
     # from no slot over in the first epoch to all six in the last
@@ -85,7 +59,7 @@ def test_layers_turn_between_epochs_and_the_last_epoch_trains_none_that_multipli
 
 def test_blends_move_with_every_step(tmp_path: Path) -> None:
     record, total = Record(), EPOCHS * STEPS
-    fit(make_task(), tmp_path, record, BlockVariant(0.0, 1.0, blend=True))
+    fit(make_task(), record, BlockVariant(0.0, 1.0, blend=True))
     plan, conversion = make_task().net.plan, Conversion(0.0, 1.0, blend=True)
     wanted = [conversion.schedule(plan, ["stem", "classifier"], step / (total - 1)) for step in range(total)]
     assert [(spec.multiplied, spec.blends) for spec in record.specs] == wanted
@@ -103,7 +77,7 @@ def share(spec: SubnetSpec, layer: str) -> float:
 def test_extra_blocks_that_do_not_multiply_turn_with_the_block_they_are_built_as(tmp_path: Path, blend: bool) -> None:
     """Where what surrounds the target computes with its operator."""
     task, record = make_task(sharing=Sharing(multiplicative_augmentation=False)), Record()
-    fit(task, tmp_path, record, BlockVariant(0.0, 1.0, blend=blend))
+    fit(task, record, BlockVariant(0.0, 1.0, blend=blend))
     models = {extra.name: extra.model for extra in task.net.widening.extra_blocks}
     assert sorted(models) == ["extras.0", "extras.1"]
     extras = [name for name in task.net.hybrid_layers() if name.startswith("extras.")]
@@ -118,7 +92,7 @@ def test_extra_blocks_that_do_not_multiply_turn_with_the_block_they_are_built_as
 @pytest.mark.parametrize("swapped", [False, True])
 def test_conversion_and_retirement_write_beside_each_other(tmp_path: Path, swapped: bool) -> None:
     record, callbacks = Record(), [BlockVariant(0.0, 1.0), RetireDepth(0.25, 0.75)]
-    fit(make_task(), tmp_path, *(callbacks[::-1] if swapped else callbacks), record)
+    fit(make_task(), *(callbacks[::-1] if swapped else callbacks), record)
     retirement, extras = Retirement(0.25, 0.75), ("extras.0", "extras.1")
     for step, spec in enumerate(record.specs):
         active = retirement.schedule(extras, step / (EPOCHS * STEPS - 1))
@@ -131,14 +105,14 @@ def test_conversion_and_retirement_write_beside_each_other(tmp_path: Path, swapp
 
 def test_a_hard_cut_comes_between_epochs(tmp_path: Path) -> None:
     record = Record()
-    fit(make_task(), tmp_path, record, RetireDepth(0.0, 1.0, fade=False))
+    fit(make_task(), record, RetireDepth(0.0, 1.0, fade=False))
     assert [len(spec.skipped) for spec in record.specs] == [0] * 2 * STEPS + [1] * STEPS + [2] * STEPS
 
 
 @pytest.mark.parametrize("blend", [False, True])
 def test_a_run_of_one_epoch_ends_with_the_final_target(tmp_path: Path, blend: bool) -> None:
     task = make_task()
-    fit(task, tmp_path, BlockVariant(0.0, 1.0, blend=blend), RetireDepth(0.0, 1.0, fade=blend), max_epochs=1)
+    fit(task, BlockVariant(0.0, 1.0, blend=blend), RetireDepth(0.0, 1.0, fade=blend), max_epochs=1)
     assert task.target_spec == task.net.target_spec
 
 
@@ -148,7 +122,7 @@ def test_a_run_cut_short_names_what_still_multiplied(tmp_path: Path, caplog: pyt
             trainer.should_stop = trainer.current_epoch == 1
 
     with caplog.at_level(logging.WARNING):
-        fit(make_task(), tmp_path, BlockVariant(0.0, 1.0), RetireDepth(0.0, 1.0, fade=False), Stop())
+        fit(make_task(), BlockVariant(0.0, 1.0), RetireDepth(0.0, 1.0, fade=False), Stop())
     messages = [record.getMessage() for record in caplog.records if "training ended before" in record.getMessage()]
     assert messages[0].startswith("training ended before callbacks.block_variant.end=1.0")
     assert messages[0].endswith(": " + ", ".join(FREE[2:]))
@@ -165,9 +139,9 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(tmp_path: Path, blend: b
         return [BlockVariant(0.0, 1.0, blend=blend), RetireDepth(0.0, 1.0)]
 
     whole, resumed, records = make_task(), make_task(), (Record(), Record())
-    fit(whole, tmp_path, *callbacks(), Save(), records[0])
+    fit(whole, *callbacks(), Save(), records[0])
     path = tmp_path / f"{epoch}.ckpt"
-    fit(resumed, tmp_path, *callbacks(), records[1], ckpt_path=path)
+    fit(resumed, *callbacks(), records[1], resume=path)
     assert records[1].specs == records[0].specs[(epoch + 1) * STEPS :]
     theirs = whole.state_dict()
     assert all(torch.equal(value, theirs[name]) for name, value in resumed.state_dict().items() if "net." in name)
@@ -176,7 +150,7 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(tmp_path: Path, blend: b
         (RetireDepth(0.0, 0.9), "retire_dep"),
     ):
         with pytest.raises(UserError, match=rf"callbacks.{key}.*end=0.9: the checkpoint was trained with 1.0"):
-            fit(make_task(), tmp_path, callback, ckpt_path=path)
+            fit(make_task(), callback, resume=path)
 
 
 def test_settings_are_in_the_checkpoint() -> None:
@@ -195,13 +169,13 @@ def test_settings_are_in_the_checkpoint() -> None:
 
 def test_an_operator_without_a_weight_to_multiply_by_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"callbacks.block_variant: op=shift_ps trains no weight .* options: no callb"):
-        fit(make_task("shift_ps"), tmp_path, BlockVariant())
+        fit(make_task("shift_ps"), BlockVariant())
 
 
 def test_nothing_to_turn_is_said(tmp_path: Path) -> None:
     task = make_task("mult")
     assert BlockVariant().idle(quiet_trainer(max_epochs=2), task) == "no layer is multiplication-free"
-    fit(task, tmp_path, BlockVariant(), max_epochs=1)
+    fit(task, BlockVariant(), max_epochs=1)
     assert task.target_spec == task.net.target_spec
 
 
@@ -214,11 +188,8 @@ def test_a_single_epoch_leaves_hard_turning_without_effect(epochs: int, blend: b
 
 
 def test_without_extra_blocks_nothing_is_retired(tmp_path: Path) -> None:
-    task = make_task()
-    task.net = build_supernet(task.net.plan, assign(task.net.plan, operators.build("shift"), ["stem"]))
-    task.target_spec = task.net.target_spec
-    trainer = quiet_trainer(max_epochs=2)
+    task, trainer = make_task(extra_blocks=0), quiet_trainer(max_epochs=2)
     assert RetireDepth().idle(trainer, task) == "the net has no extra blocks"
     assert RetireDepth().idle(trainer, make_task()) is None
-    fit(task, tmp_path, RetireDepth(), max_epochs=1)
+    fit(task, RetireDepth(), max_epochs=1)
     assert task.target_spec.skipped == frozenset()

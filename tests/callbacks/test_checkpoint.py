@@ -1,15 +1,14 @@
 """Best and last checkpoint, through a real trainer whose validation scores are written down beforehand."""
 
 import shutil
-import warnings
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import pytest
 import torch
+from tests.tasks.little import fit as fit_batches
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from shiftaddaug.callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint, checkpoint_path
 from shiftaddaug.errors import UserError
@@ -66,21 +65,8 @@ def fit(
 ) -> pl.Trainer:
     """So many steps an epoch, into `folder`."""
     callbacks = [BestCheckpoint(str(folder), MONITOR), LastCheckpoint(str(folder)), *watch]
-    loader = DataLoader(torch.zeros(batches))  # type: ignore[arg-type]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        trainer = pl.Trainer(
-            accelerator="cpu",
-            max_epochs=len(scores),
-            callbacks=callbacks,
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            default_root_dir=folder,
-        )
-        trainer.fit(_Scored(scores), loader, loader, ckpt_path=resume)
-    return trainer
+    options = {"max_epochs": len(scores), "callbacks": callbacks, "enable_checkpointing": True}
+    return fit_batches(_Scored(scores), [torch.zeros(1)] * batches, [torch.zeros(1)], resume, **options)
 
 
 def steps_of(path: Path) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.build import free_layers, images, make_supernet
 from tests.commands.running import run_little
 
 from shiftaddaug.callbacks.diagnostics import block_ranks, effective_rank
@@ -54,22 +55,14 @@ def test_a_collapse_is_warned_of_at_the_first_step(tmp_path: Path, caplog: pytes
 
 
 def test_ranks_leave_running_statistics_alone() -> None:
-    import yaml
-    from tests.commands.running import ROOT
-
-    from shiftaddaug import operators
-    from shiftaddaug.nets.build import assign, build_supernet
-    from shiftaddaug.nets.tables import plan_net
-
-    plan = plan_net(yaml.safe_load((ROOT / "configs/net/mbv2_micro.yaml").read_text()), 10, 1, 16)
-    net = build_supernet(plan, assign(plan, operators.build("add"), ["stem", "classifier"]), [1.0, 1.6])
-    free = [name for name, layer in net.hybrid_layers().items() if layer.operator.multiplication_free]
+    net = make_supernet("mbv2_micro", "add", width_multipliers=(1.0, 1.6))
+    free = free_layers(net)
     before = {name: value.clone() for name, value in net.named_buffers()}
-    ranks = block_ranks(net, torch.randn(8, 1, 16, 16))
+    ranks = block_ranks(net, images(8))
     assert list(ranks) == [f"blocks.{i}" for i in range(12)]
-    channels = plan.channels()
-    for unit, nodes in plan.units().items():  # pixels, where they are fewer
+    channels = net.plan.channels()
+    for unit, nodes in net.plan.units().items():  # pixels, where they are fewer
         assert ranks[unit][1] == min(channels[nodes[-1].space], 8 * math.prod(nodes[-1].size))
-    early = block_ranks(net, torch.randn(8, 1, 16, 16), replace(net.target_spec, multiplied=frozenset(free)))
+    early = block_ranks(net, images(8), replace(net.target_spec, multiplied=frozenset(free)))
     assert early["blocks.3"] != ranks["blocks.3"]
     assert all(torch.equal(value, before[name]) for name, value in net.named_buffers())

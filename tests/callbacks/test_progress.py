@@ -1,14 +1,13 @@
 """Throughput with a clock of the test's own, and the line of an epoch."""
 
 import logging
-import warnings
 from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from tests.tasks.little import fit
 
 from shiftaddaug.callbacks import progress
 from shiftaddaug.callbacks.progress import EpochLog, Throughput
@@ -175,13 +174,8 @@ class TestEpochLog:
             def configure_optimizers(self) -> None:
                 return None
 
-        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-        trainer = pl.Trainer(
-            accelerator="cpu", max_epochs=2, enable_checkpointing=False, callbacks=[EpochLog()], **quiet
-        )  # type: ignore[arg-type]
-        with caplog.at_level(logging.INFO, logger=progress.__name__), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            trainer.fit(Widened(), DataLoader(torch.zeros(1)))  # type: ignore[arg-type]
+        with caplog.at_level(logging.INFO, logger=progress.__name__):
+            fit(Widened(), [torch.zeros(1)], max_epochs=2, callbacks=[EpochLog()])
         lines = [record.getMessage() for record in caplog.records if record.name == progress.__name__]
         assert lines == ["epoch 1/2: train/loss 0, train/loss_aug 0", "epoch 2/2: train/loss 1"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import pytest
 import torch
-from tests.callbacks.test_reorder import fit, make_task
+from tests.callbacks.training import fit, make_task
 from torch import Tensor, nn
 
 from shiftaddaug.callbacks.diagnostics import Diagnostics

@@ -1,24 +1,21 @@
 """Which sub-network a step trains: a function of (seed, step), over when it was told to be."""
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import yaml
+from tests.build import plan_of
 
 from shiftaddaug.callbacks.sampling import SampleSubnets
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.spec import SubnetSpec, Widening
-from shiftaddaug.nets.tables import plan_net
 
 STEPS = range(30)
 
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    path = Path(__file__).resolve().parents[2] / "configs" / "net" / "mbv2_micro.yaml"
-    return plan_net(yaml.safe_load(path.read_text()), 10, 1, 16)
+    return plan_of("mbv2_micro")
 
 
 @pytest.fixture

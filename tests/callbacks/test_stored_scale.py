@@ -2,40 +2,30 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import pytest
 import torch
-from tests.callbacks.test_reorder import CLASSES, SIDE, TABLE, fit
-from tests.tasks.little import classification, quiet_trainer
+from tests.build import REMAPS, assert_same_state
+from tests.callbacks.training import fit
+from tests.callbacks.training import make_task as make_shift_task
+from tests.tasks.little import NESTEROV, quiet_trainer
 
-from shiftaddaug import operators
 from shiftaddaug.callbacks.block_variant import BlockVariant
 from shiftaddaug.callbacks.ema import WarmedUpEMA
 from shiftaddaug.callbacks.reorder import ReorderChannels
 from shiftaddaug.callbacks.stored_scale import KeepStoredScale
 from shiftaddaug.errors import UserError
-from shiftaddaug.hybrid.remap import Remap
 from shiftaddaug.hybrid.sharing import Sharing
-from shiftaddaug.nets.build import assign, build_supernet
 from shiftaddaug.nets.extract import extract_target
 from shiftaddaug.nets.stored_scale import scale_factors
 from shiftaddaug.nets.supernet import Supernet
-from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.tasks.training import Training
 
-SGD = partial(torch.optim.SGD, lr=0.2, momentum=0.9, nesterov=True)
 
-
-def make_task(optimizer: Any = SGD, gradient: str = "inverse") -> Training:
-    torch.manual_seed(0)
-    plan = plan_net(TABLE, CLASSES, 1, SIDE)
-    sharing = Sharing(Remap("replace", 5.5), gradient)
-    net = build_supernet(
-        plan, assign(plan, operators.build("add"), ["stem"]), (1.0, 2.0), (1.0, 3.0), divisor=2, sharing=sharing
-    )
-    return Training(net, classification(CLASSES), optimizer)
+def make_task(optimizer: Any = NESTEROV, gradient: Literal["inverse", "chain"] = "inverse") -> Training:
+    return make_shift_task("add", sharing=Sharing(REMAPS["add"], gradient), optimizer=optimizer)
 
 
 def equal(one: Supernet, other: Supernet) -> bool:
@@ -77,18 +67,16 @@ def test_resuming_ends_alike(tmp_path: Path, blend: bool | None) -> None:
     whole, resumed = make_task(), make_task()
     fit(tmp_path / "whole", whole, *callbacks())
     fit(tmp_path / "again", resumed, *callbacks(), resume=tmp_path / "whole" / "epoch=1.ckpt")
-    for name, value in whole.net.state_dict().items():
-        assert torch.equal(value, resumed.net.state_dict()[name]), name
+    assert_same_state(whole.net, resumed.net)
 
 
 @pytest.mark.parametrize("callback", [KeepStoredScale(None), KeepStoredScale(16.0)])
 def test_off_or_with_adam_nothing_is_touched(tmp_path: Path, callback: KeepStoredScale) -> None:
-    optimizer = SGD if callback.ratio is None else partial(torch.optim.Adam, lr=0.01)
+    optimizer = NESTEROV if callback.ratio is None else partial(torch.optim.Adam, lr=0.01)
     watched, plain = make_task(optimizer), make_task(optimizer)
     fit(tmp_path / "watched", watched, callback)
     fit(tmp_path / "plain", plain)
-    for name, value in plain.net.state_dict().items():
-        assert torch.equal(value, watched.net.state_dict()[name]), name
+    assert_same_state(plain.net, watched.net)
 
 
 @pytest.mark.parametrize(

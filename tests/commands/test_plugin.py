@@ -21,8 +21,9 @@ from shiftaddaug.operators import available
 from shiftaddaug.report.results import read_json
 from shiftaddaug.runs.cells import Cell
 from shiftaddaug.runs.compose import compose_config, with_plugin_configs
+from tests.build import images, plan_of
 from tests.commands.running import LITTLE, ROOT, command, composed
-from tests.nets.test_subnetworks import assert_same, at_most_target, images, plan_of
+from tests.nets.test_subnetworks import assert_same, at_most_target
 from tests.operators.toy import OPERATOR, write_plugin
 
 STAGES = "net.stages=[{block: inverted_bottleneck, channels: 8, expand: 2, depth: 2}]"

@@ -1,7 +1,7 @@
 """Fits recover what synthetic weights were made with; distances are those of the textbook."""
 
 import math
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pytest
 import torch
@@ -194,16 +194,15 @@ class TestRemap:
         wanted = fit_remap({k: v for k, v in mult().items() if k != "b"}, mf, "replace", relative=False)
         assert fit_remap(flat, mf, "replace", relative=False) == wanted
 
-    @pytest.mark.parametrize("form", ["replace", "residual"])
-    @pytest.mark.parametrize("relative", [False, True])
     @pytest.mark.parametrize("kind", ["few", "constant", "zeros", "powers"])
-    def test_odd_weights_still_give_a_remap(self, form: str, relative: bool, kind: str) -> None:
+    def test_odd_weights_still_give_a_remap(self, kind: str) -> None:
         w = normal(3 if kind == "few" else 300) + 0.5
         powers = torch.copysign(torch.exp2(w.abs().log2().round()), w)
         mf = {"few": w.flip(0) * 2, "constant": torch.full_like(w, 7.0), "zeros": 0 * w, "powers": powers}[kind]
-        remap = fit_remap({"a": w}, {"a": mf}, form, relative)  # type: ignore[arg-type]
-        assert remap(w).isfinite().all()
-        assert (remap.slope(w) > 0).all()
+        for form, relative in product(("replace", "residual"), (False, True)):
+            remap = fit_remap({"a": w}, {"a": mf}, form, relative)  # type: ignore[arg-type]
+            assert remap(w).isfinite().all()
+            assert (remap.slope(w) > 0).all()
 
     def test_mistakes(self) -> None:
         with pytest.raises(UserError, match="no layer in common"):

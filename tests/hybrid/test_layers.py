@@ -1,11 +1,11 @@
 """Hybrid layers against METHOD's formulas, written out with plain convolutions in float64."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from itertools import product
 
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.build import drawn
 from torch import Tensor
 
 from shiftaddaug import operators
@@ -21,52 +21,26 @@ TOLERANCE = 1e-9  # float64, sums of some hundred terms of size up to 1e2
 SOURCE, OUT = Widths(5, 9), Widths(6, 11)
 
 
-def shareable() -> Iterator[str]:
-    for name in operators.available():
-        if operators.build(name).shareable:
-            yield name
-
-
-@pytest.fixture(params=shareable())
-def operator(request: pytest.FixtureRequest) -> Operator:
-    return operators.build(request.param)
-
-
-def draw(layer: torch.nn.Module) -> None:
-    torch.manual_seed(0)
-    layer.double()
-    for module in layer.modules():
-        if isinstance(module, HybridConv2d | HybridLinear):
-            module.init_target()
-            module.init_augmented()
-            if module.bias is not None:
-                torch.nn.init.normal_(module.bias)
-
-
-@pytest.mark.parametrize("channels", [5, 7, 9])
-@pytest.mark.parametrize("out_channels", [6, 8, 11])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_dense(operator: Operator, channels: int, out_channels: int, stride: int) -> None:
+def test_dense(operator: Operator, stride: int) -> None:
     """Y_t = op(X_t) + mult(X_a), Y_a = mult(X)."""
-    layer = HybridConv2d(operator, SOURCE, OUT, kernel=3, stride=stride)
-    draw(layer)
-    x = torch.randn(2, channels, 7, 5, dtype=torch.float64)
-    y = layer(x, out_channels)
+    layer = drawn(HybridConv2d(operator, SOURCE, OUT, kernel=3, stride=stride)).double()
     w = layer.weight
     effective = operator.effective_weight({"weight": w[:6, :5].contiguous()})
-    wanted = operator.conv2d(x[:, :5], effective, stride, 1)
-    if channels > 5:
-        wanted = wanted + F.conv2d(x[:, 5:], w[:6, 5:channels], None, stride, 1)
-    if out_channels > 6:
-        wanted = torch.cat([wanted, F.conv2d(x, w[6:out_channels, :channels], None, stride, 1)], 1)
-    torch.testing.assert_close(y, wanted, rtol=0, atol=TOLERANCE)
+    for channels, out_channels in product((5, 7, 9), (6, 8, 11)):
+        x = torch.randn(2, channels, 7, 5, dtype=torch.float64)
+        wanted = operator.conv2d(x[:, :5], effective, stride, 1)
+        if channels > 5:
+            wanted = wanted + F.conv2d(x[:, 5:], w[:6, 5:channels], None, stride, 1)
+        if out_channels > 6:
+            wanted = torch.cat([wanted, F.conv2d(x, w[6:out_channels, :channels], None, stride, 1)], 1)
+        torch.testing.assert_close(layer(x, out_channels), wanted, rtol=0, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("channels", [5, 7, 9])
 def test_depthwise(operator: Operator, channels: int) -> None:
     """Y_t = op(X_t), Y_a = mult(X_a), concatenated."""
-    layer = HybridConv2d(operator, SOURCE, SOURCE, kernel=3, stride=2, depthwise=True)
-    draw(layer)
+    layer = drawn(HybridConv2d(operator, SOURCE, SOURCE, kernel=3, stride=2, depthwise=True)).double()
     x = torch.randn(2, channels, 7, 5, dtype=torch.float64)
     effective = operator.effective_weight({"weight": layer.weight[:5]})
     wanted = operator.conv2d(x[:, :5], effective, 2, 1, 1, 5)
@@ -79,8 +53,7 @@ def test_depthwise(operator: Operator, channels: int) -> None:
 @pytest.mark.parametrize("channels", [5, 7, 9])
 def test_linear_head(operator: Operator, channels: int) -> None:
     """logits = op(X_t) + mult(X_a) + bias."""
-    layer = HybridLinear(operator, SOURCE, Widths(4, 4))
-    draw(layer)
+    layer = drawn(HybridLinear(operator, SOURCE, Widths(4, 4))).double()
     x = torch.randn(3, channels, dtype=torch.float64)
     wanted = operator.linear(x[:, :5], operator.effective_weight({"weight": layer.weight[:, :5]})) + layer.bias
     wanted = wanted + F.linear(x[:, 5:], layer.weight[:, 5:channels])
@@ -88,24 +61,21 @@ def test_linear_head(operator: Operator, channels: int) -> None:
 
 
 def test_target_width_is_the_operator_alone(operator: Operator) -> None:
-    layer = HybridConv2d(operator, SOURCE, OUT, kernel=3)
-    draw(layer)
+    layer = drawn(HybridConv2d(operator, SOURCE, OUT, kernel=3)).double()
     x = torch.randn(2, 5, 7, 5, dtype=torch.float64)
     effective = operator.effective_weight({"weight": layer.weight[:6, :5]})
     assert torch.equal(layer(x), operator.conv2d(x, effective, 1, 1))
 
 
 def test_multiplicative_pass_multiplies_with_the_same_weight(operator: Operator) -> None:
-    layer = HybridConv2d(operator, SOURCE, OUT, kernel=3)
-    draw(layer)
+    layer = drawn(HybridConv2d(operator, SOURCE, OUT, kernel=3)).double()
     x = torch.randn(2, 9, 7, 5, dtype=torch.float64)
     y = layer(x, 11, MULTIPLIED)
     torch.testing.assert_close(y, F.conv2d(x, layer.weight, None, 1, 1), rtol=0, atol=TOLERANCE)
 
 
 def test_gradient_reaches_only_the_active_slice(operator: Operator) -> None:
-    layer = HybridConv2d(operator, SOURCE, OUT)
-    draw(layer)
+    layer = drawn(HybridConv2d(operator, SOURCE, OUT)).double()
     layer(torch.randn(2, 7, 3, 3, dtype=torch.float64), 8).square().sum().backward()
     gradient = layer.weight.grad
     assert isinstance(gradient, Tensor)
@@ -131,9 +101,7 @@ def test_the_targets_first_weights_do_not_depend_on_its_surroundings(operator: O
     narrow = HybridConv2d(operator, Widths(5, 5), Widths(6, 6), 3)
     wide = HybridConv2d(operator, SOURCE, OUT, 3)
     for layer in (narrow, wide):
-        torch.manual_seed(3)
-        layer.init_target()
-        layer.init_augmented()
+        drawn(layer)
     assert torch.equal(wide.weight[:6, :5], narrow.weight)
     bound = (9 * 3 * 3) ** -0.5  # kaiming-uniform at the fan-in of the widest layer
     assert wide.weight[6:].abs().max() <= bound
@@ -148,8 +116,7 @@ def test_unshareable_operator_is_refused_only_when_widened() -> None:
 
 def test_target_state_is_operator_ready() -> None:
     shift = operators.build("shift")
-    layer = HybridConv2d(shift, SOURCE, OUT, bias=True)
-    draw(layer)
+    layer = drawn(HybridConv2d(shift, SOURCE, OUT, bias=True)).double()
     plain = layer.state()
     assert plain is not None
     operator, state = plain
@@ -162,11 +129,6 @@ def test_target_state_is_operator_ready() -> None:
 
 
 def test_mult_layers_widened_fully_is_one_convolution() -> None:
-    layer = HybridConv2d(Mult(), SOURCE, OUT, kernel=3)
-    draw(layer)
+    layer = drawn(HybridConv2d(Mult(), SOURCE, OUT, kernel=3)).double()
     x = torch.randn(1, 9, 4, 4, dtype=torch.float64)
     torch.testing.assert_close(layer(x, 11), F.conv2d(x, layer.weight, None, 1, 1), rtol=0, atol=TOLERANCE)
-
-
-def test_configs_op_names_are_the_operators(configs: Path) -> None:
-    assert sorted(path.stem for path in (configs / "op").glob("*.yaml")) == operators.available()

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tests.build import REMAPS, drawn
 
 from shiftaddaug import operators
 from shiftaddaug.errors import UserError
@@ -11,16 +12,11 @@ from shiftaddaug.hybrid.remap import Remap
 from shiftaddaug.hybrid.sharing import Sharing, sharing_from_config
 from shiftaddaug.hybrid.widths import Widths
 
-REMAPS = {"add": Remap("replace", 5.5), "shift": Remap("residual", 0.1, relative=True)}
 SOURCE, OUT = Widths(3, 5), Widths(4, 6)
 
 
 def layer(op: str, sharing: Sharing) -> HybridConv2d:
-    torch.manual_seed(0)
-    made = HybridConv2d(operators.build(op), SOURCE, OUT, 3, sharing=sharing)
-    made.init_target()
-    made.init_augmented()
-    return made
+    return drawn(HybridConv2d(operators.build(op), SOURCE, OUT, 3, sharing=sharing))
 
 
 @pytest.mark.parametrize("op", REMAPS)

@@ -1,15 +1,12 @@
 """Layers of several sources: they compute what the layer of the concatenation computes."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
+from tests.build import REMAPS, drawn
 from torch import Tensor
 
-from shiftaddaug import operators
 from shiftaddaug.hybrid.layers import HybridConv2d, HybridLinear
 from shiftaddaug.hybrid.reading import BY_OPERATOR, MULTIPLIED, Reading
-from shiftaddaug.hybrid.remap import Remap
 from shiftaddaug.hybrid.sharing import PLAIN, Sharing
 from shiftaddaug.hybrid.sources import active_columns, active_part, natural_order, positions, total
 from shiftaddaug.hybrid.widths import Widths
@@ -22,33 +19,20 @@ WIDTHS = [(5, 3), (7, 3), (5, 4), (7, 4), (9, 8), (9, 3)]
 
 SHARINGS = {
     "plain": PLAIN,
-    "remapped": Sharing(Remap("replace", 5.5)),
-    "chain": Sharing(Remap("residual", 0.1, relative=True), gradient="chain"),
+    "remapped": Sharing(REMAPS["add"]),
+    "chain": Sharing(REMAPS["shift"], gradient="chain"),
     "same": Sharing(multiplicative_augmentation=False),
-    "same-remapped": Sharing(Remap("replace", 5.5), multiplicative_augmentation=False),
+    "same-remapped": Sharing(REMAPS["add"], multiplicative_augmentation=False),
 }
-
-
-def shareable() -> Iterator[str]:
-    yield from (name for name in operators.available() if operators.build(name).shareable)
-
-
-@pytest.fixture(params=shareable())
-def operator(request: pytest.FixtureRequest) -> Operator:
-    return operators.build(request.param)
 
 
 def pair(operator: Operator, sharing: Sharing, kernel: int, stride: int) -> tuple[HybridConv2d, HybridConv2d]:
     """A layer of two sources, and one of their concatenation in the layout's order, with the same weight."""
-    torch.manual_seed(0)
     two, one = (
         HybridConv2d(operator, source, OUT, kernel, stride, bias=True, sharing=sharing).double()
         for source in (SOURCES, total(SOURCES))
     )
-    two.init_target()
-    two.init_augmented()
-    torch.nn.init.normal_(two.bias)
-    one.load_state_dict(two.state_dict())
+    one.load_state_dict(drawn(two).state_dict())
     return two, one
 
 
@@ -77,13 +61,19 @@ def close(ours: Tensor, wanted: Tensor) -> None:
 
 @pytest.mark.parametrize("sharing", SHARINGS)
 @pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 2)])
-@pytest.mark.parametrize("widths", WIDTHS)
-@pytest.mark.parametrize("out_channels", [4, 6, 7])
 def test_two_sources_equal_the_layer_on_their_concatenation(
-    operator: Operator, sharing: str, kernel: int, stride: int, widths: tuple[int, int], out_channels: int
+    operator: Operator, sharing: str, kernel: int, stride: int
+) -> None:
+    """In every sub-network: the target's channels, some more of one source or of both, or all."""
+    for widths, out_channels in zip(WIDTHS, (4, 6, 7, 4, 7, 6), strict=True):
+        assert_two_equal_one(operator, SHARINGS[sharing], kernel, stride, widths, out_channels)
+
+
+def assert_two_equal_one(
+    operator: Operator, sharing: Sharing, kernel: int, stride: int, widths: tuple[int, int], out_channels: int
 ) -> None:
     """Outputs, gradients of inputs and weight, and the update that the operator publishes."""
-    two, one = pair(operator, SHARINGS[sharing], kernel, stride)
+    two, one = pair(operator, sharing, kernel, stride)
     with torch.no_grad():  # the other layer holds the active columns, and others that it must not read, behind
         chosen = columns(widths)
         rest = [i for i in range(17) if i not in chosen]
@@ -106,53 +96,41 @@ def test_two_sources_equal_the_layer_on_their_concatenation(
 
 
 @pytest.mark.parametrize("reading", [BY_OPERATOR, MULTIPLIED], ids=["by_operator", "multiplied"])
-@pytest.mark.parametrize("widths", [(5,), (7,), (9,)])
-def test_one_source_in_a_list_is_the_layer_to_the_bit(operator: Operator, widths: tuple[int], reading: Reading) -> None:
-    torch.manual_seed(0)
-    layers = [HybridConv2d(operator, source, OUT, 3) for source in (SOURCES[:1], SOURCES[0])]
-    layers[0].init_target()
-    layers[0].init_augmented()
-    layers[1].load_state_dict(layers[0].state_dict())
-    x = torch.randn(2, *widths, 7, 5)
-    outputs = [layers[0]([x], 6, reading), layers[1](x, 6, reading)]
-    assert torch.equal(*outputs)
-    for y in outputs:
-        y.square().sum().backward()
-    assert torch.equal(layers[0].weight.grad, layers[1].weight.grad)
+def test_one_source_in_a_list_is_the_layer_to_the_bit(operator: Operator, reading: Reading) -> None:
+    for width in (5, 7, 9):
+        one, other = (HybridConv2d(operator, source, OUT, 3) for source in (SOURCES[:1], SOURCES[0]))
+        other.load_state_dict(drawn(one).state_dict())
+        x = torch.randn(2, width, 7, 5)
+        outputs = [one([x], 6, reading), other(x, 6, reading)]
+        assert torch.equal(*outputs)
+        for y in outputs:
+            y.square().sum().backward()
+        assert torch.equal(one.weight.grad, other.weight.grad)
 
 
-@pytest.mark.parametrize("widths", WIDTHS)
-def test_multiplied_it_is_the_convolution_in_the_order_of_the_concatenation(
-    operator: Operator, widths: tuple[int, int]
-) -> None:
+@torch.no_grad()
+def test_multiplied_it_is_the_convolution_in_the_order_of_the_concatenation(operator: Operator) -> None:
     """To the bit, so that an extracted sub-network of linear layers is exact."""
     two, _ = pair(operator, PLAIN, 3, 1)
-    with torch.no_grad():
-        two.weight.copy_(two.weight.abs().log2().round().exp2())
+    two.weight.copy_(two.weight.abs().log2().round().exp2())
+    for widths in WIDTHS:
         xs = inputs(widths)
         natural = [positions(SOURCES, i)[:width] for i, width in enumerate(widths)]
         weight = two.weight[:7, torch.cat(natural)].contiguous()
         wanted = torch.nn.functional.conv2d(torch.cat(xs, 1), weight, None, 1, 1) + two.bias.view(1, -1, 1, 1)
-        assert torch.equal(two(xs, 7, MULTIPLIED), wanted)
+        assert torch.equal(two(xs, 7, MULTIPLIED), wanted), widths
 
 
 def test_linear_layers_take_several_sources(operator: Operator) -> None:
-    torch.manual_seed(0)
     two, one = (HybridLinear(operator, source, OUT).double() for source in (SOURCES, total(SOURCES)))
-    two.init_target()
-    two.init_augmented()
-    one.load_state_dict(two.state_dict())
+    one.load_state_dict(drawn(two).state_dict())
     xs = [x.mean((2, 3)) for x in inputs((9, 8))]
     close(two(xs, 6), one(laid_out(xs), 6))
 
 
-@pytest.mark.parametrize("dilation", [1, 2, 3])
-@pytest.mark.parametrize("depthwise", [False, True])
+@pytest.mark.parametrize(("dilation", "depthwise"), [(1, False), (2, True), (3, False)])
 def test_dilated_layers_keep_the_size(operator: Operator, dilation: int, depthwise: bool) -> None:
-    torch.manual_seed(0)
-    layer = HybridConv2d(operator, SOURCES[0], SOURCES[0], 3, depthwise=depthwise, dilation=dilation)
-    layer.init_target()
-    layer.init_augmented()
+    layer = drawn(HybridConv2d(operator, SOURCES[0], SOURCES[0], 3, depthwise=depthwise, dilation=dilation))
     x = torch.randn(2, 5, 9, 8)
     effective = operator.effective_weight({"weight": layer.weight[:5, :5].contiguous()})
     wanted = operator.conv2d(x, effective, 1, dilation, dilation, 5 if depthwise else 1)

@@ -1,5 +1,7 @@
 """What tests of convolution kernels share: cases, tensors, and references written from the published formulas."""
 
+from collections.abc import Mapping
+from itertools import cycle, product
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -7,6 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from shiftaddaug.kernels.layout import memory_format_of
 
 FLOAT32_TOLERANCE = 3e-6
 """Largest error over the reference's largest magnitude."""
@@ -47,7 +51,9 @@ CASES = {
     "depthwise, two filters per channel": Case((2, 3, 5, 5), (6, 1, 3, 3), padding=1, groups=3),
     "linear": Case((7, 9, 1, 1), (4, 9, 1, 1)),
 }
-parametrize_cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+FEW = ["oblong", "grouped", "depthwise, two filters per channel", "linear"]
+"""Names of cases that differ most: for what does not depend on the geometry."""
+parametrize_few = pytest.mark.parametrize("case", [CASES[name] for name in FEW], ids=FEW)
 
 
 def tensors(case: Case, dtype: torch.dtype = torch.float32, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -60,6 +66,18 @@ def tensors(case: Case, dtype: torch.dtype = torch.float32, seed: int = 0) -> tu
 
 
 LAYOUTS = ("plain", "channels_last", "slice", "transposed", "expanded")
+
+
+def in_turn(cases: Mapping[str, Case], *thorough: str) -> pytest.MarkDecorator:
+    """Parameters `case` and `layout`: the layouts take turns over the cases; a `thorough` case has every layout."""
+    chosen = [(name, layout) for name, layout in zip(cases, cycle(LAYOUTS), strict=False) if name not in thorough]
+    chosen += [(name, layout) for name in thorough for layout in LAYOUTS]
+    return pytest.mark.parametrize(
+        ("case", "layout"), [pytest.param(cases[name], layout, id=f"{name}, {layout}") for name, layout in chosen]
+    )
+
+
+parametrize_cases = in_turn(CASES, "3x3", "depthwise")
 
 
 def laid_out(t: Tensor, layout: str) -> Tensor:
@@ -122,18 +140,38 @@ def assert_near(actual: Tensor, expected: Tensor, tolerance: float) -> None:
     assert error <= tolerance * largest, f"error {error:.1e}, largest magnitude {largest:.1e}"
 
 
+def results(
+    implementation: ModuleType, g: Tensor, x: Tensor, w: Tensor, case: Case, **options: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Output, and gradients of input and weight, by the functions of `kernels.add.naive` in another module."""
+    return (
+        implementation.add_conv2d(x, w, *case.arguments, **options),
+        implementation.add_conv2d_input_grad(g, x, w, *case.arguments, **options),
+        implementation.add_conv2d_weight_grad(g, x, w, *case.arguments, **options),
+    )
+
+
 def assert_all_near(
     implementation: ModuleType, g: Tensor, x: Tensor, w: Tensor, case: Case, tolerance: float, **options: Any
 ) -> None:
-    """`implementation` has the functions of `kernels.add.naive`; `options` are for all three."""
-    reference = Reference(x, w, case)
-    y = implementation.add_conv2d(x, w, *case.arguments, **options)
-    dx = implementation.add_conv2d_input_grad(g, x, w, *case.arguments, **options)
-    dw = implementation.add_conv2d_weight_grad(g, x, w, *case.arguments, **options)
-    scale = options.get("scale", 1.0)
+    """Fail unless `results` are near the reference, of the input's dtype and layout, and nothing given has changed."""
+    given, reference, scale = [t.clone() for t in (g, x, w)], Reference(x, w, case), options.get("scale", 1.0)
+    y, dx, dw = results(implementation, g, x, w, case, **options)
     assert_near(y, scale * reference.forward(g.shape), tolerance)
     assert_near(dx, scale * reference.input_grad(g), tolerance)
     assert_near(dw, scale * reference.weight_grad(g), tolerance)
+    assert {t.dtype for t in (y, dx, dw)} == {x.dtype}
+    assert all(t.is_contiguous(memory_format=memory_format_of(x)) for t in (y, dx))
+    assert all(torch.equal(t, before) for t, before in zip((g, x, w), given, strict=True))
+
+
+def assert_power_of_two_is_exact(
+    implementation: ModuleType, g: Tensor, x: Tensor, w: Tensor, case: Case, **options: Any
+) -> None:
+    """Fail unless a scale of 0.25 changes exponents alone."""
+    scaled = results(implementation, g, x, w, case, scale=0.25, **options)
+    for one, other in zip(results(implementation, g, x, w, case, **options), scaled, strict=True):
+        assert torch.equal(one * 0.25, other)
 
 
 MISTAKES = [
@@ -157,7 +195,6 @@ MISTAKES = [
     ({"w": torch.zeros(3, 4, 9)}, "4 dimensions"),
 ]
 """Changes to an input of (2, 4, 6, 6) and a weight of (3, 4, 3, 3), and what is said of them."""
-parametrize_mistakes = pytest.mark.parametrize(("changes", "message"), MISTAKES)
 
 
 def mistaken(changes: dict) -> dict:
@@ -166,3 +203,19 @@ def mistaken(changes: dict) -> dict:
 
 WRONG_GRADIENTS = [torch.zeros(2, 3, 4, 5), torch.zeros(2, 3, 4, 4).double()]
 """Of an output of (2, 3, 4, 4)."""
+
+
+def assert_mistakes_are_refused(implementation: ModuleType, **options: Any) -> None:
+    """Fail unless all functions ask the geometry: test_geometry.py has all mistakes."""
+    g = torch.zeros(2, 3, 4, 4)
+    gradients = (implementation.add_conv2d_input_grad, implementation.add_conv2d_weight_grad)
+    for changes, message in (MISTAKES[0], MISTAKES[9], MISTAKES[13]):
+        arguments = mistaken(changes)
+        with pytest.raises(ValueError, match=message):
+            implementation.add_conv2d(**arguments, **options)
+        for gradient in gradients:
+            with pytest.raises(ValueError, match=message):
+                gradient(g, **arguments, **options)
+    for wrong, gradient in product(WRONG_GRADIENTS, gradients):
+        with pytest.raises(ValueError, match="output"):
+            gradient(wrong, **mistaken({}), **options)

@@ -23,14 +23,12 @@ from tests.kernels.cases import (
     FLOAT32_TOLERANCE,
     HALF_TOLERANCE,
     LAYOUTS,
-    WRONG_GRADIENTS,
     Case,
     Reference,
     assert_all_near,
+    assert_mistakes_are_refused,
     assert_near,
     laid_out,
-    mistaken,
-    parametrize_mistakes,
     tensors,
 )
 
@@ -299,14 +297,5 @@ def test_empty_batch(name: str) -> None:
     assert torch.equal(gpu.add_conv2d_weight_grad(g[:0], x[:0], w, *case.arguments), torch.zeros_like(w))
 
 
-@parametrize_mistakes
-def test_mistakes_are_named(changes: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        gpu.add_conv2d(**mistaken(changes))
-
-
-@pytest.mark.parametrize("g", WRONG_GRADIENTS)
-def test_a_gradient_unlike_the_output(g: Tensor) -> None:
-    for function in (gpu.add_conv2d_input_grad, gpu.add_conv2d_weight_grad):
-        with pytest.raises(ValueError, match="output"):
-            function(g, **mistaken({}))
+def test_mistakes_are_refused() -> None:
+    assert_mistakes_are_refused(gpu)

@@ -4,7 +4,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from shiftaddaug.kernels.add import blocks, naive
 from tests.kernels.cases import (
@@ -12,84 +11,41 @@ from tests.kernels.cases import (
     FLOAT32_TOLERANCE,
     FLOAT64_TOLERANCE,
     HALF_TOLERANCE,
-    LAYOUTS,
-    WRONG_GRADIENTS,
     Case,
     assert_all_near,
+    assert_mistakes_are_refused,
+    assert_power_of_two_is_exact,
     laid_out,
-    mistaken,
     parametrize_cases,
-    parametrize_mistakes,
+    parametrize_few,
     tensors,
 )
 
 
 @parametrize_cases
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_equals_the_formulas(case: Case, dtype: torch.dtype) -> None:
-    tolerance = FLOAT32_TOLERANCE if dtype == torch.float32 else FLOAT64_TOLERANCE
-    assert_all_near(naive, *tensors(case, dtype), case, tolerance)
+def test_equals_the_formulas(case: Case, layout: str) -> None:
+    for dtype, tolerance in ((torch.float32, FLOAT32_TOLERANCE), (torch.float64, FLOAT64_TOLERANCE)):
+        g, x, w = (laid_out(t, layout) for t in tensors(case, dtype))
+        assert_all_near(naive, g, x, w, case, tolerance, scale=0.3)
 
 
-@parametrize_cases
-def test_a_scale_multiplies_outputs_and_gradients(case: Case) -> None:
-    """0.25 changes exponents alone, and is exact."""
-    g, x, w = tensors(case)
-    assert_all_near(naive, g, x, w, case, FLOAT32_TOLERANCE, scale=0.3)
-    for function, tensors_of in (
-        (naive.add_conv2d, (x, w)),
-        (naive.add_conv2d_input_grad, (g, x, w)),
-        (naive.add_conv2d_weight_grad, (g, x, w)),
-    ):
-        unscaled = function(*tensors_of, *case.arguments)
-        assert torch.equal(function(*tensors_of, *case.arguments, scale=0.25), unscaled * 0.25)
+@parametrize_few
+def test_a_power_of_two_as_scale_is_exact(case: Case) -> None:
+    assert_power_of_two_is_exact(naive, *tensors(case), case)
 
 
-@parametrize_cases
-def test_small_blocks_change_nothing(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of one output row, so that images and rows are cut everywhere."""
-    monkeypatch.setattr(blocks, "CPU_BUFFER_ELEMENTS", (1, 1))
-    assert_all_near(naive, *tensors(case), case, FLOAT32_TOLERANCE)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_blocks_of_any_size_change_nothing(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one output row, so that images and rows are cut everywhere, and of several."""
+    for elements in (1, 400):
+        monkeypatch.setattr(blocks, "CPU_BUFFER_ELEMENTS", (elements, elements))
+        assert_all_near(naive, *tensors(case), case, FLOAT32_TOLERANCE)
 
 
-@parametrize_cases
-def test_blocks_of_several_rows(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "CPU_BUFFER_ELEMENTS", (400, 400))
-    assert_all_near(naive, *tensors(case), case, FLOAT32_TOLERANCE)
-
-
-@parametrize_cases
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_any_layout(case: Case, layout: str) -> None:
-    g, x, w = (laid_out(t, layout) for t in tensors(case))
-    assert_all_near(naive, g, x, w, case, FLOAT32_TOLERANCE)
-
-
-def test_channels_last_stays_channels_last() -> None:
-    case = CASES["3x3"]
-    g, x, w = tensors(case)
-    x = x.contiguous(memory_format=torch.channels_last)
-    assert naive.add_conv2d(x, w, *case.arguments).is_contiguous(memory_format=torch.channels_last)
-    assert naive.add_conv2d_input_grad(g, x, w, *case.arguments).is_contiguous(memory_format=torch.channels_last)
-
-
-@parametrize_cases
+@parametrize_few
 @pytest.mark.parametrize("dtype", HALF_TOLERANCE)
 def test_half_precision_is_computed_in_float32(case: Case, dtype: torch.dtype) -> None:
-    g, x, w = tensors(case, dtype)
-    assert naive.add_conv2d(x, w, *case.arguments).dtype == dtype
-    assert_all_near(naive, g, x, w, case, HALF_TOLERANCE[dtype])
-
-
-@parametrize_cases
-def test_arguments_are_left_alone(case: Case) -> None:
-    arguments = tensors(case)
-    copies = [t.clone() for t in arguments]
-    g, x, w = arguments
-    naive.add_conv2d(x, w, *case.arguments)
-    naive.add_conv2d_input_grad(g, x, w, *case.arguments)
-    naive.add_conv2d_weight_grad(g, x, w, *case.arguments)
-    assert all(torch.equal(a, b) for a, b in zip(arguments, copies, strict=True))
+    assert_all_near(naive, *tensors(case, dtype), case, HALF_TOLERANCE[dtype])
 
 
 def test_padding_contributes_the_weight() -> None:
@@ -123,24 +79,8 @@ def test_nan_stays_visible(name: str) -> None:
     assert naive.add_conv2d_input_grad(g, x, w, *case.arguments)[0, 0, 0, 0].isnan()
 
 
-@parametrize_mistakes
-def test_refuses_what_makes_no_convolution(changes: dict, message: str) -> None:
-    arguments = mistaken(changes)
-    with pytest.raises(ValueError, match=message):
-        naive.add_conv2d(**arguments)
-    with pytest.raises(ValueError, match=message):
-        naive.add_conv2d_input_grad(torch.zeros(2, 3, 4, 4), **arguments)
-    with pytest.raises(ValueError, match=message):
-        naive.add_conv2d_weight_grad(torch.zeros(2, 3, 4, 4), **arguments)
-
-
-@pytest.mark.parametrize("gradient", WRONG_GRADIENTS)
-def test_refuses_a_gradient_unlike_the_output(gradient: Tensor) -> None:
-    x, w = torch.zeros(2, 4, 6, 6), torch.zeros(3, 4, 3, 3)
-    with pytest.raises(ValueError, match="output"):
-        naive.add_conv2d_input_grad(gradient, x, w)
-    with pytest.raises(ValueError, match="output"):
-        naive.add_conv2d_weight_grad(gradient, x, w)
+def test_mistakes_are_refused() -> None:
+    assert_mistakes_are_refused(naive)
 
 
 sizes = st.integers(1, 4)
@@ -167,7 +107,7 @@ def test_random_geometries(data: st.DataObject) -> None:
     assert naive.add_conv2d(x, w, *case.arguments).max() <= 0
 
 
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.groups == 1])
+@pytest.mark.parametrize("name", ["oblong", "padding beyond the kernel", "linear"])
 def test_filters_and_input_channels_may_be_permuted(name: str) -> None:
     case = CASES[name]
     _, x, w = tensors(case, torch.float64)
@@ -179,7 +119,7 @@ def test_filters_and_input_channels_may_be_permuted(name: str) -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @parametrize_cases
-def test_cuda_equals_the_formulas(case: Case) -> None:
-    g, x, w = (t.cuda() for t in tensors(case))
+def test_cuda_equals_the_formulas(case: Case, layout: str) -> None:
+    g, x, w = (laid_out(t, layout).cuda() for t in tensors(case))
     with torch.backends.cudnn.flags(allow_tf32=False):
         assert_all_near(naive, g, x, w, case, FLOAT32_TOLERANCE)

@@ -5,19 +5,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from tests.conftest import read_yaml
+from tests.build import plan_of
 
 from shiftaddaug import operators
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.assignment import Assignment, assignment_from, select_layers, uniform
 from shiftaddaug.nets.plan import Plan
-from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.operators.settings import OperatorSettings
 
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return plan_net(read_yaml("net", "mbv3_w035"), 10, 3, 32)
+    return plan_of("mbv3_w035", 10, side=32)
 
 
 def settings(name: str, **fields: Any) -> OperatorSettings:

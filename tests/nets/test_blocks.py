@@ -3,15 +3,12 @@
 from typing import Any
 
 import pytest
-import torch
+from tests.build import images, make_supernet, widest
 
-from shiftaddaug import operators
 from shiftaddaug.catalogue import Catalogue, catalogue_of
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets import blocks
-from shiftaddaug.nets.build import assign, build_supernet
 from shiftaddaug.nets.extract import extract_target, max_difference
-from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.tables import plan_net
 
 FORK = '''
@@ -63,10 +60,9 @@ def test_a_new_kind_of_block_trains_and_is_extracted(op: str, catalogue: Catalog
     plan = plan_net(TABLE, 5, 3, 16, catalogue)
     assert plan.by_name["blocks.1.conv1.conv"].inputs == ("blocks.0.narrow.act", "blocks.0.wide.act")
     assert plan.by_name["classifier"].inputs == ("pool.0", "pool.1")
-    torch.manual_seed(0)
-    net = build_supernet(plan, assign(plan, operators.build(op), ["stem"]), (1.0, 2.0), (1.0, 2.0), 2)
-    x, full = torch.randn(4, 3, 16, 16), SubnetSpec(net.widening.max_channels(), augmented=True)
-    (net(x).square().sum() + net(x, full).square().sum()).backward()
+    widths = {"width_multipliers": (1.0, 2.0), "expand_multipliers": (1.0, 2.0), "divisor": 2}
+    net, x = make_supernet(plan, op, ["stem"], **widths), images(4)
+    (net(x).square().sum() + net(x, widest(net)).square().sum()).backward()
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
     assert max_difference(net, extract_target(net).net, x) == 0

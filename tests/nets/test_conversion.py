@@ -1,58 +1,35 @@
 """Layers between multiplication and their operator, and the proof that a deployed net does not multiply."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
+from tests.build import KINDS, OPS, REMAPS, WIDER, free_layers, images, make_supernet, widest
 from torch import Tensor
 
-from shiftaddaug import operators
 from shiftaddaug.hybrid.reading import MULTIPLIED, Blended, MultipliedBeside
 from shiftaddaug.hybrid.remap import Remap
 from shiftaddaug.hybrid.sharing import Sharing
-from shiftaddaug.nets.build import assign, build_supernet
 from shiftaddaug.nets.extract import Target, extract_target, multiplicative_layers, unexpected_multiplications
-from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
-from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.nets.timetable import Conversion
 from shiftaddaug.operators.mult.operator import Mult
 from shiftaddaug.operators.settings import Arithmetic
 
-ROOT = Path(__file__).resolve().parents[2]
-NETS, OPS = (sorted(path.stem for path in (ROOT / "configs" / group).glob("*.yaml")) for group in ("net", "op"))
-SIDE = 16
-
-
-def plan_of(net: str) -> Plan:
-    return plan_net(yaml.safe_load((ROOT / "configs" / "net" / f"{net}.yaml").read_text()), 7, 3, SIDE)
-
-
-def images(batch: int = 3) -> Tensor:
-    return torch.randn(batch, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
-
 
 def make(net: str, op: str, **arguments: Any) -> tuple[Supernet, list[str]]:
     """A supernet, and its layers that can turn."""
-    config = yaml.safe_load((ROOT / "configs" / "op" / f"{op}.yaml").read_text())
-    torch.manual_seed(0)
-    supernet = build_supernet(
-        plan_of(net), assign(plan_of(net), operators.from_config(config), config["mult_layers"]), **arguments
-    )
-    free = [name for name, layer in supernet.hybrid_layers().items() if layer.operator.multiplication_free]
-    return supernet, [layer.name for layer in supernet.plan.layers() if layer.name in free]
+    supernet = make_supernet(net, op, **arguments)
+    return supernet, free_layers(supernet)
 
 
 def target_of(net: str, op: str) -> Target:
-    supernet, _ = make(net, op)
-    return extract_target(supernet)
+    return extract_target(make_supernet(net, op))
 
 
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("net", KINDS)
 @pytest.mark.parametrize("op", ["shift", "add"])
 def test_the_ends_of_a_blend_are_multiplication_and_operator(net: str, op: str) -> None:
     supernet, free = make(net, op)
@@ -98,9 +75,7 @@ def _assert_mixed(supernet: Supernet, name: str, share: float) -> None:
     torch.testing.assert_close(*gradients)
 
 
-@pytest.mark.parametrize(
-    ("op", "remap"), [("add", Remap("replace", 5.5)), ("shift", Remap("residual", 0.1, relative=True))]
-)
+@pytest.mark.parametrize(("op", "remap"), REMAPS.items())
 def test_gradients_of_a_remapped_blend_have_the_operators_units(op: str, remap: Remap) -> None:
     """The weight trained is R(W): d(1 - a) L(mult(x, W)) / dR(W) = (1 - a) dL/dW / R'."""
     share = 0.3
@@ -123,9 +98,7 @@ def test_gradients_of_a_remapped_blend_have_the_operators_units(op: str, remap: 
     assert (1 - share) * by_product.norm() > 0.01 * wanted.norm()
 
 
-@pytest.mark.parametrize(
-    ("op", "remap"), [("add", Remap("replace", 5.5)), ("shift", Remap("residual", 0.1, relative=True))]
-)
+@pytest.mark.parametrize(("op", "remap"), REMAPS.items())
 def test_so_they_have_where_what_surrounds_the_target_is_blended_with_it(op: str, remap: Remap) -> None:
     """One operator computes a widened layer: R takes mean and spread of the target's slice all over."""
     supernet, free = make(
@@ -146,18 +119,20 @@ def test_so_they_have_where_what_surrounds_the_target_is_blended_with_it(op: str
     assert (of_stored - plain).norm() > 0.1 * plain.norm()
 
 
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("net", KINDS)
 @pytest.mark.parametrize("op", ["shift", "add"])
 def test_gradients_reach_everything_at_every_stage_of_a_conversion(net: str, op: str) -> None:
-    supernet, free = make(net, op, width_multipliers=(1.0, 1.6), expand_multipliers=(1.0, 1.6))
+    supernet, free = make(net, op, **WIDER)
     conversion = Conversion(0.0, 1.0, granularity="block", blend=True)
     exempt = [layer.name for layer in supernet.plan.layers() if layer.name not in free]
-    widest = SubnetSpec(supernet.widening.max_channels(), augmented=True)
     for progress in (0.0, 0.47):
         multiplied, blends = conversion.schedule(supernet.plan, exempt, progress)
         target = replace(supernet.target_spec, multiplied=multiplied, blends=blends)
         supernet.zero_grad()
-        loss = supernet(images(), target).square().sum() + supernet(images(), widest.around(target)).square().sum()
+        loss = (
+            supernet(images(), target).square().sum()
+            + supernet(images(), widest(supernet).around(target)).square().sum()
+        )
         loss.backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in supernet.parameters())
     supernet.eval()
@@ -223,17 +198,24 @@ class Liar(Mult):
 
 
 class TestDeployed:
-    @pytest.mark.parametrize("net", NETS)
+    @pytest.mark.parametrize("net", KINDS)
     @pytest.mark.parametrize("op", OPS)
     def test_what_multiplies_is_what_was_exempted(self, net: str, op: str) -> None:
-        target = target_of(net, op)
-        _, free = make(net, op)
+        supernet, free = make(net, op)
+        target = extract_target(supernet)
         exempt = [layer.name for layer in target.net.plan.layers() if layer.name not in free]
         assert list(multiplicative_layers(target.net)) == exempt
         assert unexpected_multiplications(target) == {}
 
-    @pytest.mark.parametrize("value", [0.3, 3 * 2.0**-4, float("nan"), float("inf")])
-    @pytest.mark.parametrize("layer", ["blocks.1.project.conv", "blocks.3.depthwise.conv", "classifier"])
+    @pytest.mark.parametrize(
+        ("layer", "value"),
+        [
+            ("blocks.1.project.conv", 0.3),
+            ("blocks.3.depthwise.conv", 3 * 2.0**-4),
+            ("classifier", float("nan")),
+            ("classifier", float("inf")),
+        ],
+    )
     def test_one_weight_that_is_no_power_of_two_is_a_multiplication(self, layer: str, value: float) -> None:
         target = target_of("mbv2_micro", "shift")
         weight = target.net.get_submodule(layer).weight

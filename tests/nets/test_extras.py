@@ -2,12 +2,11 @@
 
 import random
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
+from tests.build import KINDS, NETS, WIDER, images, make_supernet, plan_of, unsettled, widest
 from torch import Tensor
 
 from shiftaddaug import operators
@@ -16,63 +15,31 @@ from shiftaddaug.hybrid.layers import HybridLayer
 from shiftaddaug.hybrid.norm import HybridBatchNorm2d
 from shiftaddaug.hybrid.sharing import Sharing
 from shiftaddaug.hybrid.weight import HybridWeight
-from shiftaddaug.nets.build import assign, build_plain, build_supernet
+from shiftaddaug.nets.build import assign
 from shiftaddaug.nets.cost import net_cost
 from shiftaddaug.nets.extract import extract_target, max_difference
 from shiftaddaug.nets.extras import deepened, plan_extra_blocks
 from shiftaddaug.nets.net import Net
 from shiftaddaug.nets.nodes import Space, is_extra
 from shiftaddaug.nets.plain import plain_factory
-from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.spec import SubnetSpec, Widening
 from shiftaddaug.nets.supernet import Supernet
-from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.nets.units import ends, last_norm
-
-ROOT = Path(__file__).resolve().parents[2]
-SIDE = 16
-WIDER: dict[str, Any] = {"width_multipliers": (1.0, 1.6), "expand_multipliers": (1.0, 1.6)}
-
-
-def plan_of(net: str) -> Plan:
-    return plan_net(yaml.safe_load((ROOT / "configs" / "net" / f"{net}.yaml").read_text()), 7, 3, SIDE)
-
-
-NETS = [
-    path.stem
-    for path in sorted((ROOT / "configs" / "net").glob("*.yaml"))
-    if any(ends(plan_of(path.stem), unit) for unit in plan_of(path.stem).units())
-]
-"""Nets with a place for extra blocks: all of today's."""
-
-
-def test_no_net_of_today_is_missing() -> None:
-    assert len(NETS) >= 8
-
-
-def table(*stages: dict[str, Any]) -> dict[str, Any]:
-    return {"name": "little", "stem": {"channels": 8}, "stages": list(stages)}
-
-
-def images(seed: int = 1, batch: int = 3) -> Tensor:
-    return torch.randn(batch, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
 
 
 def make(net: str, op: str = "shift", **arguments: Any) -> Supernet:
-    """With extra blocks, the stem multiplying, its batch-norms moved off their initial state."""
-    torch.manual_seed(0)
-    se = ["se", "classifier"] if op == "add" else []
-    settings: dict[str, Any] = {"extra_blocks": 1, **arguments}
-    supernet = build_supernet(plan_of(net), assign(plan_of(net), operators.build(op), ["stem", *se]), **settings)
-    supernet(images(), full(supernet))
-    for name, parameter in supernet.named_parameters():
-        if ".norm." in name or name.endswith(".bias"):
-            torch.nn.init.normal_(parameter, 1.0, 0.2)
-    return supernet
+    """With extra blocks, its norms moved off their initial state."""
+    return unsettled(make_supernet(net, op, **{"extra_blocks": 1, **arguments}))
 
 
 def full(supernet: Supernet) -> SubnetSpec:
     return replace(supernet.target_spec, skipped=frozenset())
+
+
+def at_share(supernet: Supernet, factor: float) -> SubnetSpec:
+    """The target with all extra blocks, this factor on their residual branches."""
+    extras = supernet.widening.extras()
+    return full(supernet).at_depth(extras, [(name, factor) for name in extras])
 
 
 def deep_plain_net(supernet: Supernet, factors: dict[str, float]) -> Net:
@@ -93,6 +60,10 @@ def deep_plain_net(supernet: Supernet, factors: dict[str, float]) -> Net:
             state[f"{last_norm(graph, name)}.{key}"] *= factor
     net.load_state_dict(state)
     return net.eval()
+
+
+def table(*stages: dict[str, Any]) -> dict[str, Any]:
+    return {"name": "little", "stem": {"channels": 8}, "stages": list(stages)}
 
 
 class TestPlan:
@@ -156,12 +127,7 @@ class TestPlan:
         """By multiplication; or, with aug.operator=same, as the block that they are built as."""
         for multiply in (True, False):
             sharing = Sharing(multiplicative_augmentation=multiply)
-            net = build_supernet(
-                plan_of("mbv3_w035"),
-                assign(plan_of("mbv3_w035"), operators.build(op), sorted(kept)),
-                extra_blocks=1,
-                sharing=sharing,
-            )
+            net = make_supernet("mbv3_w035", op, kept, extra_blocks=1, sharing=sharing)
             for name, layer in net.hybrid_layers().items():
                 if name.startswith("extras."):
                     gated = ".se." in name or "squeeze" in name
@@ -189,42 +155,37 @@ class TestPlan:
         assert "\n" not in str(caught.value)
 
     def test_a_net_without_identity_shortcuts_has_no_place(self) -> None:
-        plan = plan_net(table({"block": "inverted_bottleneck", "channels": 16, "expand": 2}), 5, 3, SIDE)
+        plan = plan_of(table({"block": "inverted_bottleneck", "channels": 16, "expand": 2}))
         with pytest.raises(UserError, match=r"aug.extra_blocks=1: net=little has no stage .*; options: 0"):
             plan_extra_blocks(plan, 1)
 
     def test_an_activation_that_cannot_be_repeated_has_no_place(self) -> None:
         stage = {"block": "basic", "channels": 8, "depth": 2}
-        plan = plan_net(table({**stage, "act": "h_swish"}, {**stage, "channels": 16, "act": "relu"}), 5, 3, SIDE)
+        plan = plan_of(table({**stage, "act": "h_swish"}, {**stage, "channels": 16, "act": "relu"}))
         assert [extra.after for extra in plan_extra_blocks(plan, 1)] == ["blocks.3"]
         with pytest.raises(UserError, match=r"aug.extra_after=blocks.1: its activation h_swish would be applied again"):
             plan_extra_blocks(plan, 1, ["blocks.1"])
 
 
 class TestTarget:
-    @pytest.mark.parametrize("net", NETS)
+    @pytest.mark.parametrize("net", KINDS)
     @pytest.mark.parametrize("op", ["shift", "add", "shift_ps"])
     def test_cost_state_and_outputs_are_the_plain_nets(self, net: str, op: str) -> None:
         """Extra blocks widened and active before: the deployed net has, costs and computes what it would without."""
         supernet = make(net, op, **({} if op == "shift_ps" else WIDER))
-        operator, mult_layers = operators.build(op), ["stem", *(["se", "classifier"] if op == "add" else [])]
-        supernet(images(2), supernet.widening.sample(random.Random(0)))
+        supernet(images(seed=2), supernet.widening.sample(random.Random(0)))
         target = extract_target(supernet)
         assert max_difference(supernet, target.net, images()) == 0
         assert target.net.plan == plan_of(net)
-        bare = build_plain(plan_of(net), assign(plan_of(net), operator, mult_layers))
-        assert extract_target(supernet).net.state_dict().keys() == bare.state_dict().keys()
-        cost = net_cost(supernet.plan, assign(supernet.plan, operator, mult_layers))
+        assert target.net.state_dict().keys() == extract_target(make_supernet(net, op)).net.state_dict().keys()
+        cost = net_cost(supernet.plan, supernet.assignment)
         assert sum(p.numel() for p in target.net.parameters()) == cost.params
 
-    @pytest.mark.parametrize("net", NETS)
+    @pytest.mark.parametrize("net", KINDS)
     def test_one_seed_one_beginning_with_and_without_extra_blocks(self, net: str) -> None:
         states = []
         for extra_blocks in (0, 1, 2):
-            torch.manual_seed(0)
-            supernet = build_supernet(
-                plan_of(net), assign(plan_of(net), operators.build("add"), ["stem"]), **WIDER, extra_blocks=extra_blocks
-            )
+            supernet = make_supernet(net, "add", **WIDER, extra_blocks=extra_blocks)
             states.append({k: v for k, v in supernet.state_dict().items() if not k.startswith("extras.")})
         for state in states[1:]:
             assert state.keys() == states[0].keys()
@@ -245,7 +206,7 @@ class TestTarget:
 
 
 class TestForward:
-    @pytest.mark.parametrize("net", NETS)
+    @pytest.mark.parametrize("net", KINDS)
     def test_a_deeper_target_is_its_blocks_one_after_the_other(self, net: str) -> None:
         supernet = make(net, extra_blocks=2).eval()
         factors = {extra.name: (1.0, 0.3, 0.0)[i % 3] for i, extra in enumerate(supernet.widening.extra_blocks)}
@@ -256,27 +217,21 @@ class TestForward:
         torch.testing.assert_close(supernet(images(), spec), wanted(images()), rtol=1e-4, atol=1e-4)
         assert not torch.allclose(supernet(images(), spec), supernet(images()), rtol=1e-3)
 
-    @pytest.mark.parametrize("net", NETS)
+    @pytest.mark.parametrize("net", KINDS)
     @pytest.mark.parametrize("training", [False, True])
     def test_without_factor_an_extra_block_is_not_there(self, net: str, training: bool) -> None:
         supernet = make(net, **WIDER).train(training)
-        extras = supernet.widening.extras()
-        spec = full(supernet).at_depth(extras, [(name, 0.0) for name in extras])
-        assert torch.equal(supernet(images(), spec), supernet(images()))
+        assert torch.equal(supernet(images(), at_share(supernet, 0.0)), supernet(images()))
 
-    @pytest.mark.parametrize("net", NETS)
+    @pytest.mark.parametrize("net", KINDS)
     def test_a_vanishing_factor_leads_to_the_target(self, net: str) -> None:
         supernet = make(net).eval()
-        extras = supernet.widening.extras()
-        spec = full(supernet).at_depth(extras, [(name, 1e-7) for name in extras])
-        torch.testing.assert_close(supernet(images(), spec), supernet(images()), rtol=1e-3, atol=1e-4)
+        y = supernet(images(), at_share(supernet, 1e-7))
+        torch.testing.assert_close(y, supernet(images()), rtol=1e-3, atol=1e-4)
 
-    @pytest.mark.parametrize("net", NETS)
+    @pytest.mark.parametrize("net", KINDS)
     def test_extra_blocks_begin_near_the_identity_and_learn(self, net: str) -> None:
-        torch.manual_seed(0)
-        supernet = build_supernet(
-            plan_of(net), assign(plan_of(net), operators.build("shift"), ["stem"]), extra_blocks=1
-        )
+        supernet = make_supernet(net, "shift", extra_blocks=1)
         spec = full(supernet)
         found = ends(supernet.graph, "extras.0")
         assert found is not None
@@ -290,13 +245,11 @@ class TestForward:
             if not name.endswith("bias"):
                 assert parameter.grad.abs().max() > 0, name
 
-    @pytest.mark.parametrize("net", NETS)
+    @pytest.mark.parametrize("net", KINDS)
     @pytest.mark.parametrize("op", ["shift", "add"])
     def test_every_active_parameter_gets_a_finite_gradient(self, net: str, op: str) -> None:
         supernet = make(net, op, **WIDER)
-        augmented = SubnetSpec(supernet.widening.max_channels(), True)
-        extras = supernet.widening.extras()
-        target = supernet.target_spec.at_depth(extras, [(name, 0.5) for name in extras])
+        target, augmented = at_share(supernet, 0.5), widest(supernet)
         (supernet(images(), target).square().sum() + supernet(images(), augmented).square().sum()).backward()
         for name, parameter in supernet.named_parameters():
             assert parameter.grad is not None, name

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from tests.build import plan_of
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.extract import load_target, save_target
 from shiftaddaug.nets.format1 import plan_of_format1
-from shiftaddaug.nets.tables import plan_net
 
 FOLDER = Path(__file__).parent / "format1"
 
@@ -42,7 +42,7 @@ def stored() -> dict[str, Any]:
 
 
 def test_its_plan_is_the_one_its_table_gives_today() -> None:
-    assert plan_of_format1(stored()["plan"]) == plan_net(TABLE, 3, 3, 16)
+    assert plan_of_format1(stored()["plan"]) == plan_of(TABLE, 3)
 
 
 def test_it_loads_and_answers_what_it_did(tmp_path: Path) -> None:

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-import yaml
-from tests.nets.unet import CLASSES, SIZE, images, make_unet, unet_plan
+from tests.build import REMAPS, images, make_supernet, plan_of, widest
+from tests.nets.unet import CLASSES, SIZE, make_unet, unet_plan
+from tests.nets.unet import images as unet_images
 from torch import Tensor, nn
 
 from shiftaddaug import operators
-from shiftaddaug.hybrid.remap import Remap
 from shiftaddaug.hybrid.sharing import PLAIN, Sharing
-from shiftaddaug.nets.build import assign, build_plain, build_supernet
+from shiftaddaug.nets.build import assign, build_plain
 from shiftaddaug.nets.cost import net_cost
 from shiftaddaug.nets.extract import extract_target, load_target, max_difference, save_target
 from shiftaddaug.nets.net import Net, Run
@@ -25,27 +25,16 @@ from shiftaddaug.nets.plain import plain_factory
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.reorder import apply, channel_dims, crossed, permutations, space_widths
 from shiftaddaug.nets.spec import SubnetSpec
-from shiftaddaug.nets.supernet import Supernet
-from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.operators.mult.operator import Mult
 
-ROOT = Path(__file__).resolve().parents[2]
 CASES = {
     "mult": ("mult", PLAIN),
     "shift": ("shift", PLAIN),
     "add": ("add", PLAIN),
-    "shift-remapped": ("shift", Sharing(Remap("residual", 0.1, relative=True))),
-    "add-remapped": ("add", Sharing(Remap("replace", 5.5))),
+    "shift-remapped": ("shift", Sharing(REMAPS["shift"])),
+    "add-remapped": ("add", Sharing(REMAPS["add"])),
     "add-same": ("add", Sharing(multiplicative_augmentation=False)),
 }
-
-
-def widest(net: Supernet) -> SubnetSpec:
-    return SubnetSpec(net.widening.max_channels(), augmented=True)
-
-
-def small(net: str = "mbv3_w035") -> Plan:
-    return plan_net(yaml.safe_load((ROOT / "configs" / "net" / f"{net}.yaml").read_text()), 7, 3, 16)
 
 
 def plain(plan: Plan) -> Net:
@@ -61,7 +50,7 @@ class TestUnet:
 
     def test_it_computes_what_is_written_out_by_hand(self) -> None:
         net = plain(unet_plan())
-        x = images()
+        x = unet_images()
         levels = list(net.levels(x).values())
         assert [level.shape[-2:] for level in levels] == [(25, 35), (13, 18), (7, 9)]
         value = levels[-1]
@@ -79,7 +68,7 @@ class TestUnet:
     @pytest.mark.parametrize("case", CASES)
     def test_a_step_moves_everything_and_extraction_is_exact(self, case: str) -> None:
         op, sharing = CASES[case]
-        net, x = make_unet(op, sharing), images()
+        net, x = make_unet(op, sharing), unet_images()
         optimizer = torch.optim.SGD(net.parameters(), lr=1e-3)
         before = {name: parameter.clone() for name, parameter in net.named_parameters()}
         deep = SubnetSpec(net.target_spec.channels)
@@ -93,13 +82,13 @@ class TestUnet:
         kept = ["stem", "se", "classifier"]
         target = extract_target(net)
         assert max_difference(net, target.net, x) == 0
-        assert max_difference(net, target.net, images((41, 64))) == 0  # sizes are those of values, not of the plan
+        assert max_difference(net, target.net, unet_images((41, 64))) == 0  # sizes are those of values, not of the plan
         cost = net_cost(net.plan, assign(net.plan, operators.build(op), kept))
         assert sum(p.numel() for p in target.net.parameters()) == cost.params
 
     @pytest.mark.parametrize("case", CASES)
     def test_augmented_passes_leave_the_targets_evaluation_alone(self, case: str) -> None:
-        net, x = make_unet(*CASES[case]), images()
+        net, x = make_unet(*CASES[case]), unet_images()
         before = net.eval()(x)
         net.train()(x, widest(net))
         assert torch.equal(net.eval()(x), before)
@@ -109,7 +98,7 @@ class TestUnet:
         save_target(extract_target(net), tmp_path)
         loaded = load_target(tmp_path)
         assert loaded.net.plan == unet_plan()
-        assert max_difference(net, loaded.net, images()) == 0
+        assert max_difference(net, loaded.net, unet_images()) == 0
 
     def test_cost_counts_all_sources(self) -> None:
         plan = unet_plan()
@@ -129,13 +118,12 @@ class TestUnet:
         assert [level.stride for level in plan.levels] == [2, 4]
         assert plan.by_name["blocks.4.conv2.conv"].dilation == 2
         for op in ("shift", "add"):
-            torch.manual_seed(0)
-            net = build_supernet(plan, assign(plan, operators.build(op), ["stem"]), (1.0, 2.0), (1.0, 2.0), 2)
-            net(images(), widest(net)).square().mean().backward()
-            assert max_difference(net, extract_target(net).net, images()) == 0
+            net = make_supernet(plan, op, ["stem"], width_multipliers=(1.0, 2.0), divisor=2)
+            net(unet_images(), widest(net)).square().mean().backward()
+            assert max_difference(net, extract_target(net).net, unet_images()) == 0
 
     def test_a_reorder_of_the_multiplicative_net_changes_no_output(self) -> None:
-        net, x = make_unet("mult").double().eval(), images(dtype=torch.float64)
+        net, x = make_unet("mult").double().eval(), unet_images(dtype=torch.float64)
         for tensor in net.parameters():
             if tensor.dim() > 1:
                 nn.init.kaiming_uniform_(tensor)
@@ -162,8 +150,8 @@ class TestUnet:
 class TestModules:
     @pytest.mark.parametrize("kind", ["plain", "supernet"])
     def test_a_copy_computes_with_its_own_weights(self, kind: str) -> None:
-        net: Any = plain(small()) if kind == "plain" else make_unet("shift").eval()
-        x = images((16, 16)) if kind == "plain" else images()
+        net: Any = plain(plan_of("mbv3_w035")) if kind == "plain" else make_unet("shift").eval()
+        x = images(2) if kind == "plain" else unet_images()
         before = net(x)
         other = copy.deepcopy(net)
         assert torch.equal(other(x), before)
@@ -175,8 +163,8 @@ class TestModules:
 
     def test_a_module_that_is_replaced_is_computed_with(self) -> None:
         """As torch's own conversion does it, and by hand."""
-        net = plain(small())
-        x = images((16, 16))
+        net = plain(plan_of("mbv3_w035"))
+        x = images(2)
         before = net(x)
         converted = nn.SyncBatchNorm.convert_sync_batchnorm(net)
         assert converted is net
@@ -197,13 +185,13 @@ class TestModules:
                 self.shapes.append([x.shape[1] for x in inputs])
                 return inputs[0] + inputs[1] if len(inputs) == 2 else F.relu(inputs[0])
 
-        plan = small("resnet20")
+        plan = plan_of("resnet20")
         make = plain_factory(plan, assign(plan, Mult()))
         net = Net(plan, lambda node: Seen(node) if node.kind in ("add", "act") else make(node))
         wanted = plain(plan)
         net.load_state_dict(wanted.state_dict())
         assert list(net.state_dict()) == list(wanted.state_dict())
-        assert torch.equal(net.eval()(images((16, 16))), wanted(images((16, 16))))
+        assert torch.equal(net.eval()(images(2)), wanted(images(2)))
         module: Any = net.module("blocks.3.add")
         assert module.shapes == [[32, 32]]
 
@@ -226,8 +214,8 @@ class TestValues:
                 self.computed.append(node.name)
                 return super().__call__(node, module, inputs)
 
-        net, run = plain(small()), Counting()
-        x = images((16, 16))
+        net, run = plain(plan_of("mbv3_w035")), Counting()
+        x = images(2)
         values = net.values(x, ["blocks.0.add", "stem.act"], run)
         assert list(values) == ["blocks.0.add", "stem.act"]
         assert run.computed[-1] == "blocks.0.add"
@@ -256,7 +244,7 @@ class TestValues:
         gc.disable()
         try:
             with torch.no_grad():
-                for net, x in ((plain(small("resnet20")), images((16, 16))), (plain(unet_plan()), images())):
+                for net, x in ((plain(plan_of("resnet20")), images(2)), (plain(unet_plan()), unet_images())):
                     net.outputs(x, Watching(net.plan))
         finally:
             gc.enable()
@@ -265,8 +253,8 @@ class TestValues:
         class Without(Run):
             skipped = frozenset({"blocks.1"})
 
-        net = plain(small("resnet20"))
-        values = net.values(images((16, 16)), ["blocks.0.act", "blocks.1.act"], Without())
+        net = plain(plan_of("resnet20"))
+        values = net.values(images(2), ["blocks.0.act", "blocks.1.act"], Without())
         assert torch.equal(values["blocks.0.act"], values["blocks.1.act"])
 
 
@@ -275,7 +263,7 @@ class TestCompilers:
     @pytest.mark.parametrize("kind", ["plain", "supernet", "augmented"])
     def test_one_graph_with_the_same_results(self, kind: str) -> None:
         torch.compiler.reset()
-        x = images()
+        x = unet_images()
         if kind == "plain":
             eager: Any = plain(unet_plan())
             arguments: tuple[Any, ...] = (x,)
@@ -287,7 +275,7 @@ class TestCompilers:
 
     @pytest.mark.parametrize("strict", [True, False])
     def test_export_keeps_results_and_names(self, strict: bool) -> None:
-        net, x = plain(unet_plan()), images()
+        net, x = plain(unet_plan()), unet_images()
         exported = torch.export.export(net, (x,), strict=strict)
         assert torch.equal(exported.module()(x), net(x))
         # batch-norms do not count batches when they evaluate
@@ -295,4 +283,4 @@ class TestCompilers:
 
     def test_size_is_not_built_in(self) -> None:
         assert unet_plan().image_size == SIZE
-        assert plain(unet_plan())(images((33, 47))).shape[-2:] == (17, 24)
+        assert plain(unet_plan())(unet_images((33, 47))).shape[-2:] == (17, 24)

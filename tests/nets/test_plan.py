@@ -3,22 +3,13 @@
 import copy
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from tests.build import NETS, plan_of
 
 from shiftaddaug.nets.plan import Plan
-from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.nets.writer import Writer
-
-ROOT = Path(__file__).resolve().parents[2]
-NETS = sorted(path.stem for path in (ROOT / "configs" / "net").glob("*.yaml"))
-
-
-def plan_of(net: str, size: int | tuple[int, int] = 32) -> Plan:
-    return plan_net(yaml.safe_load((ROOT / "configs" / "net" / f"{net}.yaml").read_text()), 10, 3, size)
 
 
 def little() -> Plan:
@@ -84,7 +75,7 @@ class TestLastUses:
 class TestStored:
     @pytest.mark.parametrize("net", NETS)
     def test_round_trip_through_json(self, net: str) -> None:
-        for plan in (plan_of(net), plan_of(net, (64, 96))):
+        for plan in (plan_of(net), plan_of(net, side=(64, 96))):
             assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
 
     def test_round_trip_of_several_sources_and_outputs(self) -> None:
@@ -93,7 +84,7 @@ class TestStored:
         assert plan.to_dict()["registered"] == list(plan.registered)  # not the order of execution
 
     def test_fields_with_their_default_are_left_out(self) -> None:
-        raw = plan_of("mbv2_micro").to_dict()
+        raw = plan_of("mbv2_micro", side=32).to_dict()
         assert "registered" not in raw
         assert raw["nodes"][0] == {
             "name": "image", "kind": "image", "inputs": [], "space": "image", "size": [32, 32],

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from tests.build import plan_of
 from tests.nets.test_tables import table
 from torch import Tensor
 
@@ -14,7 +15,6 @@ from shiftaddaug.nets.extract import extract_target, load_target, save_target
 from shiftaddaug.nets.functions import FUNCTIONS
 from shiftaddaug.nets.nodes import Node
 from shiftaddaug.nets.spec import SubnetSpec
-from shiftaddaug.nets.tables import plan_net
 
 
 def random_statistics(net: torch.nn.Module) -> None:
@@ -25,8 +25,8 @@ def random_statistics(net: torch.nn.Module) -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_resnets_are_torchvisions(configs: Path, name: str) -> None:
-    plan = plan_net(table(configs, name, classifier_norm=False), 7, 3, 64)
+def test_resnets_are_torchvisions(name: str) -> None:
+    plan = plan_of(table(name, classifier_norm=False), 7, 3, 64)
     ours = build_plain(plan, assign(plan, operators.build("mult"))).double().eval()
     theirs = torchvision.models.get_model(name, num_classes=7).double().eval()
     random_statistics(theirs)
@@ -46,8 +46,8 @@ def published_tail(features: Tensor, weight: Tensor, norm: torch.nn.Module) -> T
 
 
 @pytest.mark.parametrize("name", ["resnet20", "vgg_small"])
-def test_nets_end_as_addernets_do_in_training_extracted_and_reloaded(configs: Path, name: str, tmp_path: Path) -> None:
-    plan = plan_net(table(configs, name, width_mult=0.25), 7, 3, 16)
+def test_nets_end_as_addernets_do_in_training_extracted_and_reloaded(name: str, tmp_path: Path) -> None:
+    plan = plan_of(table(name, width_mult=0.25), 7, 3, 16)
     assignment = assign(plan, operators.build("add"), ["stem", "classifier"])
     net = build_supernet(plan, assignment, (1.0, 2.0), (1.0, 2.0))
     torch.manual_seed(1)

@@ -2,37 +2,22 @@
 
 import copy
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
+from tests.build import KINDS, REMAPS, bottlenecks, images, make_supernet, plan_of, read_yaml, unsettled, widest
 from torch import Tensor
 
-from shiftaddaug import operators
 from shiftaddaug.errors import UserError
-from shiftaddaug.hybrid.remap import Remap
 from shiftaddaug.hybrid.sharing import PLAIN, Sharing
-from shiftaddaug.nets.build import assign, build_supernet
 from shiftaddaug.nets.reorder import ChannelDim, apply, channel_dims, crossed, importance, permutations, space_widths
-from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
-from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.nets.units import ends
 
-ROOT = Path(__file__).resolve().parents[2]
-NETS = sorted(path.stem for path in (ROOT / "configs" / "net").glob("*.yaml"))
-SIDE = 16
 TOLERANCE = 1e-6  # float64, but batch-norms of three values magnify rounding; what stayed behind is off by 1e-2
 
-LITTLE: dict[str, Any] = {
-    "name": "little",
-    "divisor": 2,
-    "stem": {"channels": 4},
-    "stages": [{"block": "inverted_bottleneck", "channels": 4, "expand": 2, "depth": 3, "se": True}],
-    "head": {"channels": 8},
-}
+LITTLE = bottlenecks(depth=3, se=True)
 """Two expansions and the head read the stream `blocks.0`."""
 
 BASIC: dict[str, Any] = {
@@ -48,32 +33,30 @@ def make(
 ) -> Supernet:
     """Float64, every tensor moved off its initial state; nets of configs/net at half their width, with extra blocks."""
     table = half_width(net) if isinstance(net, str) else net
-    torch.manual_seed(0)
-    plan = plan_net(table, 7, 3, SIDE)
-    extra_blocks = int(any(ends(plan, unit) is not None for unit in plan.units()))
-    multipliers = (1.0, width), (1.0, expand)
-    supernet = build_supernet(
-        plan, assign(plan, operators.build(op), ["stem"]), *multipliers, table["divisor"], extra_blocks, sharing=sharing
+    plan = plan_of(table)
+    supernet = make_supernet(
+        plan,
+        op,
+        ["stem"],
+        width_multipliers=(1.0, width),
+        expand_multipliers=(1.0, expand),
+        divisor=table["divisor"],
+        extra_blocks=int(any(ends(plan, unit) is not None for unit in plan.units())),
+        sharing=sharing,
     )
-    for tensor in [*supernet.parameters(), *supernet.buffers()]:
-        if tensor.dim() == 1:
-            torch.nn.init.uniform_(tensor, 0.5, 1.5)
-        elif tensor.dim() > 1 and op == "mult":  # whose target would begin with larger weights than what surrounds it
+    for tensor in supernet.parameters():
+        if tensor.dim() > 1 and op == "mult":  # the target would begin with larger weights than what surrounds it
             torch.nn.init.kaiming_uniform_(tensor)
-    return supernet.double()
+    return unsettled(supernet).double()
 
 
 def half_width(net: str) -> dict[str, Any]:
-    table: dict[str, Any] = yaml.safe_load((ROOT / "configs" / "net" / f"{net}.yaml").read_text())
+    table = read_yaml("net", net)
     return table | {"width_mult": table["width_mult"] * 0.5, "divisor": 4}
 
 
-def images(seed: int = 1) -> Tensor:
-    return torch.randn(3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def widest(net: Supernet) -> SubnetSpec:
-    return SubnetSpec(net.widening.max_channels(), augmented=True)
+def doubles(seed: int = 1) -> Tensor:
+    return images(seed=seed, dtype=torch.float64)
 
 
 def random_orders(net: Supernet, within: bool = False) -> dict[str, Tensor]:
@@ -95,7 +78,7 @@ def inverse(orders: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def step(net: Supernet, optimizer: torch.optim.Optimizer, seed: int) -> None:
     """Of the widest sub-network alone: the target's function changes with its channels."""
     optimizer.zero_grad()
-    net(images(seed), widest(net)).square().mean().backward()
+    net(doubles(seed), widest(net)).square().mean().backward()
     optimizer.step()
 
 
@@ -125,7 +108,7 @@ def snapshot(net: Supernet, optimizer: torch.optim.Optimizer) -> dict[str, Tenso
     return {name: value.clone() for name, value in everything(net, optimizer)}
 
 
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("net", KINDS)
 def test_the_table_names_every_channel_dimension(net: str) -> None:
     """All but kernels and the one input of depthwise filters, each once, with its space's size."""
     supernet = make(net)
@@ -150,18 +133,18 @@ def is_first_source(row: ChannelDim) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["random", "l1"])
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("net", KINDS)
 def test_a_multiplicative_net_computes_what_it_did(net: str, kind: str) -> None:
     """Logits of the widest sub-network, and its gradients, permuted."""
     supernet = make(net)
-    before = supernet(images(), widest(supernet))
+    before = supernet(doubles(), widest(supernet))
     before.square().sum().backward()
     orders = random_orders(supernet) if kind == "random" else permutations(supernet)
     assert crossed(supernet, orders)[0] > 0
     apply(orders, supernet)
     wanted = {name: p.grad.clone() for name, p in supernet.named_parameters() if p.grad is not None}
     supernet.zero_grad()
-    after = supernet(images(), widest(supernet))
+    after = supernet(doubles(), widest(supernet))
     torch.testing.assert_close(after, before, rtol=TOLERANCE, atol=TOLERANCE)
     after.square().sum().backward()
     for name, parameter in supernet.named_parameters():
@@ -171,26 +154,25 @@ def test_a_multiplicative_net_computes_what_it_did(net: str, kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("op", "sharing"),
-    [("shift", PLAIN), ("add", PLAIN), ("add", Sharing(Remap("replace", 5.5)))],
-    ids=["shift", "add", "add-remapped"],
+    [("shift", PLAIN), ("add", Sharing(REMAPS["add"]))],
+    ids=["shift", "add-remapped"],
 )
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("net", KINDS)
 def test_the_target_computes_what_it_did_if_it_keeps_its_channels(net: str, op: str, sharing: Sharing) -> None:
     """Its evaluation, with its running statistics; and the hybrid sub-network, whose operators nobody changed."""
     supernet = make(net, op, sharing=sharing).eval()
     with torch.no_grad():
-        before = supernet(images()), supernet(images(), widest(supernet))
+        before = supernet(doubles()), supernet(doubles(), widest(supernet))
         orders = random_orders(supernet, within=True)
         assert crossed(supernet, orders)[0] == 0
         apply(orders, supernet)
-        after = supernet(images()), supernet(images(), widest(supernet))
+        after = supernet(doubles()), supernet(doubles(), widest(supernet))
     for y, wanted in zip(after, before, strict=True):
         scale = float(wanted.abs().max())
         torch.testing.assert_close(y, wanted, rtol=TOLERANCE, atol=TOLERANCE * scale)
 
 
-@pytest.mark.parametrize("kind", ["sgd", "adam"])
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize(("net", "kind"), [*((net, "sgd") for net in KINDS), ("mbv3_w035", "adam")])
 def test_a_step_after_the_reorder_is_the_step_before_it_permuted(net: str, kind: str) -> None:
     supernet = make(net)
     optimizer = optimizer_of(kind, supernet)
@@ -212,7 +194,7 @@ def test_a_step_after_the_reorder_is_the_step_before_it_permuted(net: str, kind:
             torch.testing.assert_close(value, wanted[name], rtol=TOLERANCE, atol=atol)
 
 
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("net", KINDS)
 def test_the_inverse_restores_every_bit(net: str) -> None:
     """Of net, gradients, optimiser state and averaged copy; and before that, all of it has moved."""
     supernet = make(net, "shift")
@@ -234,7 +216,7 @@ def test_the_inverse_restores_every_bit(net: str) -> None:
     assert changed(average_before, average.state_dict()) == set()
 
 
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("net", KINDS)
 def test_afterwards_the_first_channels_are_the_most_important(net: str) -> None:
     supernet = make(net)
     before = {space: importance(supernet, space) for space in permutations(supernet)}

@@ -1,19 +1,17 @@
 """Sampling of sub-networks."""
 
 import random
-from pathlib import Path
 
 import pytest
-import yaml
+from tests.build import plan_of, read_yaml
 
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.spec import Widening
-from shiftaddaug.nets.tables import plan_net
 
 
-@pytest.fixture
-def plan(configs: Path) -> Plan:
-    return plan_net(yaml.safe_load((configs / "net" / "mcunet.yaml").read_text()), 10, 3, 32)
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return plan_of("mcunet")
 
 
 def test_target_is_the_plan(plan: Plan) -> None:
@@ -68,10 +66,9 @@ def test_every_multiplier_is_drawn_equally_often(plan: Plan) -> None:
     assert 450 < draws.count(32) < 550  # binomial, 3 sigma = 47
 
 
-def test_rounding_never_makes_a_space_narrower_than_the_target(configs: Path) -> None:
+def test_rounding_never_makes_a_space_narrower_than_the_target() -> None:
     """33 channels times 1.05 are nearest to 32, a multiple of 8."""
-    table = yaml.safe_load((configs / "net" / "resnet20.yaml").read_text()) | {"divisor": 1, "width_mult": 2.0625}
-    plan = plan_net(table, 10, 3, 32)
+    plan = plan_of(read_yaml("net", "resnet20") | {"divisor": 1, "width_mult": 2.0625})
     assert 33 in plan.channels().values()
     spec = Widening(plan, (1.0, 1.05), (1.0, 1.05)).max_channels()
     assert all(space.channels <= widest for space, widest in zip(plan.spaces, spec, strict=True))

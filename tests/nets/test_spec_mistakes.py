@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.nets.test_subnetworks import images, make
+from tests.build import images
+from tests.nets.test_subnetworks import make
 from tests.nets.unet import unet_plan
 
 from shiftaddaug import operators
@@ -14,20 +15,20 @@ from shiftaddaug.hybrid.layers import HybridConv2d
 from shiftaddaug.hybrid.widths import Widths
 from shiftaddaug.nets.extract import extract
 from shiftaddaug.nets.spec import SubnetSpec
+from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.units import ends
 
 
 class TestMistakes:
-    def refused(self, spec: SubnetSpec, message: str) -> None:
-        supernet = make("mbv2_micro", "shift", extra_blocks=1)
+    @pytest.fixture(scope="class")
+    def supernet(self) -> Supernet:
+        return make("mbv2_micro", "shift", extra_blocks=1)
+
+    def refused(self, supernet: Supernet, spec: SubnetSpec, message: str) -> None:
         for attempt in (supernet.graph.at, supernet.run, lambda spec: extract(supernet, spec)):
             with pytest.raises(ValueError, match=message) as caught:
                 attempt(spec)
             assert "\n" not in str(caught.value)
-
-    @pytest.fixture
-    def target(self) -> SubnetSpec:
-        return make("mbv2_micro", "shift", extra_blocks=1).target_spec
 
     @pytest.mark.parametrize(
         ("changes", "message"),
@@ -54,9 +55,10 @@ class TestMistakes:
             ({"blends": (("nothing", 0.5),)}, r"^blends: nothing: no such layer in net=mbv2_micro$"),
         ],
     )
-    def test_names_and_widths(self, target: SubnetSpec, changes: dict[str, Any], message: str) -> None:
+    def test_names_and_widths(self, supernet: Supernet, changes: dict[str, Any], message: str) -> None:
+        target = supernet.target_spec
         made = {key: value(target.channels) if callable(value) else value for key, value in changes.items()}
-        self.refused(replace(target, **made), message)
+        self.refused(supernet, replace(target, **made), message)
 
     @pytest.mark.parametrize(
         "changes",
@@ -82,8 +84,8 @@ class TestMistakes:
             SubnetSpec(**{"channels": (8, 8), **changes})
         assert "\n" not in str(caught.value)
 
-    def test_wider_than_the_widest(self, target: SubnetSpec) -> None:
-        supernet = make("mbv2_micro", "shift", extra_blocks=1)
+    def test_wider_than_the_widest(self, supernet: Supernet) -> None:
+        target = supernet.target_spec
         with pytest.raises(ValueError, match=r"^channels of stem: 999: must be between 1 and \d+"):
             supernet(images(), replace(target, channels=(3, 999, *target.channels[2:])))
 

@@ -9,16 +9,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.nets.test_supernet import AUGS, config, images
+from tests.build import AUGS, REMAPS, images, make_supernet, widest
 
-from shiftaddaug import operators
 from shiftaddaug.hybrid.remap import Remap
 from shiftaddaug.hybrid.sharing import PLAIN, Sharing
-from shiftaddaug.nets.build import assign, build_supernet
-from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.stored_scale import rescale, scale_factors
 from shiftaddaug.nets.supernet import Supernet
-from shiftaddaug.nets.tables import plan_net
 
 REMAP = Remap("replace", 5.5, knots_x=(-4.0, 0.5, 3.0), knots_y=(-5.0, 0.25, 6.0))
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -28,18 +24,13 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 
 def make(sharing: Sharing = Sharing(REMAP), op: str = "add", aug: str = "width_expand") -> Supernet:  # noqa: B008
-    torch.manual_seed(0)
-    plan = plan_net(config("net", "mbv2_micro"), 7, 3, 16)
-    return build_supernet(
-        plan, assign(plan, operators.from_config(config("op", op)), ["stem"]), sharing=sharing, **AUGS[aug]
-    )
+    return make_supernet("mbv2_micro", op, ["stem"], sharing=sharing, **AUGS[aug])
 
 
 def step(net: Supernet, optimizer: torch.optim.Optimizer) -> torch.Tensor:
     optimizer.zero_grad()
     weights, labels = net.operator_weights(), torch.arange(3)
-    widest = SubnetSpec(net.widening.max_channels(), augmented=True)
-    loss = sum(F.cross_entropy(net(images(), spec, weights), labels) for spec in (None, widest))
+    loss = sum(F.cross_entropy(net(images(), spec, weights), labels) for spec in (None, widest(net)))
     assert isinstance(loss, torch.Tensor)
     loss.backward()
     net.rescale_gradients()
@@ -111,7 +102,7 @@ def test_copies_are_scaled_along() -> None:
     ("sharing", "op"),
     [
         (PLAIN, "add"),
-        (Sharing(Remap("residual", 0.1, relative=True)), "shift"),
+        (Sharing(REMAPS["shift"]), "shift"),
         (Sharing(REMAP, "chain"), "add"),  # a step of the stored weight has a length of its own
         (Sharing(REMAP, multiplicative_augmentation=False), "add"),  # R is measured over what is around, too
     ],

@@ -2,7 +2,6 @@
 
 import random
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
+from tests.build import KINDS, NETS, REMAPS, ROOT, SHARINGS, WIDER, drawn, images, make_supernet, plan_of, unsettled
 from tests.nets.unet import images as unet_images
 from tests.nets.unet import make_unet
 from torch import Tensor
@@ -20,56 +19,28 @@ from shiftaddaug import operators
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.layers import HybridConv2d
 from shiftaddaug.hybrid.reading import Blended, ByOperator, MultipliedBeside
-from shiftaddaug.hybrid.remap import Remap
 from shiftaddaug.hybrid.sharing import PLAIN, NetSharing, Sharing
 from shiftaddaug.hybrid.widths import Widths
-from shiftaddaug.nets.build import assign, build_supernet
+from shiftaddaug.nets.build import build_supernet
 from shiftaddaug.nets.cost import net_cost, total_macs
 from shiftaddaug.nets.extract import Target, extract, load_target, save_target
+from shiftaddaug.nets.extras import plan_extra_blocks
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.recalibrate import recalibrate
-from shiftaddaug.nets.spec import SubnetSpec
+from shiftaddaug.nets.spec import SubnetSpec, Widening
 from shiftaddaug.nets.supernet import Supernet
-from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.nets.units import ends
 
-ROOT = Path(__file__).resolve().parents[2]
-NETS = sorted(path.stem for path in (ROOT / "configs" / "net").glob("*.yaml"))
-SIDE, SPECS = 16, 3
-REMAPS = {"add": Remap("replace", 5.5), "shift": Remap("residual", 0.1, relative=True)}
-SHARINGS: dict[str, Mapping[str, Sharing]] = {
-    "plain": dict.fromkeys(("mult", "shift", "add", "shift_ps"), PLAIN),
-    "remapped": {op: Sharing(remap) for op, remap in REMAPS.items()},
-    "same": dict.fromkeys(("mult", "shift", "add"), Sharing(multiplicative_augmentation=False)),
-    "same-remapped": {op: Sharing(remap, multiplicative_augmentation=False) for op, remap in REMAPS.items()},
-}
-
-
-def plan_of(net: str) -> Plan:
-    return plan_net(yaml.safe_load((ROOT / "configs" / "net" / f"{net}.yaml").read_text()), 7, 3, SIDE)
-
-
-def images(batch: int = 2) -> Tensor:
-    return torch.randn(batch, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+SPECS = 3
+ALL_OPERATORS = [("mbv3_w035", sharing, op) for sharing, ops in SHARINGS.items() for op in ops]
+OTHER_NETS = [net for net in NETS if net != "mbv3_w035"]
+"""Every operator in one net, whose layers are of all kinds; every other net with one operator."""
 
 
 def make(net: str, op: str, sharing: NetSharing = PLAIN, wide: float = 1.6, **arguments: Any) -> Supernet:
     """An evaluating supernet whose norms, of all channels, have been moved off their initial state."""
-    torch.manual_seed(0)
-    kept = ["stem", "se", "classifier"] if op == "add" else ["stem"]
     widths = {"width_multipliers": (1.0, wide), "expand_multipliers": (1.0, wide)}
-    supernet = build_supernet(
-        plan_of(net), assign(plan_of(net), operators.build(op), kept), **widths, sharing=sharing, **arguments
-    )
-    shake(supernet)
-    return supernet.eval()
-
-
-def shake(supernet: Supernet) -> None:
-    for name, tensor in (*supernet.named_parameters(), *supernet.named_buffers()):
-        if name.endswith(("norm.weight", "bias", "running_mean", "running_var")):
-            with torch.no_grad():
-                tensor.copy_(1 + 0.2 * torch.rand(tensor.shape))
+    return unsettled(make_supernet(net, op, **widths, sharing=sharing, **arguments)).eval()
 
 
 def random_spec(supernet: Supernet, seed: int, widest: float = 1.0) -> SubnetSpec:
@@ -106,8 +77,7 @@ def assert_same(supernet: Supernet, spec: SubnetSpec, target: Target, x: Tensor)
 
 
 class TestExtraction:
-    @pytest.mark.parametrize("net", NETS)
-    @pytest.mark.parametrize(("sharing", "op"), [(name, op) for name, ops in SHARINGS.items() for op in ops])
+    @pytest.mark.parametrize(("net", "sharing", "op"), ALL_OPERATORS + [(net, "remapped", "add") for net in OTHER_NETS])
     def test_up_to_the_targets_width_it_is_exact_for_every_operator(self, net: str, op: str, sharing: str) -> None:
         augmentation = {"wide": 1.0} if op == "shift_ps" else {"extra_blocks": 1}
         supernet = make(net, op, SHARINGS[sharing][op], **augmentation)
@@ -117,9 +87,10 @@ class TestExtraction:
             assert_same(supernet, spec, target, images())
             assert target.net.plan == supernet.graph.at(spec)
 
-    @pytest.mark.parametrize("net", NETS)
     @pytest.mark.parametrize(
-        ("sharing", "op"), [(name, op) for name, ops in SHARINGS.items() for op in ops if op in ("mult", "shift")]
+        ("net", "sharing", "op"),
+        [case for case in ALL_OPERATORS if case[2] in ("mult", "shift")]
+        + [(net, "plain", "shift") for net in OTHER_NETS],
     )
     def test_at_any_width_it_is_exact_where_layers_are_linear_in_their_weight(
         self, net: str, op: str, sharing: str
@@ -144,21 +115,18 @@ class TestExtraction:
             assert_same(supernet, spec, extract(supernet, spec), images())
 
     @pytest.mark.parametrize("op", ["mult", "shift"])
-    @pytest.mark.parametrize("seed", range(SPECS))
-    def test_layers_of_several_sources_are_exact(self, op: str, seed: int) -> None:
-        supernet = make_unet(op)
-        shake(supernet.eval())
-        for spec in (random_spec(supernet, seed), at_most_target(supernet, seed)):
+    def test_layers_of_several_sources_are_exact(self, op: str) -> None:
+        supernet = make_unet(op).eval()
+        for spec in (make_spec(supernet, seed) for seed in range(SPECS) for make_spec in (random_spec, at_most_target)):
             target = extract(supernet, spec)
             for name, y in target.net.outputs(unet_images()).items():
                 assert torch.equal(y, supernet.outputs(unet_images(), supernet.run(spec))[name]), name
 
-    @pytest.mark.parametrize("seed", range(SPECS))
-    def test_adders_of_several_sources_are_exact_up_to_the_target(self, seed: int) -> None:
-        supernet = make_unet("add")
-        shake(supernet.eval())
-        spec = at_most_target(supernet, seed)
-        assert_same(supernet, spec, extract(supernet, spec), unet_images())
+    def test_adders_of_several_sources_are_exact_up_to_the_target(self) -> None:
+        supernet = make_unet("add").eval()
+        for seed in range(SPECS):
+            spec = at_most_target(supernet, seed)
+            assert_same(supernet, spec, extract(supernet, spec), unet_images())
 
     def test_a_widened_adder_is_no_plain_layer(self) -> None:
         supernet = make("mbv2_micro", "add")
@@ -233,7 +201,7 @@ def wider(supernet: Supernet, spec: SubnetSpec, layer: str) -> bool:
 
 
 class TestPlan:
-    @pytest.mark.parametrize("net", NETS)
+    @pytest.mark.parametrize("net", KINDS)
     def test_its_cost_is_what_torch_counts(self, net: str) -> None:
         supernet = make(net, "mult", extra_blocks=1)
         for seed in range(SPECS):
@@ -253,10 +221,10 @@ class TestPlan:
 
     @pytest.mark.parametrize("net", NETS)
     def test_of_the_target_is_the_plan(self, net: str) -> None:
-        supernet = make(net, "shift", extra_blocks=2)
-        assert supernet.graph.at(supernet.target_spec) == plan_of(net)
-        bare = make(net, "shift")
-        assert bare.plan.at(bare.target_spec) == plan_of(net)
+        plan = plan_of(net)
+        for extras in ((), plan_extra_blocks(plan, 2)):
+            widening = Widening(plan, **WIDER, extra_blocks=extras)
+            assert widening.deepened().at(widening.target()) == plan
 
     def test_is_read_from_its_own_description(self) -> None:
         supernet = make("mbv3_w035", "shift", extra_blocks=1)
@@ -305,14 +273,12 @@ class TestNarrowR:
                     assert torch.equal(value, wanted[tuple(slice(length) for length in value.shape)]), name
 
     def test_by_hand(self) -> None:
-        remap = Sharing(Remap("replace", 5.5))
-        layer = HybridConv2d(operators.build("add"), Widths(5, 9), Widths(6, 11), 5, sharing=remap).double()
-        layer.init_target()
-        layer.init_augmented()
+        remap = Sharing(REMAPS["add"])
+        layer = drawn(HybridConv2d(operators.build("add"), Widths(5, 9), Widths(6, 11), 5, sharing=remap).double())
         x = torch.randn(2, 3, 7, 7, dtype=torch.float64)
-        read = Remap("replace", 5.5)(layer.weight[:6, :5].detach())[:2, :3, 1:4, 1:4].contiguous()
+        read = REMAPS["add"](layer.weight[:6, :5].detach())[:2, :3, 1:4, 1:4].contiguous()
         assert torch.equal(layer(x, 2, kernel=3), operators.build("add").conv2d(x, read, 1, 1))
-        narrow = Remap("replace", 5.5)(layer.weight[:2, :3, 1:4, 1:4].detach())
+        narrow = REMAPS["add"](layer.weight[:2, :3, 1:4, 1:4].detach())
         assert (read - narrow).abs().max() > 0.1  # its own mean and spread would be others
 
 
@@ -355,7 +321,7 @@ class TestUpdates:
 def test_a_sub_network_with_extra_blocks_is_deepened_again() -> None:
     supernet = make("mbv2_micro", "shift", extra_blocks=1)
     target = extract(supernet, replace(supernet.target_spec, skipped=frozenset()))
-    again = build_supernet(target.net.plan, target.assignment, (1.0, 1.6), (1.0, 1.6), extra_blocks=1)
+    again = build_supernet(target.net.plan, target.assignment, **WIDER, extra_blocks=1)
     assert not set(again.widening.extras()) & set(target.net.plan.units())
     assert again.widening.extras() <= set(again.graph.units())
     again.eval()
@@ -367,9 +333,7 @@ def test_a_sub_network_with_extra_blocks_is_deepened_again() -> None:
 def test_a_blended_layer_by_itself_has_the_gradient_of_the_net(sharing: str) -> None:
     """At a smaller kernel R' is the whole slice's, in what multiplies as in what the operator reads."""
     shared = SHARINGS[sharing]["add"]
-    layer = HybridConv2d(operators.build("add"), Widths(4, 6), Widths(4, 6), 5, sharing=shared).double()
-    layer.init_target()
-    layer.init_augmented()
+    layer = drawn(HybridConv2d(operators.build("add"), Widths(4, 6), Widths(4, 6), 5, sharing=shared).double())
     x, direction = torch.randn(2, 4, 7, 7, dtype=torch.float64), torch.randn(2, 4, 7, 7, dtype=torch.float64)
     (given,) = shared.stored([layer.target_weight()])
     gradients = [

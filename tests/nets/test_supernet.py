@@ -3,65 +3,47 @@
 import random
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-import yaml
+from tests.build import (
+    AUGS,
+    KINDS,
+    NETS,
+    OPS,
+    REMAPS,
+    SHAREABLE,
+    SIDE,
+    assert_same_state,
+    images,
+    make_supernet,
+    unsettled,
+    widest,
+)
 
-from shiftaddaug import operators
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.remap import Remap
 from shiftaddaug.hybrid.sharing import Sharing
-from shiftaddaug.nets.build import assign, build_plain, build_supernet
+from shiftaddaug.nets.build import assign, build_plain
 from shiftaddaug.nets.cost import net_cost
 from shiftaddaug.nets.extract import extract_target, load_target, max_difference, save_target
 from shiftaddaug.nets.net import Net
 from shiftaddaug.nets.plain import plain_factory
-from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
-from shiftaddaug.nets.tables import plan_net
-
-ROOT = Path(__file__).resolve().parents[2]
-NETS = sorted(path.stem for path in (ROOT / "configs" / "net").glob("*.yaml"))
-OPS = sorted(path.stem for path in (ROOT / "configs" / "op").glob("*.yaml"))
-AUGS: dict[str, dict[str, Any]] = {
-    "none": {},
-    "width": {"width_multipliers": (1.0, 1.6)},
-    "expand": {"expand_multipliers": (1.0, 1.6)},
-    "width_expand": {"width_multipliers": (1.0, 1.6), "expand_multipliers": (1.0, 1.6)},
-}
-SIDE = 16
+from shiftaddaug.operators.mult.operator import Mult
 
 
-def config(group: str, name: str) -> dict[str, Any]:
-    return yaml.safe_load((ROOT / "configs" / group / f"{name}.yaml").read_text())
+def make(net: str, op: str, aug: str = "none") -> Supernet:
+    return unsettled(make_supernet(net, op, **AUGS[aug]))
 
 
-def make(net: str, op: str, aug: str = "none", seed: int = 0) -> Supernet:
-    """A supernet with the operator's own mult_layers, its batch-norms moved off their initial state."""
-    op_config = config("op", op)
-    operator, mult_layers = operators.from_config(op_config), op_config["mult_layers"]
-    plan = plan_net(config("net", net), 7, 3, SIDE)
-    torch.manual_seed(seed)
-    supernet = build_supernet(plan, assign(plan, operator, mult_layers), **AUGS[aug])
-    supernet(images())
-    for name, parameter in supernet.named_parameters():
-        if ".norm." in name or name.endswith(".bias"):
-            torch.nn.init.normal_(parameter, 1.0, 0.2)
-    return supernet
+COMBINATIONS = [(net, op, "width_expand" if op in SHAREABLE else "none") for net in NETS for op in OPS]
+COMBINATIONS += [("mbv3_w035", op, aug) for op in SHAREABLE for aug in ("width", "expand")]
 
 
-def images(seed: int = 1, batch: int = 3) -> torch.Tensor:
-    return torch.randn(batch, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
-
-
-def combinations() -> list[tuple[str, str, str]]:
-    return [(n, o, a) for n in NETS for o in OPS for a in AUGS if a == "none" or operators.build(o).shareable]
-
-
-@pytest.mark.parametrize(("net", "op", "aug"), combinations())
+@pytest.mark.parametrize(("net", "op", "aug"), COMBINATIONS)
 def test_extracted_target_equals_the_supernets_target(net: str, op: str, aug: str) -> None:
+    """Every net with every operator; `aug=none` is in the tests below."""
     supernet = make(net, op, aug)
     target = extract_target(supernet)
     assert max_difference(supernet, target.net, images()) == 0
@@ -71,7 +53,7 @@ def test_extracted_target_equals_the_supernets_target(net: str, op: str, aug: st
     assert sum(p.numel() for p in target.net.parameters()) == cost.params
 
 
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("net", KINDS)
 @pytest.mark.parametrize("op", ["mult", "add"])
 def test_target_evaluation_forgets_augmented_passes(net: str, op: str) -> None:
     supernet = make(net, op, "width_expand")
@@ -79,12 +61,12 @@ def test_target_evaluation_forgets_augmented_passes(net: str, op: str) -> None:
     before = supernet(images())
     supernet.train()
     for step in range(2):
-        supernet(images(step + 5), supernet.widening.sample(random.Random(step)))
+        supernet(images(seed=step + 5), supernet.widening.sample(random.Random(step)))
     supernet.eval()
     assert torch.equal(supernet(images()), before)
 
 
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("net", KINDS)
 @pytest.mark.parametrize("op", ["mult", "shift", "add"])
 def test_aug_none_is_the_plain_network_in_training_too(net: str, op: str) -> None:
     """Same outputs, bit for bit, and the same gradients and batch-norm statistics."""
@@ -104,45 +86,32 @@ def test_aug_none_is_the_plain_network_in_training_too(net: str, op: str) -> Non
     assert all(torch.equal(value, buffers[name]) for name, value in supernet.named_buffers())
 
 
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("net", KINDS)
 @pytest.mark.parametrize("op", ["mult", "shift", "add"])
 def test_every_parameter_gets_a_finite_gradient(net: str, op: str) -> None:
     supernet = make(net, op, "width_expand")
-    widest = max(
-        (supernet.widening.sample(random.Random(seed)) for seed in range(200)), key=lambda spec: sum(spec.channels)
-    )
-    full = type(widest)(supernet.widening.max_channels(), augmented=True)
-    (supernet(images()).square().sum() + supernet(images(), full).square().sum()).backward()
+    (supernet(images()).square().sum() + supernet(images(), widest(supernet)).square().sum()).backward()
     for name, parameter in supernet.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
 
 
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("net", KINDS)
 def test_one_seed_one_target_whatever_the_augmentation(net: str) -> None:
-    states = []
-    for aug in AUGS:
-        torch.manual_seed(0)
-        plan = plan_net(config("net", net), 7, 3, SIDE)
-        supernet = build_supernet(plan, assign(plan, operators.build("add"), ["stem"]), **AUGS[aug])
-        states.append(extract_target(supernet).net.state_dict())
-    for state in states[1:]:
-        assert state.keys() == states[0].keys()
-        assert all(torch.equal(value, states[0][name]) for name, value in state.items())
+    alone, *augmented = (extract_target(make_supernet(net, "add", **AUGS[aug])).net for aug in AUGS)
+    for target in augmented:
+        assert_same_state(target, alone)
 
 
 def test_a_widened_multiplicative_net_at_its_widest_is_the_wide_net() -> None:
     """With op=mult a sub-network is an ordinary network of its widths."""
-    plan = plan_net(config("net", "mcunet"), 7, 3, SIDE)
-    torch.manual_seed(0)
-    supernet = build_supernet(plan, assign(plan, operators.build("mult"), []), (1.0, 2.0), (1.0, 3.0))
-    widest = supernet.widening.max_channels()
-    spaces = tuple(type(s)(s.name, c, s.kind, s.parent) for s, c in zip(plan.spaces, widest, strict=True))
-    wide = build_plain(replace(plan, spaces=spaces), assign(replace(plan, spaces=spaces), operators.build("mult"), []))
-    state = {name: value for name, value in supernet.state_dict().items() if "running" not in name}
+    net = make_supernet("mcunet", width_multipliers=(1.0, 2.0), expand_multipliers=(1.0, 3.0))
+    channels = zip(net.plan.spaces, net.widening.max_channels(), strict=True)
+    plan = replace(net.plan, spaces=tuple(replace(space, channels=count) for space, count in channels))
+    wide = build_plain(plan, assign(plan, Mult()))
+    state = {name: value for name, value in net.state_dict().items() if "running" not in name}
     wide.load_state_dict(state, strict=False)
-    spec = type(supernet.target_spec)(widest, augmented=True)
-    torch.testing.assert_close(supernet(images(), spec), wide.train()(images()), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(net(images(), widest(net)), wide.train()(images()), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("aug", ["width", "expand", "width_expand"])
@@ -154,15 +123,15 @@ def test_unshareable_operator_is_refused(aug: str) -> None:
 def test_spec_can_make_layers_multiply() -> None:
     supernet = make("mbv2_micro", "shift")
     everything = frozenset(layer.name for layer in supernet.plan.layers())
-    spec = type(supernet.target_spec)(supernet.target_spec.channels, multiplied=everything)
-    plain = Net(supernet.plan, plain_factory(supernet.plan, assign(supernet.plan, operators.build("mult"))))
+    spec = replace(supernet.target_spec, multiplied=everything)
+    plain = Net(supernet.plan, plain_factory(supernet.plan, assign(supernet.plan, Mult())))
     plain.load_state_dict(supernet.state_dict())
     supernet.eval()
     assert torch.equal(supernet(images(), spec), plain.eval()(images()))
     assert not torch.equal(supernet(images()), plain(images()))
 
 
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("net", KINDS)
 def test_levels_halve(net: str) -> None:
     supernet = make(net, "mult")
     target = extract_target(supernet).net
@@ -220,61 +189,42 @@ class TestReadingOnce:
     @pytest.mark.parametrize(("op", "net"), [("add", "mbv3_w035"), ("shift", "resnet20")])
     def test_shared_by_passes_equals_read_by_each(self, op: str, net: str) -> None:
         """Losses, and all gradients, to the bit."""
-        remap = {"add": Remap("replace", 5.5), "shift": Remap("residual", 0.1, relative=True)}[op]
-        plan, op_config = plan_net(config("net", net), 7, 3, SIDE), config("op", op)
         gradients = []
         for once in (True, False):
-            torch.manual_seed(0)
-            supernet = build_supernet(
-                plan,
-                assign(plan, operators.from_config(op_config), op_config["mult_layers"]),
-                sharing=Sharing(remap),
-                **AUGS["expand"],
-            )
-            weights = supernet.operator_weights() if once else None
-            widest = SubnetSpec(supernet.widening.max_channels(), augmented=True)
-            passes = [supernet(images(), spec, weights) for spec in (None, widest)]
+            made = make_supernet(net, op, sharing=Sharing(REMAPS[op]), **AUGS["expand"])
+            weights = made.operator_weights() if once else None
+            passes = [made(images(), spec, weights) for spec in (None, widest(made))]
             sum(y.square().sum() for y in passes).backward()  # type: ignore[union-attr]
-            supernet.rescale_gradients()
-            gradients.append([*passes, *(p.grad for p in supernet.parameters())])
+            made.rescale_gradients()
+            gradients.append([*passes, *(p.grad for p in made.parameters())])
         for ours, wanted in zip(*gradients, strict=True):
             assert torch.equal(ours, wanted)
 
     def test_a_pass_computes_with_what_it_is_given(self) -> None:
-        plan = plan_net(config("net", "mbv2_micro"), 7, 3, SIDE)
-        add = operators.from_config(config("op", "add"))
-        supernet = build_supernet(
-            plan, assign(plan, add, ["stem"]), sharing=Sharing(Remap("replace", 5.5)), **AUGS["expand"]
-        )
-        weights = supernet.operator_weights()
-        for spec in (None, SubnetSpec(supernet.widening.max_channels(), augmented=True)):
-            plain = supernet(images(), spec)
-            for name in weights:
-                assert not torch.equal(supernet(images(), spec, weights | {name: weights[name] + 1}), plain), name
+        made = make_supernet("mbv2_micro", "add", sharing=Sharing(REMAPS["add"]), **AUGS["expand"])
+        weights = made.operator_weights()
+        for spec in (None, widest(made)):
+            plain = made(images(), spec)
+            for name in list(weights)[::4]:
+                assert not torch.equal(made(images(), spec, weights | {name: weights[name] + 1}), plain), name
 
     def test_layers_that_multiply_are_not_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        plan = plan_net(config("net", "mbv2_micro"), 7, 3, SIDE)
-        add = operators.from_config(config("op", "add"))
-        supernet = build_supernet(plan, assign(plan, add, ["stem"]), sharing=Sharing(Remap("replace", 5.5)))
-        names = frozenset(supernet.operator_weights())
+        made = make_supernet("mbv2_micro", "add", sharing=Sharing(REMAPS["add"]))
+        names = frozenset(made.operator_weights())
         monkeypatch.setattr(Remap, "values", lambda *_: pytest.fail("was read"))
-        supernet(images(), replace(supernet.target_spec, multiplied=names))
+        made(images(), replace(made.target_spec, multiplied=names))
 
     def test_all_together_equal_layer_by_layer(self) -> None:
         """What the layers compute by themselves, and the updates they make of their gradients."""
-        plan = plan_net(config("net", "mbv3_w035"), 7, 3, SIDE)
-        add = operators.from_config(config("op", "add"))
-        supernet = build_supernet(
-            plan, assign(plan, add, ["stem"]), sharing=Sharing(Remap("replace", 5.5)), **AUGS["expand"]
-        )
-        layers, weights = supernet.hybrid_layers(), supernet.operator_weights()
-        assert weights.keys() == {name for name, layer in layers.items() if layer.operator is add}
+        made = make_supernet("mbv3_w035", "add", sharing=Sharing(REMAPS["add"]), **AUGS["expand"])
+        layers, weights = made.hybrid_layers(), made.operator_weights()
+        assert weights.keys() == {name for name, layer in layers.items() if layer.operator.name == "add"}
         for name, weight in weights.items():
             torch.testing.assert_close(weight, layers[name].state()[1]["weight"], rtol=2e-6, atol=2e-5)
-        supernet(images()).square().sum().backward()
+        made(images()).square().sum().backward()
         kept, turned = list(weights)[:2]
         before = {name: layers[name].weight.grad.clone() for name in (kept, turned)}  # type: ignore[union-attr]
-        supernet.rescale_gradients(replace(supernet.target_spec, multiplied=frozenset({kept})))
+        made.rescale_gradients(replace(made.target_spec, multiplied=frozenset({kept})))
         assert torch.equal(layers[kept].weight.grad, before[kept])  # type: ignore[arg-type]
         together = layers[turned].weight.grad.clone()  # type: ignore[union-attr]
         layers[turned].weight.grad = before[turned]

@@ -1,19 +1,15 @@
 """Schedules by value: who multiplies and which extra blocks are active, as pure functions of the share of training."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from tests.build import KINDS, plan_of
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.plan import Plan
-from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.nets.timetable import Conversion, Retirement, slots_over
 
-ROOT = Path(__file__).resolve().parents[2]
-NETS = sorted(path.stem for path in (ROOT / "configs" / "net").glob("*.yaml"))
 LITTLE: dict[str, Any] = {
     "name": "little",
     "stem": {"channels": 8},
@@ -24,13 +20,9 @@ FIRST, SECOND, SHORTCUT = "blocks.1.conv1.conv", "blocks.1.conv2.conv", "blocks.
 ALL = [STEM, DEPTHWISE, PROJECT, FIRST, SECOND, SHORTCUT, "classifier"]
 
 
-def plan_of(net: str) -> Plan:
-    return plan_net(yaml.safe_load((ROOT / "configs" / "net" / f"{net}.yaml").read_text()), 7, 3, 16)
-
-
 @pytest.fixture(scope="module")
 def little() -> Plan:
-    return plan_net(LITTLE, 5, 3, 16)
+    return plan_of(LITTLE)
 
 
 @pytest.mark.parametrize(
@@ -94,10 +86,11 @@ class TestConversion:
                 assert blends == tuple((name, pytest.approx(share)) for name in unit)
         assert conversion.schedule(little, ["stem"], 1 / 6) == (frozenset(ALL[3:]), ())
 
-    @pytest.mark.parametrize("net", NETS)
-    @pytest.mark.parametrize("blend", [False, True])
-    @pytest.mark.parametrize("granularity", ["layer", "block"])
-    @pytest.mark.parametrize("order", ["shallow_to_deep", "deep_to_shallow"])
+    @pytest.mark.parametrize("net", KINDS)
+    @pytest.mark.parametrize(
+        ("order", "granularity", "blend"),
+        [("shallow_to_deep", "layer", True), ("deep_to_shallow", "block", True), ("deep_to_shallow", "layer", False)],
+    )
     def test_every_net_turns_monotonously_and_wholly(self, net: str, order: str, granularity: str, blend: bool) -> None:
         plan = plan_of(net)
         conversion = Conversion(0.1, 0.9, order, granularity, blend)

@@ -3,11 +3,11 @@
 from typing import Any
 
 import torch
+from tests.build import images as noise
+from tests.build import make_supernet, unsettled
 from torch import Tensor
 
-from shiftaddaug import operators
 from shiftaddaug.hybrid.sharing import PLAIN, Sharing
-from shiftaddaug.nets.build import assign, build_supernet
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import scaling, write_features
@@ -45,18 +45,19 @@ def unet_plan(output_stride: int | None = None) -> Plan:
 
 def make_unet(op: str = "mult", sharing: Sharing = PLAIN, width: float = 2.0, extra_blocks: int = 1) -> Supernet:
     """A supernet of it, every batch-norm moved off its initial state."""
-    torch.manual_seed(0)
-    operator, kept = operators.build(op), ["stem", "se", "classifier"]
-    multipliers = (1.0, width), (1.0, 1.5)
-    net = build_supernet(
-        unet_plan(), assign(unet_plan(), operator, kept), *multipliers, 2, extra_blocks, sharing=sharing
+    net = make_supernet(
+        unet_plan(),
+        op,
+        ["stem", "se", "classifier"],
+        width_multipliers=(1.0, width),
+        expand_multipliers=(1.0, 1.5),
+        divisor=2,
+        extra_blocks=extra_blocks,
+        sharing=sharing,
     )
-    for name, parameter in net.named_parameters():
-        if ".norm." in name or name.endswith(".bias"):
-            torch.nn.init.normal_(parameter, 1.0, 0.2)
-    return net
+    return unsettled(net)
 
 
 def images(size: tuple[int, int] = SIZE, dtype: torch.dtype = torch.float32) -> Tensor:
     """Two of them."""
-    return torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1), dtype=dtype)
+    return noise(2, size=size, dtype=dtype)

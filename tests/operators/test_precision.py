@@ -2,19 +2,17 @@
 
 import math
 from itertools import product
-from pathlib import Path
 
 import pytest
 import torch
-import yaml
+from tests.build import OPS, read_yaml
 from tests.operators.adder_study import STUDY
-from tests.precisions import PRECISIONS, ROUNDINGS
+from tests.precisions import PRECISIONS, ROUNDINGS, Precision
 from torch import Tensor, nn
 
 from shiftaddaug.operators import from_config
 from shiftaddaug.operators.base import Operator
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "op").glob("*.yaml"))
 GRADIENTS = [
     {"name": "add", "weight_gradient": of_weight, "input_gradient": of_input}
     for of_weight, of_input in product(STUDY["weight_gradient"], STUDY["input_gradient"])
@@ -29,8 +27,8 @@ SHAPES = {
 
 
 @pytest.fixture(
-    params=[*(yaml.safe_load(path.read_text()) for path in CONFIGS), *GRADIENTS],
-    ids=[*(path.stem for path in CONFIGS), *("-".join(config.values()) for config in GRADIENTS)],
+    params=[*(read_yaml("op", op) for op in OPS), *GRADIENTS],
+    ids=[*OPS, *("-".join(config.values()) for config in GRADIENTS)],
 )
 def operator(request: pytest.FixtureRequest) -> Operator:
     torch.manual_seed(0)
@@ -51,9 +49,12 @@ def computed(
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("shape", SHAPES)
-def test_outputs_and_gradients_are_those_of_float64(operator: Operator, shape: str, precision: str) -> None:
-    given = PRECISIONS[precision]
+def test_outputs_and_gradients_are_those_of_float64(operator: Operator, precision: str) -> None:
+    for shape in SHAPES:
+        assert_near_float64(operator, shape, PRECISIONS[precision])
+
+
+def assert_near_float64(operator: Operator, shape: str, given: Precision) -> None:
     x_shape, w_shape, groups = SHAPES[shape]
     x = torch.randn(x_shape).to(given.dtype)
     parameters = {name: value.to(given.dtype) for name, value in operator.init_parameters(w_shape).items()}
@@ -63,8 +64,8 @@ def test_outputs_and_gradients_are_those_of_float64(operator: Operator, shape: s
     with given.autocast():
         results = computed(operator, x, parameters, w_shape, groups, direction)
     for name, result, reference in zip(("output", "input", *parameters), results, wanted, strict=True):
-        assert result is not None and reference is not None, name
+        assert result is not None and reference is not None, (shape, name)
         # the gradient of a tensor that many weights share is a sum over those
         summed = math.prod(w_shape) / result.numel() if name in parameters else 1.0
-        assert given.error(result, reference) < ROUNDINGS * math.sqrt(max(1.0, summed)), name
-        assert result.dtype == given.dtype or name == "output"
+        assert given.error(result, reference) < ROUNDINGS * math.sqrt(max(1.0, summed)), (shape, name)
+        assert result.dtype == given.dtype or name == "output", shape

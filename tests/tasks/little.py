@@ -1,35 +1,28 @@
 """A little supernet to train, its losses worked out by hand, and a trainer that says nothing."""
 
 import warnings
+from collections.abc import Collection, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import pytest
 import torch
+from tests.build import bottlenecks, make_supernet, plan_of
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from shiftaddaug import operators
-from shiftaddaug.hybrid.sharing import PLAIN, Sharing
-from shiftaddaug.nets.build import assign, build_supernet
-from shiftaddaug.nets.spec import SubnetSpec
-from shiftaddaug.nets.supernet import Supernet
-from shiftaddaug.nets.tables import plan_net
+from shiftaddaug.hybrid.sharing import PLAIN, NetSharing
 from shiftaddaug.tasks.classification.objective import Classification
 from shiftaddaug.tasks.classification.settings import ClassificationSettings
 from shiftaddaug.tasks.evaluation import Batch
 from shiftaddaug.tasks.training import Training
 
-TABLE: dict[str, Any] = {
-    "name": "little",
-    "divisor": 2,
-    "stem": {"channels": 4},
-    "stages": [{"block": "inverted_bottleneck", "channels": 4, "expand": 2, "depth": 2}],
-    "head": {"channels": 8},
-}
+TABLE = bottlenecks()
 CLASSES, SIDE = 6, 8
 LR, SMOOTHING = 0.5, 0.1
+NESTEROV = partial(torch.optim.SGD, lr=0.2, momentum=0.9, nesterov=True)
 
 
 def classification(classes: int, **settings: Any) -> Classification:
@@ -39,30 +32,33 @@ def classification(classes: int, **settings: Any) -> Classification:
 
 def make_task(
     op: str = "mult",
-    sharing: Sharing = PLAIN,
+    kept: Collection[str] = ("stem", "classifier"),
+    table: Mapping[str, Any] = TABLE,
+    width: float = 2.0,
+    expand: float = 3.0,
     extra_blocks: int = 0,
-    settings: dict[str, Any] | None = None,
+    sharing: NetSharing = PLAIN,
+    settings: Mapping[str, Any] | None = None,
     **arguments: Any,
 ) -> Training:
-    """A supernet of twice the width and three times the hidden width; stem and classifier multiply."""
-    torch.manual_seed(0)
-    plan = plan_net(TABLE, CLASSES, 1, SIDE)
-    multiplied, widths, expands = ["stem", "classifier"], (1.0, 2.0), (1.0, 3.0)
-    net = build_supernet(
-        plan,
-        assign(plan, operators.build(op), multiplied),
-        widths,
-        expands,
-        2,
+    """Training of a supernet of twice the width and three times the hidden width; `kept` layers multiply.
+
+    Args:
+        settings: keys of the objective's yaml.
+        arguments: of `Training`.
+    """
+    net = make_supernet(
+        plan_of(table, CLASSES, 1, SIDE),
+        op,
+        kept,
+        width_multipliers=(1.0, width),
+        expand_multipliers=(1.0, expand),
+        divisor=2,
         extra_blocks=extra_blocks,
         sharing=sharing,
     )
     sgd = partial(torch.optim.SGD, lr=LR, weight_decay=0.01)
     return Training(net, classification(CLASSES, **(settings or {})), **{"optimizer": sgd, **arguments})
-
-
-def widest(net: Supernet) -> SubnetSpec:
-    return SubnetSpec(net.widening.max_channels(), augmented=True)
 
 
 def make_batch(seed: int = 1, size: int = 4) -> Batch:
@@ -89,23 +85,22 @@ def assert_loss(loss: Tensor, wanted: Tensor) -> None:
 
 
 def quiet_trainer(**arguments: Any) -> pl.Trainer:
+    silent = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return pl.Trainer(
-            accelerator="cpu",
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            **arguments,
-        )
+        return pl.Trainer(**{"accelerator": "cpu", **dict.fromkeys(silent, False), **arguments})
 
 
 def loader(batches: list[Batch]) -> DataLoader[Any]:
     return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
 
 
-def fit(task: Training, batches: list[Batch], **arguments: Any) -> None:
+def fit(
+    task: pl.LightningModule, batches: list[Any], validation: Any = None, resume: Path | None = None, **arguments: Any
+) -> pl.Trainer:
+    """Train on the batches, in their order, for one epoch unless a trainer's `arguments` say otherwise."""
+    trainer = quiet_trainer(**{"max_epochs": 1, "num_sanity_val_steps": 0, **arguments})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        quiet_trainer(max_epochs=1, **arguments).fit(task, loader(batches))
+        trainer.fit(task, loader(batches), None if validation is None else loader(validation), ckpt_path=resume)
+    return trainer

@@ -7,7 +7,9 @@ from pathlib import Path
 import lightning.pytorch as pl
 import pytest
 import torch
-from tests.tasks.little import CLASSES, SIDE, TABLE, classification, loader, make_batch, quiet_trainer
+from tests.build import bottlenecks
+from tests.build import plan_of as make_plan
+from tests.tasks.little import CLASSES, SIDE, classification, loader, make_batch, quiet_trainer
 from torch import Tensor
 
 from shiftaddaug import operators
@@ -31,7 +33,6 @@ from shiftaddaug.nets.extract import (
 )
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.supernet import Supernet
-from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.operators.base import Operator
 from shiftaddaug.operators.proof import Use, why_it_multiplies
 from shiftaddaug.tasks.training import Training
@@ -40,9 +41,8 @@ OPS = ("shift", "add", "mult")
 EPOCHS, STEPS = 5, 4
 
 
-def plan_of(se: bool = True) -> Plan:
-    stages = [{"block": "inverted_bottleneck", "channels": 4, "expand": 2, "depth": 3, "se": se}]
-    return plan_net(TABLE | {"stages": stages}, CLASSES, 1, SIDE)
+def plan_of() -> Plan:
+    return make_plan(bottlenecks(depth=3, se=True), CLASSES, 1, SIDE)
 
 
 def mixed(plan: Plan) -> Assignment[Operator]:
@@ -74,8 +74,7 @@ def mechanisms(blend: bool) -> list[pl.Callback]:
     ]
 
 
-@pytest.mark.parametrize("blend", [False, True])
-@pytest.mark.parametrize("sharing", [PLAIN, Heterogeneous()], ids=["as stored", "through R"])
+@pytest.mark.parametrize(("sharing", "blend"), [(PLAIN, False), (Heterogeneous(), True)], ids=["stored", "through R"])
 def test_it_trains_with_every_mechanism_and_deploys_exactly(sharing: NetSharing, blend: bool, tmp_path: Path) -> None:
     net = make(sharing)
     before = {name: layer.weight.detach().clone() for name, layer in net.hybrid_layers().items()}

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from tests.tasks.little import make_task
 from torch import Tensor
-from torch.multiprocessing import spawn
+from torch.multiprocessing import start_processes
 
 from shiftaddaug.callbacks.recalibrate import RecalibrateBatchNorm
 from shiftaddaug.nets.recalibrate import NORMS, recalibrate
@@ -45,7 +45,8 @@ def begin_validations(rank: int, folder: str) -> None:
 
 def test_validation_has_the_same_statistics_everywhere(tmp_path: Path) -> None:
     """Running ones are the first process's, measured ones the mean of what all measured."""
-    spawn(begin_validations, (str(tmp_path),), nprocs=2)
+    # forked, they need not import torch once more; neither uses a device or trains, which a fork would forbid
+    start_processes(begin_validations, (str(tmp_path),), nprocs=2, start_method="fork")
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     assert not torch.allclose(first["own"], second["own"], rtol=0.1)
     assert torch.equal(first["running"], second["running"]) and torch.equal(first["running"], first["own"])

@@ -1,14 +1,19 @@
 """timm's schedulers, advanced by a run, set the rates that timm's training script would."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from omegaconf import DictConfig, OmegaConf
+from tests.commands.running import composed
 from tests.tasks.test_scheduler import EPOCHS, LR, PER_EPOCH, STEPS, configured, rates, weights
 from timm.scheduler import create_scheduler_v2
 
 from shiftaddaug.errors import UserError
+from shiftaddaug.tasks.optimizers import build_optim
+from shiftaddaug.tasks.scheduler import Scheduler
 from shiftaddaug.tasks.timm_scheduler import SCHEDULERS
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -40,27 +45,30 @@ def as_timm_trains(sched: str, on_epochs: bool, **arguments: Any) -> list[float]
     return found
 
 
-def overrides(sched: str, on_epochs: bool, **arguments: Any) -> list[str]:
-    more = [f"+optim.scheduler.{key}={value}" for key, value in arguments.items()]
-    name = f"optim.scheduler.sched={sched}"
-    return ["optim/scheduler=timm", name, f"optim.scheduler.step_on_epochs={on_epochs}".lower(), *more]
+@cache
+def base() -> DictConfig:
+    return composed(Path("/logs/run"), "optim/scheduler=timm")
+
+
+def scheduler_of(sched: str, on_epochs: bool, **arguments: Any) -> Scheduler:
+    """As a run's configuration names it."""
+    cfg = base().copy()
+    OmegaConf.set_struct(cfg, False)
+    cfg.optim.scheduler.update({"sched": sched, "step_on_epochs": on_epochs, **arguments})
+    return build_optim(cfg.optim, EPOCHS)[1]
 
 
 @pytest.mark.parametrize("on_epochs", [False, True])
 @pytest.mark.parametrize("sched", SCHEDULERS)
-def test_rates(sched: str, on_epochs: bool) -> None:
+def test_rates(sched: str, on_epochs: bool, tmp_path: Path) -> None:
+    """Of a run in one go, and of one that is stopped, stored, and read again."""
     options = OPTIONS.get(sched, {})
-    found = rates(configured(*overrides(sched, on_epochs, **options)))
-    assert found == as_timm_trains(sched, on_epochs, **options)
-    assert 0 < min(found) < LR / 2 < max(found) <= LR
-    assert len(set(found)) > 1
+    scheduler = scheduler_of(sched, on_epochs, **options)
+    wanted = as_timm_trains(sched, on_epochs, **options)
+    assert rates(scheduler) == wanted
+    assert 0 < min(wanted) < LR / 2 < max(wanted) <= LR
+    assert len(set(wanted)) > 1
 
-
-@pytest.mark.parametrize("on_epochs", [False, True])
-@pytest.mark.parametrize("sched", SCHEDULERS)
-def test_stored_and_read_again_the_rates_are_the_same(sched: str, on_epochs: bool, tmp_path: Path) -> None:
-    scheduler = configured(*overrides(sched, on_epochs, **OPTIONS.get(sched, {})))
-    wanted = rates(scheduler)
     optimizer, stopped = weights(), 2 * PER_EPOCH
     schedule = scheduler(optimizer, STEPS, EPOCHS)
     for _ in range(stopped):

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from tests.tasks.little import CLASSES, SMOOTHING, assert_loss, cross_entropy, make_batch, make_task, record, widest
+from tests.build import REMAPS, widest
+from tests.tasks.little import CLASSES, SMOOTHING, assert_loss, cross_entropy, make_batch, make_task, record
 
 from shiftaddaug.hybrid.kl import KlPenalty
 from shiftaddaug.hybrid.remap import Remap
@@ -38,11 +39,15 @@ def test_the_augmented_pass_teaches_the_target(monkeypatch: pytest.MonkeyPatch) 
     images, labels = make_batch()
     loss = task.training_step((images, labels), 0)
     student, teacher = task.net(images), task.net(images, task.augmented_spec)
-    p, q = (logits.double().div(2).softmax(1) for logits in (teacher, student))
+    p, q = (logits.double().div(2).softmax(1) for logits in (teacher.detach(), student))
     divergence = 4 * (p * (p.log() - q.log())).sum(1).mean()
     assert divergence > 1e-4
     wanted = cross_entropy(student, labels) + 0.3 * cross_entropy(teacher, labels) + 0.7 * divergence
     assert_loss(loss, wanted)
+    parameters = list(task.net.parameters())
+    gradients = (torch.autograd.grad(total, parameters) for total in (loss, wanted))
+    for (name, _), one, other in zip(task.net.named_parameters(), *gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5, msg=name)
     torch.testing.assert_close(logged["train/loss_distill"].double(), divergence, rtol=1e-4, atol=0)
 
 
@@ -108,7 +113,7 @@ def test_only_the_final_targets_pass_is_compiled(monkeypatch: pytest.MonkeyPatch
 
 
 def test_remapped_weights_and_slopes_are_computed_once_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    task, calls = make_task("add", sharing=Sharing(Remap("replace", 5.5))), list[str]()
+    task, calls = make_task("add", sharing=Sharing(REMAPS["add"])), list[str]()
     values, slopes = Remap.values, Remap.slopes
     monkeypatch.setattr(Remap, "values", lambda *inputs: calls.append("values") or values(*inputs))
     monkeypatch.setattr(Remap, "slopes", lambda *inputs: calls.append("slopes") or slopes(*inputs))

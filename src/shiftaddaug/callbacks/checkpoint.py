@@ -118,6 +118,7 @@ class LastCheckpoint(_OfWholeEpochs):
     """
 
     stage = Stage.SAVE_LAST
+    only_watches = True
 
     def __init__(self, dirpath: str) -> None:
         super().__init__(dirpath=dirpath, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)

@@ -16,6 +16,7 @@ class ProgressBar(RichProgressBar):
     """Lightning's rich bar without the version number."""
 
     stage = Stage.SHOW
+    only_watches = True
 
     def idle(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> str | None:
         """Say that the trainer goes without it, if so."""
@@ -108,6 +109,7 @@ class EpochLog(pl.Callback):
     """Log one line per epoch, for logs that are read after the bar is gone."""
 
     stage = Stage.SHOW
+    only_watches = True
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget what an earlier epoch logged last, such as the loss of augmented passes that are over."""

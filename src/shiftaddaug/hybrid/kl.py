@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from shiftaddaug.hybrid.reading import MULT
+from shiftaddaug.hybrid.settings import kind_of_sharing
 from shiftaddaug.hybrid.weight import HybridWeight
 from shiftaddaug.operators.settings import WeightPrior
 from shiftaddaug.seeding import derive_seed
@@ -101,6 +102,6 @@ def penalty_from_config(config: Mapping[str, Any]) -> KlPenalty | None:
     Raises:
         UserError: a field outside its range.
     """
-    if config["name"] != "kl":
+    if not kind_of_sharing(config).penalises:
         return None
     return KlPenalty(**{key: value for key, value in config.items() if key != "name"})

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from shiftaddaug import operators, tasks
-from shiftaddaug.callbacks.build import build_callbacks, note_idle
+from shiftaddaug.callbacks.build import build_callbacks
 from shiftaddaug.callbacks.checkpoint import AtomicCheckpointIO
 from shiftaddaug.callbacks.progress import Throughput
 from shiftaddaug.hybrid.kl import penalty_from_config
@@ -19,6 +19,7 @@ from shiftaddaug.nets.build import assign, supernet_from_config
 from shiftaddaug.operators.base import Operator
 from shiftaddaug.operators.trial import try_operator
 from shiftaddaug.runs.checkpoints import find_checkpoint, read_checkpoint, refuse_other_run
+from shiftaddaug.runs.idle import note_idle
 from shiftaddaug.runs.lightning_trainer import (
     build_trainer,
     check_limits,
