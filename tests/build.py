@@ -70,6 +70,10 @@ def plan_of(net: str | Mapping[str, Any], classes: int = CLASSES, channels: int 
     return plan_net(read_yaml("net", net) if isinstance(net, str) else net, classes, channels, side)
 
 
+DEEPENED = [net for net in NETS if plan_of(net).skippable]
+"""Nets that have blocks with an identity shortcut, of which extra blocks are copies."""
+
+
 def bottlenecks(depth: int = 2, se: bool = False, head: bool = True) -> dict[str, Any]:
     """The table of a little net: a stem and a stage of 4 channels, hidden spaces of 8, a head of 8."""
     stage = {"block": "inverted_bottleneck", "channels": 4, "expand": 2, "depth": depth, "se": se}

@@ -9,7 +9,20 @@ from typing import Any
 
 import pytest
 import torch
-from tests.build import KINDS, NETS, REMAPS, ROOT, SHARINGS, WIDER, drawn, images, make_supernet, plan_of, unsettled
+from tests.build import (
+    DEEPENED,
+    KINDS,
+    NETS,
+    REMAPS,
+    ROOT,
+    SHARINGS,
+    WIDER,
+    drawn,
+    images,
+    make_supernet,
+    plan_of,
+    unsettled,
+)
 from tests.nets.unet import images as unet_images
 from tests.nets.unet import make_unet
 from torch import Tensor
@@ -79,7 +92,7 @@ def assert_same(supernet: Supernet, spec: SubnetSpec, target: Target, x: Tensor)
 class TestExtraction:
     @pytest.mark.parametrize(("net", "sharing", "op"), ALL_OPERATORS + [(net, "remapped", "add") for net in OTHER_NETS])
     def test_up_to_the_targets_width_it_is_exact_for_every_operator(self, net: str, op: str, sharing: str) -> None:
-        augmentation = {"wide": 1.0} if op == "shift_ps" else {"extra_blocks": 1}
+        augmentation = {"wide": 1.0} if op == "shift_ps" else {"extra_blocks": int(net in DEEPENED)}
         supernet = make(net, op, SHARINGS[sharing][op], **augmentation)
         for seed in range(SPECS):
             spec = at_most_target(supernet, seed)
@@ -95,7 +108,7 @@ class TestExtraction:
     def test_at_any_width_it_is_exact_where_layers_are_linear_in_their_weight(
         self, net: str, op: str, sharing: str
     ) -> None:
-        supernet = make(net, op, SHARINGS[sharing][op], extra_blocks=1)
+        supernet = make(net, op, SHARINGS[sharing][op], extra_blocks=int(net in DEEPENED))
         for seed in range(SPECS):
             spec = random_spec(supernet, seed)
             target = extract(supernet, spec)
@@ -222,7 +235,7 @@ class TestPlan:
     @pytest.mark.parametrize("net", NETS)
     def test_of_the_target_is_the_plan(self, net: str) -> None:
         plan = plan_of(net)
-        for extras in ((), plan_extra_blocks(plan, 2)):
+        for extras in ((), plan_extra_blocks(plan, 2 if net in DEEPENED else 0)):
             widening = Widening(plan, **WIDER, extra_blocks=extras)
             assert widening.deepened().at(widening.target()) == plan
 
