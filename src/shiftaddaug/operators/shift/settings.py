@@ -61,7 +61,7 @@ class PowerOfTwoSettings(OperatorSettings):
 
     @property
     def min_exponent(self) -> int:
-        """Exponent of the smallest weight that is not zero: -14 for 5 bits, as in DeepShift's code."""
+        """Exponent of the smallest weight that is not zero: -14 for 5 bits, as DeepShift's PS form has it."""
         return self.max_exponent - self.exponents + 1
 
     @property
