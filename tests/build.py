@@ -20,7 +20,6 @@ from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import plan_net
-from shiftaddaug.nets.units import ends
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"
@@ -71,14 +70,8 @@ def plan_of(net: str | Mapping[str, Any], classes: int = CLASSES, channels: int 
     return plan_net(read_yaml("net", net) if isinstance(net, str) else net, classes, channels, side)
 
 
-def can_be_deepened(net: str) -> bool:
-    """Whether some block of the net can be skipped, so that an extra one can be retired."""
-    plan = plan_of(net)
-    return any(ends(plan, unit) is not None for unit in plan.units())
-
-
-DEEPENED = [net for net in NETS if can_be_deepened(net)]
-"""Nets that take extra blocks."""
+DEEPENED = [net for net in NETS if plan_of(net).skippable]
+"""Nets that have blocks with an identity shortcut, of which extra blocks are copies."""
 
 
 def bottlenecks(depth: int = 2, se: bool = False, head: bool = True) -> dict[str, Any]:
