@@ -67,22 +67,16 @@ def class_constant(target: str, name: str) -> Any:
     except UserError:
         return None
     found = None if file is None else _find(file, class_name, DEEPEST)
-    return None if found is None else _constant(*found, name, DEEPEST)
+    lineage = _lineage(found[0], found[1], DEEPEST) if found and isinstance(found[0], ast.ClassDef) else ()
+    return next((value for node, _ in lineage if (value := _constant(node, name)) is not None), None)
 
 
-def _constant(node: ast.ClassDef | ast.FunctionDef, file: Path, name: str, depth: int) -> Any:
-    if isinstance(node, ast.FunctionDef):
-        return None
+def _constant(node: ast.ClassDef, name: str) -> Any:
     for member in node.body:
         targets = member.targets if isinstance(member, ast.Assign) else [getattr(member, "target", None)]
         if any(isinstance(each, ast.Name) and each.id == name for each in targets):
             value = getattr(member, "value", None)
             return value.value if isinstance(value, ast.Constant) else None
-    for base in node.bases:
-        found = _find(file, base.id, depth - 1) if isinstance(base, ast.Name) and depth else None
-        value = None if found is None else _constant(*found, name, depth - 1)
-        if value is not None:
-            return value
     return None
 
 

@@ -44,6 +44,7 @@ from shiftaddaug.errors import UserError
         ("cifar100", {"data_dir": None}, r"paths\.data_dir=null: CIFAR-100 needs a folder"),
         ("cifar100", {"data_dir": "/nonexistent"}, r"paths\.data_dir=/nonexistent: no CIFAR-100 there"),
         ("cifar100", {"name": "cifar7"}, r"data\.name=cifar7: no such option; options: cifar10, cifar100"),
+        ("image_folder", {}, r"data\.data_dir=null: image_folder needs a folder"),
         ("imagenet", {"data_dir": None}, r"data\.data_dir=null: imagenet needs a folder"),
         ("imagenet", {"data_dir": "/nonexistent"}, r"data\.data_dir=/nonexistent: no such folder"),
     ],

@@ -12,7 +12,6 @@ from tests.data.builders import CONFIGS, keys_of, module_of
 
 from shiftaddaug.data.checks import check_data_config
 from shiftaddaug.data.settings import ClassificationSettings
-from shiftaddaug.errors import UserError
 from shiftaddaug.signatures import signature_of
 
 FOLDER = CONFIGS / "data"
@@ -56,17 +55,3 @@ def test_digits_run_as_configured() -> None:
     images, labels = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
     assert images.shape == (64, 1, 32, 32)
     assert labels.shape == (64,)
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("cifar10", "no CIFAR-10 there"),
-        ("cifar100", "no CIFAR-100 there"),
-        ("image_folder", r"data\.data_dir=null: image_folder needs"),
-        ("imagenet", r"data\.data_dir=null: imagenet needs"),
-    ],
-)
-def test_missing_data_is_found_by_the_checks(name: str, message: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=message):
-        check_data_config(keys_of(name, **({"data_dir": tmp_path} if "cifar" in name else {})))

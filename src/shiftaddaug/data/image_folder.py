@@ -116,6 +116,9 @@ class ImageFolderDataModule(ClassificationDataModule):
     Training images are a random part of the file (8 to 100 % of its area) scaled to `image_size`; the others are
     scaled until they cover 8/7 `image_size` (of a square: until their shorter side does) and cropped at the centre.
 
+    What is no image of its class is left out, with a warning (`listing.py`). A picture is read as a viewer shows it,
+    its transparent parts on white (`pixels.py`).
+
     Raises:
         UserError: the folder is missing or not laid out so, or a value is out of its range.
     """
