@@ -27,7 +27,7 @@ CONFIGS = ROOT / "configs"
 
 def names(group: str) -> list[str]:
     """Every yaml of a group of configs/."""
-    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+    return sorted(path.stem for path in (CONFIGS / group).glob("[!_]*.yaml"))
 
 
 def read_yaml(group: str, name: str) -> dict[str, Any]:

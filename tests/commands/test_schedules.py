@@ -10,8 +10,9 @@ from omegaconf import OmegaConf
 
 from shiftaddaug.commands.train import train
 from shiftaddaug.errors import UserError
-from shiftaddaug.runs.checkpoints import identity, refuse_other_run
+from shiftaddaug.runs.checkpoints import refuse_other_run
 from shiftaddaug.runs.compose import compose_config
+from shiftaddaug.runs.identity import identity
 from shiftaddaug.runs.prepare import prepare
 from shiftaddaug.runs.settings import read_settings
 from tests.commands.running import LITTLE, composed, run_little

@@ -103,6 +103,8 @@ class TestWhatARunLeaves:
 class _Stop(pl.Callback):
     """Raise after an epoch's checkpoint, as a kill would."""
 
+    only_watches = True
+
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
 

@@ -16,13 +16,13 @@ ADDER_ROWS = {
     for gradient, rate in product(STUDY["weight_gradient"], STUDY["rate"])
 }
 """Rows of op=add alone, and what each sets; `ablate.py` runs them where they are asked for."""
-ROWS = sorted({*FILES} - {*ADDER_ROWS})
+ROWS = sorted({*FILES} - {*ADDER_ROWS} - {"kl"})
+"""Those of any operator."""
 
 SHARING = ("sharing.", "callbacks.stored_scale.ratio")
 CLAIMS = {
     ("mf_direct", "plain_sharing"): ("aug.name", "aug.expand_multipliers", "callbacks.reorder."),
     ("mf_direct", "remap_alone"): SHARING,
-    ("plain_sharing", "kl"): ("sharing.",),
     ("plain_sharing", "width_expand"): ("aug.name", "aug.width_multipliers"),
     ("plain_sharing", "mf_augmentation"): ("aug.operator",),
     ("plain_sharing", "heterogeneous"): SHARING,
@@ -67,6 +67,14 @@ def test_rows_of_adders_set_what_they_are_called_and_nothing_else(row: str, op: 
     cfg = composed_once(f"experiment=ablation/{row}", *op)
     assert leaves(cfg) == baseline | ADDER_ROWS[row]
     read_settings(cfg)
+
+
+def test_the_kl_row_differs_from_plain_sharing_in_the_penalty() -> None:
+    """Shift layers have none, so the study does not run it unless asked."""
+    kl, plain = (leaves(composed_once(f"experiment=ablation/{row}", "op=add")) for row in ("kl", "plain_sharing"))
+    different = {key for key in kl.keys() | plain.keys() if kl.get(key) != plain.get(key)}
+    assert different and all(key.startswith("sharing.") for key in different)
+    read_settings(composed_once("experiment=ablation/kl", "op=add"))
 
 
 def test_rows_of_adders_refuse_other_operators() -> None:

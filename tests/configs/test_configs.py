@@ -39,7 +39,7 @@ def composed_once(*overrides: str) -> DictConfig:
 
 def files() -> list[str]:
     """group/name of every yaml of a group; an experiment's own groups have tests of their own."""
-    paths = [*CONFIGS.glob("*/*.yaml"), *CONFIGS.glob("optim/*/*.yaml")]
+    paths = [*CONFIGS.glob("*/[!_]*.yaml"), *CONFIGS.glob("optim/*/[!_]*.yaml")]
     return sorted(str(path.relative_to(CONFIGS).with_suffix("")) for path in paths)
 
 

@@ -47,6 +47,11 @@ def test_a_split_follows_its_seed_alone() -> None:
     assert not first[1].equal(stratified_split(labels, 0.2, 8)[1])
 
 
+def test_nothing_is_held_out_of_a_split_by_0() -> None:
+    kept, held_out = stratified_split(torch.arange(7) % 3, 0, 0)
+    assert kept.tolist() == [0, 1, 2, 3, 4, 5, 6] and held_out.dtype == torch.int64 and len(held_out) == 0
+
+
 def test_nothing_to_split_is_an_error() -> None:
     with pytest.raises(UserError, match=r"data\.val_fraction=0\.1: .*two images"):
         stratified_split(torch.arange(5), 0.1, 0)

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.hybrid.kl import KlPenalty
 from shiftaddaug.hybrid.remap import Remap, laplace_of_normal, laplace_slope, normal_of_laplace, piecewise_linear
 
 KNOTS = {"knots_x": (-4.0, -1.0, 0.5, 3.0), "knots_y": (-5.0, -0.5, 0.25, 6.0)}
@@ -274,46 +273,6 @@ class TestMistakes:
         config = remap.config()
         assert type(config["knots_x"]) is list
         assert Remap(**config) == remap
-
-
-class TestKlPenalty:
-    @pytest.mark.parametrize(("mean", "scale"), [(0.0, 0.1), (0.7, 1.0), (-3.0, 2.5)])
-    def test_against_the_integral(self, mean: float, scale: float) -> None:
-        w = mean + scale * laplace_of_normal(normal(500))
-        m, s = float(w.mean()), float((w - w.mean()).abs().mean())
-        x = torch.linspace(m - 60 * s, m + 60 * s, 2_000_001, dtype=torch.float64)
-        log_p = -(x - m).abs() / s - math.log(2 * s)
-        log_q = -(x - 0.5).abs() / 2 - math.log(4)
-        wanted = float(torch.trapezoid(log_p.exp() * (log_p - log_q), x))
-        assert float(KlPenalty(2.0, 0.5)(w)) == pytest.approx(wanted, rel=1e-6)
-
-    def test_zero_at_the_prior(self) -> None:
-        w = torch.tensor([-2.0, 2.0], dtype=torch.float64)
-        assert float(KlPenalty()(w)) == pytest.approx(0, abs=1e-12)
-
-    def test_gradient_is_the_finite_difference_and_pulls_to_the_prior(self) -> None:
-        w = (normal(9) * 0.3 + 0.2).requires_grad_()
-        assert torch.autograd.gradcheck(KlPenalty(), w)
-        before = KlPenalty()(w)
-        (gradient,) = torch.autograd.grad(before, w)
-        assert KlPenalty()(w - 0.1 * gradient) < before
-
-    @pytest.mark.parametrize("value", [0.0, 0.3, -5.0, 1e30])
-    def test_finite_without_spread(self, value: float) -> None:
-        w = torch.full((10,), value, requires_grad=True)
-        penalty = KlPenalty()(w)
-        assert penalty.isfinite()
-        assert torch.autograd.grad(penalty, w)[0].isfinite().all()
-
-    def test_half_precision_and_autocast(self) -> None:
-        w = normal(100).half()
-        with torch.autocast("cpu", torch.bfloat16):
-            assert torch.equal(KlPenalty()(w), KlPenalty()(w.float()))
-
-    @pytest.mark.parametrize(("fields", "message"), [({"scale": 0}, "scale=0: "), ({"mean": math.nan}, "mean=nan: ")])
-    def test_mistakes(self, fields: dict[str, float], message: str) -> None:
-        with pytest.raises(UserError, match=rf"sharing\.{message}must be a .*number"):
-            KlPenalty(**fields)
 
 
 class TestAllAtOnce:

@@ -6,7 +6,6 @@ from tests.build import REMAPS, drawn
 
 from shiftaddaug import operators
 from shiftaddaug.errors import UserError
-from shiftaddaug.hybrid.kl import KlPenalty, penalty_from_config
 from shiftaddaug.hybrid.layers import HybridConv2d
 from shiftaddaug.hybrid.reading import MULTIPLIED
 from shiftaddaug.hybrid.remap import Remap
@@ -149,12 +148,3 @@ class TestConfig:
             sharing_from_config(self.HETEROGENEOUS | {"gradient": "up"})
         with pytest.raises(UserError, match=r"sharing.remap_file=remap.yaml: was not read when the run began"):
             sharing_from_config(self.HETEROGENEOUS | {"remap_file": "remap.yaml"})
-
-    def test_penalty(self) -> None:
-        net = torch.nn.ModuleList([layer("add", Sharing()), layer("mult", Sharing())])
-        penalty = penalty_from_config({"name": "kl", "weight": 0.5, "mean": 0.0, "scale": 2.0})
-        assert penalty is not None
-        wanted = 0.5 * KlPenalty()(net[0].target_parameters()["weight"])
-        assert penalty(net).item() == pytest.approx(wanted.item())
-        assert penalty_from_config({"name": "none"}) is None
-        assert penalty(torch.nn.ModuleList([layer("mult", Sharing())])).item() == 0

@@ -1,5 +1,6 @@
 """Architectures: published sizes, and the rules of the table decoder."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -56,15 +57,58 @@ def test_exact_sizes_do_not_drift() -> None:
         "mbv3_w035": (2109840, 19495688),
         "mcunet": (737408, 65863200),
         "proxyless_w035": (1781344, 35716800),
-        "resnet20": (336824, 1020377600),
+        "resnet20": (337824, 1020377600),
     }
 
 
 def test_resnet20_for_cifar() -> None:
     cost = cost_of(plan_of("resnet20", 10, 3, 32))
     # 6n+2 = 20 layers, 0.27 M parameters and 40.8 M MACs (arXiv 1512.03385), and the 1x1 shortcuts' 2,752 weights
-    assert cost.params == 269722 + 16 * 32 + 32 * 64 + 2 * (32 + 64)
+    # less the classifier's biases, plus the batch-norm on the logits
+    assert cost.params == 269722 + 16 * 32 + 32 * 64 + 2 * (32 + 64) - 10 + 2 * 10
     assert cost.macs == 40551040 + 16 * 32 * 16**2 + 32 * 64 * 8**2
+
+
+# MACs of ResNet-32 from AdderNet (arXiv 1912.13200), table 2; ResNet-18 and -50 are torchvision's
+@pytest.mark.parametrize(
+    ("name", "size", "classes", "params", "macs"),
+    [
+        ("resnet32", 32, 10, 466_906, 69_124_736),
+        ("resnet18", 224, 1000, 11_689_512, 1_814_073_344),
+        ("resnet50", 224, 1000, 25_557_032, 4_089_184_256),
+    ],
+)
+def test_published_sizes_of_residual_nets(name: str, size: int, classes: int, params: int, macs: int) -> None:
+    cost = cost_of(plan_of(table(name, classifier_norm=False), classes, 3, size))
+    assert (cost.params, cost.macs) == (params, macs)
+    normed = cost_of(plan_of(table(name), classes, 3, size))
+    assert (normed.params, normed.macs) == (params + classes, macs)  # 2 of the batch-norm for 1 bias
+
+
+def test_vgg_small() -> None:
+    """Six 3x3 convolutions (arXiv 1702.00953), two for each size; AdderNet prints 0.65 G MACs."""
+    plan = plan_of(table("vgg_small"), 10, 3, 32)
+    widths, sides = (3, 128, 128, 256, 256, 512, 512), (32, 32, 16, 16, 8, 8)
+    weights = [9 * source * out for source, out in pairwise(widths)]
+    assert sum(weights) == 4_574_592
+    assert cost_of(plan).params == sum(weights) + 2 * sum(widths[1:]) + 512 * 10 + 2 * 10
+    macs = sum(weight * side**2 for weight, side in zip(weights, sides, strict=True)) + 512 * 10
+    assert cost_of(plan).macs == macs == pytest.approx(0.65e9, rel=0.07)
+    assert plan.by_name["pool"].size == (1, 1) and plan.by_name["blocks.4.pool"].size == (4, 4)
+
+
+def test_a_table_without_the_key_ends_in_a_linear_layer() -> None:
+    """As those of stored checkpoints do."""
+    older = {key: value for key, value in table("resnet20").items() if key != "classifier_norm"}
+    plan = plan_of(older, 10, 3, 32)
+    assert (plan.outputs[0][1], plan.by_name["classifier"].kind) == ("classifier", "linear")
+    assert cost_of(plan).params == 269722 + 16 * 32 + 32 * 64 + 2 * (32 + 64)
+
+
+def test_small_images_are_not_pooled_in_the_stem() -> None:
+    assert plan_of(table("resnet18"), 10, 3, 32).total_stride == 8
+    assert plan_of(table("resnet18"), 10, 3, 64).total_stride == 32
+    assert plan_of(table("resnet18", stem_stride=1), 10, 3, 32).total_stride == 16
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -95,7 +95,7 @@ def test_one_line(
         (("sharing=heterogeneous", "sharing.gradient=none"), "sharing.gradient=none: no such option; options: inverse"),
         (("sharing=heterogeneous", "sharing.remap_file=/no/remap.yaml"), "sharing.remap_file=/no/remap.yaml: no such"),
         (("sharing=kl", "sharing.weight=-1"), "sharing.weight=-1: must be a number >= 0"),
-        (("sharing=kl", "sharing.scale=0"), "sharing.scale=0: must be a number > 0"),
+        (("sharing=kl", "sharing.laplace_scale=0"), "sharing.laplace_scale=0: must be a number > 0"),
         (("reorder=l1", "callbacks.reorder.until=2"), "callbacks.reorder.until=2: must be a number >= 0 and <= 1"),
         (("reorder=l1", "callbacks.reorder.every_n_epochs=0"), "callbacks.reorder.every_n_epochs=0: must be a"),
         (("bn=recalibrated", "callbacks.recalibrate.batches=0"), "callbacks.recalibrate.batches=0: must be a"),
@@ -107,6 +107,10 @@ def test_one_line(
         (("+trainer.limit_test_batches=0",), "trainer.limit_test_batches=0: must be a number > 0"),
         (("data.batch_size=1", "data.image_size=[16,16]"), "data.batch_size=1: leaves batch-norm one value of each"),
         (("data.batch_size=1", "data.image_size=16"), "data.batch_size=1: leaves batch-norm one value of each channel"),
+        (
+            ("data.batch_size=1", "net=resnet20", "data.image_size=32"),
+            "data.batch_size=1: leaves the batch-norm on the",
+        ),
         (
             ("op.activation_bits=16", "op.activation_fraction_bits=8", "trainer.precision=bf16-true"),
             "op.activation_bits=16: trainer.precision=bf16-true holds 9 bits",

@@ -9,6 +9,7 @@ import torch
 from tests.build import REMAPS, widest
 from tests.tasks.little import CLASSES, SMOOTHING, assert_loss, cross_entropy, make_batch, make_task, record
 
+from shiftaddaug.hybrid.kl import KlPenalty
 from shiftaddaug.hybrid.remap import Remap
 from shiftaddaug.hybrid.sharing import Sharing
 from shiftaddaug.nets.spec import SubnetSpec
@@ -48,6 +49,20 @@ def test_the_augmented_pass_teaches_the_target(monkeypatch: pytest.MonkeyPatch) 
     for (name, _), one, other in zip(task.net.named_parameters(), *gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5, msg=name)
     torch.testing.assert_close(logged["train/loss_distill"].double(), divergence, rtol=1e-4, atol=0)
+
+
+def test_a_penalty_of_the_layers_whose_operator_is_a_choice_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = make_task("add", weight_penalty=KlPenalty(seed=5))
+    logged = record(task, monkeypatch)
+    images, labels = make_batch()
+    loss = task.training_step((images, labels), 3)
+    layers = task.net.hybrid_layers()
+    assert {"stem.conv", "classifier"} < layers.keys()
+    chosen = {name: layer for name, layer in layers.items() if name not in ("stem.conv", "classifier")}
+    penalty = KlPenalty(seed=5)(chosen, frozenset(), 0, 3)
+    assert penalty > 0.01
+    assert_loss(loss, cross_entropy(task.net(images), labels) + penalty.double())
+    assert_loss(logged["train/loss_penalty"], penalty.double())
 
 
 def test_what_nothing_surrounds_is_trained_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,13 @@ class TestOptimizer:
             exempt = ".norm." in name or name.endswith("bias")
             assert decay[id(parameter)] == (0.0 if exempt else 0.01), name
 
+    def test_norms_and_biases_decay_if_so_wished(self) -> None:
+        task = make_task("add", decay_norms=True)
+        task.trainer = SimpleNamespace(estimated_stepping_batches=20, max_epochs=4)  # type: ignore[assignment]
+        groups = task.configure_optimizers()["optimizer"].param_groups
+        assert {id(p) for p in groups[0]["params"]} == {id(p) for p in task.net.parameters()}
+        assert groups[0]["weight_decay"] == 0.01 and not groups[1]["params"]
+
     def test_learning_rate_of_every_step(self) -> None:
         task = make_task(scheduler=Scheduler(partial(cosine, **ASKED, min_lr=0.05), warmup_epochs=1.0))
         trainer = SimpleNamespace(estimated_stepping_batches=12, max_epochs=3)

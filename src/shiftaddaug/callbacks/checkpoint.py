@@ -55,6 +55,8 @@ class BestCheckpoint(_OfWholeEpochs):
 
     A resumed run writes into a folder of its own. Lightning then forgets which score was the best; here the best of
     the resumed run stands until it is beaten, so that resuming changes nothing; its file is copied.
+
+    A task that is not `validated` has no best epoch, and gets no such file.
     """
 
     stage = Stage.SAVE
@@ -70,6 +72,15 @@ class BestCheckpoint(_OfWholeEpochs):
             enable_version_counter=False,
         )
         self._resumed: Path | None = None
+
+    def idle(self, trainer: pl.Trainer, pl_module: Any) -> str | None:
+        """Say that no epoch can be the best, if so."""
+        return None if getattr(pl_module, "validated", True) else "nothing is validated with data.val_fraction=0"
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Save, where there is something to compare."""
+        if getattr(pl_module, "validated", True):
+            super().on_train_epoch_end(trainer, pl_module)
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -107,6 +118,7 @@ class LastCheckpoint(_OfWholeEpochs):
     """
 
     stage = Stage.SAVE_LAST
+    only_watches = True
 
     def __init__(self, dirpath: str) -> None:
         super().__init__(dirpath=dirpath, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)

@@ -74,6 +74,7 @@ class Diagnostics(pl.Callback):
     """
 
     stage = Stage.DIAGNOSE
+    only_watches = True
 
     @checked("callbacks.diagnostics")
     def __init__(self, folder: str, least_rank_share: Share = 0.2, images: PositiveInt = 64) -> None:

@@ -16,6 +16,7 @@ class ProgressBar(RichProgressBar):
     """Lightning's rich bar without the version number."""
 
     stage = Stage.SHOW
+    only_watches = True
 
     def idle(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> str | None:
         """Say that the trainer goes without it, if so."""
@@ -94,13 +95,21 @@ class Throughput(pl.Callback):
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # validation runs inside the training epoch: take the time before it
         if self._images and not trainer.sanity_checking:
-            self.images_per_s = self._images / (time.perf_counter() - self._since)
+            self._measure()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if self._images and not getattr(pl_module, "validated", True):
+            self._measure()
+
+    def _measure(self) -> None:
+        self.images_per_s = self._images / (time.perf_counter() - self._since)
 
 
 class EpochLog(pl.Callback):
     """Log one line per epoch, for logs that are read after the bar is gone."""
 
     stage = Stage.SHOW
+    only_watches = True
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget what an earlier epoch logged last, such as the loss of augmented passes that are over."""

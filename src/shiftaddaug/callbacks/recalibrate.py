@@ -14,6 +14,8 @@ from shiftaddaug.settings import PositiveInt, checked
 class RecalibrateBatchNorm(pl.Callback):
     """Average the target's batch-norm statistics over the last batches of the epoch, before each validation.
 
+    A task that is not `validated` has them measured at the end of each epoch.
+
     At a high learning rate running averages lag behind the weights, in add nets so far that a net that learns looks
     like chance. Training itself never reads the running statistics, so it is unchanged; the checkpoints that follow,
     and the deployed target, hold the measured ones.
@@ -40,7 +42,16 @@ class RecalibrateBatchNorm(pl.Callback):
         self.images.append(batch[0])
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        if trainer.sanity_checking or not self.images:
+        if not trainer.sanity_checking:
+            self._measure(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Measure for the checkpoint, where no validation comes before it."""
+        if not getattr(pl_module, "validated", True):
+            self._measure(trainer, pl_module)
+
+    def _measure(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if not self.images:
             return
         with trainer.precision_plugin.forward_context():  # callbacks run outside of it, validation within
             recalibrate(pl_module, self.images)

@@ -11,12 +11,13 @@ BEST = "best_checkpoint"
 """The callback whose file is deployed."""
 
 
-def check_callbacks(callbacks: Any, measured: Sequence[str]) -> None:
+def check_callbacks(callbacks: Any, measured: Sequence[str], validated: bool = True) -> None:
     """Refuse what is no callback, what one does not take, and a monitor that nobody measures.
 
     Args:
         callbacks: the group, as plain containers; a name without content is a callback that is off.
         measured: names of the figures that are measured on the validation split.
+        validated: whether there are images to validate on; without any, the best checkpoint has nothing to do.
 
     Raises:
         UserError: the first mistake, by key.
@@ -27,10 +28,12 @@ def check_callbacks(callbacks: Any, measured: Sequence[str]) -> None:
         if callback and (not isinstance(callback, Mapping) or "_target_" not in callback):
             raise UserError(f"callbacks.{name}={shown(callback)}: must name a callback by `_target_`, or be null")
         if callback:
-            _check_monitor(name, callback.get("monitor"), [f"val/{figure}" for figure in measured])
+            _check_monitor(name, callback.get("monitor"), [f"val/{figure}" for figure in measured], validated)
 
 
-def _check_monitor(name: str, monitor: Any, options: Sequence[str]) -> None:
+def _check_monitor(name: str, monitor: Any, options: Sequence[str], validated: bool) -> None:
     """Refuse to watch what nobody measures; what is no figure of validation may be a logged quantity."""
     if isinstance(monitor, str) and monitor not in options and (monitor.startswith("val/") or name == BEST):
         raise UserError(f"callbacks.{name}.monitor={monitor}: is not measured; options: {', '.join(options)}")
+    if isinstance(monitor, str) and monitor in options and not validated and name != BEST:
+        raise UserError(f"callbacks.{name}.monitor={monitor}: nothing is validated with data.val_fraction=0")

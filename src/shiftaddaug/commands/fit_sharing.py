@@ -14,6 +14,7 @@ from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue, catalogue_of
 from shiftaddaug.commands.entry import run_command
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.remap_file import OPERATOR
+from shiftaddaug.hybrid.settings import kind_of_sharing
 from shiftaddaug.operators.remap_settings import FORMS
 from shiftaddaug.runs.compose import plain
 from shiftaddaug.runs.settings import PathsSettings
@@ -171,10 +172,10 @@ def _stored_weights(target: "Target") -> dict[str, "Tensor"]:
 
 def _latent_weights(target: "Target", checkpoint: dict[str, Any], path: Path) -> dict[str, "Tensor"]:
     """The leading slices of the supernet's weights; an operator that trains other tensors has its effective ones."""
-    sharing = (checkpoint["config"].get("sharing") or {}).get("name")
-    if sharing == "heterogeneous" and target.assignment.multiplication_free():
+    sharing = checkpoint["config"].get("sharing") or {"name": "none"}
+    if kind_of_sharing(sharing).remaps and target.assignment.multiplication_free():
         raise UserError(
-            f"ckpt_path={path}: was trained with sharing=heterogeneous and stores its weights in Gaussian form; "
+            f"ckpt_path={path}: was trained with sharing={sharing['name']} and stores its weights in Gaussian form; "
             f"options: the target folder of its run, or a run with sharing=none"
         )
     weights = {}

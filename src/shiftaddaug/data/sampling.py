@@ -18,7 +18,7 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
 
     Args:
         labels: int64 (N,), from 0.
-        fraction: in (0, 1).
+        fraction: in [0, 1); 0 holds nothing out.
         seed: the split is a function of the arguments alone.
 
     Returns:
@@ -27,6 +27,8 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
     Raises:
         UserError: nothing can be held out.
     """
+    if fraction == 0:
+        return torch.arange(len(labels)), torch.arange(0)
     counts = torch.bincount(labels)
     wanted = (counts * fraction).round().long().clamp(min=1)
     wanted = torch.minimum(wanted, (counts - 1).clamp(min=0))

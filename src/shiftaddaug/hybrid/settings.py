@@ -1,51 +1,80 @@
-"""What a yaml of configs/sharing may say. Imports no torch."""
+"""What a yaml of configs/sharing may say, and what kind of sharing it is. Imports no torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
-from shiftaddaug.settings import NonNegativeNumber, Number, PositiveNumber, check, check_group
+from shiftaddaug.errors import UserError
+from shiftaddaug.settings import NonNegativeNumber, PositiveNumber, Seed, check, check_group
 
 
 @dataclass(frozen=True)
-class PlainSettings:
+class SharingSettings:
+    """Keys of every yaml of configs/sharing, and what others ask of sharing instead of its name."""
+
+    name: str
+
+    remaps: ClassVar[bool] = False
+    """Whether weights are stored in Gaussian form, and operators read them through R."""
+    penalises: ClassVar[bool] = False
+    """Whether a penalty on the weights of multiplication-free layers is added to the loss."""
+
+
+@dataclass(frozen=True)
+class PlainSettings(SharingSettings):
     """Keys of sharing=none."""
 
-    name: str
-
 
 @dataclass(frozen=True)
-class HeterogeneousSettings:
+class HeterogeneousSettings(SharingSettings):
     """Keys of sharing=heterogeneous."""
 
-    name: str
+    remaps = True
+
     gradient: Literal["inverse", "chain"] = "inverse"
     stored_ratio: PositiveNumber | None = 4.0
     remap_file: str | None = None
 
 
 @dataclass(frozen=True)
-class KlSettings:
+class KlSettings(SharingSettings):
     """Keys of sharing=kl."""
 
-    name: str
-    weight: NonNegativeNumber = 0.001
-    mean: Number = 0.0
-    scale: PositiveNumber = 2.0
+    penalises = True
+
+    weight: NonNegativeNumber = 10.0
+    laplace_scale: PositiveNumber = 2.0
+    normal_std: PositiveNumber | None = 1.0
+    seed: Seed = 0
 
 
-SharingSettings = PlainSettings | HeterogeneousSettings | KlSettings
+SCHEMAS: dict[str, type[SharingSettings]] = {
+    "none": PlainSettings,
+    "heterogeneous": HeterogeneousSettings,
+    "kl": KlSettings,
+}
 
-SCHEMAS: dict[str, type[Any]] = {"none": PlainSettings, "heterogeneous": HeterogeneousSettings, "kl": KlSettings}
+
+def kind_of_sharing(sharing: Mapping[str, Any]) -> type[SharingSettings]:
+    """Return the class that says what kind of sharing a composed or stored yaml of configs/sharing is.
+
+    Raises:
+        UserError: an unknown name.
+    """
+    name = sharing.get("name")
+    check("sharing.name", name, Literal[tuple(SCHEMAS)])  # type: ignore[valid-type]
+    return SCHEMAS[str(name)]
 
 
 def check_sharing(sharing: Mapping[str, Any]) -> SharingSettings:
-    """Return the settings of a sharing; refuse unknown keys, and values outside their range.
+    """Refuse unknown keys, values outside their range, and a file that is not there; return the settings.
 
     Raises:
         UserError: the first mistake, by key.
     """
-    name = sharing.get("name")
-    check("sharing.name", name, Literal[tuple(SCHEMAS)])  # type: ignore[valid-type]
-    settings: SharingSettings = check_group("sharing", sharing, SCHEMAS[str(name)])
+    settings = check_group("sharing", sharing, kind_of_sharing(sharing))
+    remap_file = sharing.get("remap_file")
+    if remap_file is not None and not Path(remap_file).expanduser().is_file():
+        raise UserError(f"sharing.remap_file={remap_file}: no such file")
     return settings

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.remap import Remap
+from shiftaddaug.hybrid.settings import kind_of_sharing
 from shiftaddaug.operators.base import Operator
 
 GRADIENTS = ("inverse", "chain")
@@ -164,7 +165,7 @@ def sharing_from_config(config: Mapping[str, Any], multiplicative_augmentation: 
     Raises:
         UserError: an option that is none.
     """
-    if config["name"] != "heterogeneous":
+    if not kind_of_sharing(config).remaps:
         return Sharing(multiplicative_augmentation=multiplicative_augmentation)
     gradient = config.get("gradient", "inverse")
     if gradient not in GRADIENTS:

@@ -37,6 +37,12 @@ def _pool(node: Node, inputs: Sequence[Tensor]) -> Tensor:
     return inputs[0].mean((2, 3), keepdim=True)
 
 
+def _max_pool(node: Node, inputs: Sequence[Tensor]) -> Tensor:
+    """Even windows begin at the stride's positions, odd ones lie around them; windows may end beyond the border."""
+    padding, even = (node.kernel - 1) // 2, node.kernel % 2 == 0
+    return F.max_pool2d(inputs[0], node.kernel, node.stride, padding, ceil_mode=even)
+
+
 def _upsample(node: Node, inputs: Sequence[Tensor]) -> Tensor:
     # the other value's size as it is, not the plan's: images of other sizes go through the same network
     return F.interpolate(inputs[0], inputs[1].shape[2:], mode="bilinear", align_corners=False)
@@ -51,6 +57,7 @@ FUNCTIONS: Mapping[str, Callable[[Node, Sequence[Tensor]], Tensor]] = {
     "add": _add,
     "gate": _gate,
     "pool": _pool,
+    "max_pool": _max_pool,
     "upsample": _upsample,
     "concat": _concat,
 }

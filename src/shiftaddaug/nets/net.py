@@ -66,7 +66,8 @@ class Net(nn.Module):
             module = make(chosen[name])
             if module is not None:
                 self._attach(name, module)
-        names = [node for _, node in self.graph.outputs]
+        strides, names = self.graph.strides(), [node for _, node in self.graph.outputs]
+        self._pooled = frozenset(name for name in names if strides[name] == 0)
         for wanted in (names[:1], names):  # now: compilers find them there
             self.program(wanted)
 
@@ -131,7 +132,7 @@ class Net(nn.Module):
     def outputs(self, x: Tensor, run: Run | None = None) -> dict[str, Tensor]:
         """Return all results by name."""
         values = self.values(x, [node for _, node in self.graph.outputs], run)
-        return {name: values[node] for name, node in self.graph.outputs}
+        return {name: self._result(node, values[node]) for name, node in self.graph.outputs}
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the headline result, such as logits (N, num_classes), of images (N, in_channels, H, W)."""
@@ -140,4 +141,8 @@ class Net(nn.Module):
     def headline(self, x: Tensor, run: Run) -> Tensor:
         """Return the first of the outputs."""
         _, name = self.graph.outputs[0]
-        return self.values(x, (name,), run)[name]
+        return self._result(name, self.values(x, (name,), run)[name])
+
+    def _result(self, name: str, value: Tensor) -> Tensor:
+        """Return a result as callers get it: (N, C) of what was pooled, whatever node computed it last."""
+        return value.flatten(1) if name in self._pooled else value

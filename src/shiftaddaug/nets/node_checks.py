@@ -22,6 +22,7 @@ INPUTS: Mapping[str, tuple[int, int | None]] = {
     "add": (2, 2),
     "gate": (2, 2),
     "pool": (1, 1),
+    "max_pool": (1, 1),
     "upsample": (2, 2),
     "concat": (2, None),
 }
@@ -82,9 +83,9 @@ def check_fields(node: Node) -> None:
     for key in ("kernel", "stride", "dilation"):
         value = getattr(node, key)
         check_positive(f"{node.name}: {key}", value)
-        if value != 1 and node.kind != "conv":
+        if value != 1 and node.kind != "conv" and (node.kind != "max_pool" or key == "dilation"):
             raise ValueError(f"{node.name}: a {node.kind} has no {key}")
-    if node.kernel % 2 == 0:
+    if node.kernel % 2 == 0 and node.kind != "max_pool":
         raise ValueError(f"{node.name}: kernel={node.kernel}: must be odd")
     for key in ("depthwise", "bias"):
         if not isinstance(getattr(node, key), bool):
@@ -112,7 +113,7 @@ def check_shapes(node: Node, inputs: list[Node]) -> None:
         raise ValueError(f"{node.name}: its inputs differ in size: {[x.size for x in inputs]}")
     if node.kind == "linear" and first.size != (1, 1):
         raise ValueError(f"{node.name}: a linear layer reads pooled values, not {first.size}")
-    kept = node.kind in ("norm", "act", "add", "gate", "pool", "upsample") or node.depthwise
+    kept = node.kind in ("norm", "act", "add", "gate", "pool", "max_pool", "upsample") or node.depthwise
     if kept and (node.space != first.space or (node.depthwise and len(inputs) > 1)):
         raise ValueError(f"{node.name}: reads {first.space}, and writes {node.space}")
     if node.kind in ("add", "gate") and other.space != first.space:
@@ -122,7 +123,7 @@ def check_shapes(node: Node, inputs: list[Node]) -> None:
 
 
 def _size_after(node: Node, inputs: list[Node]) -> Size:
-    if node.kind == "conv":
+    if node.kind in ("conv", "max_pool"):
         return strided(inputs[0].size, node.stride)
     if node.kind == "pool":
         return 1, 1

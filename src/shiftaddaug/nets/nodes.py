@@ -44,7 +44,7 @@ class Node:
 
     name: str
     kind: str
-    """image, conv, linear, norm, act, add, gate, pool, upsample or concat."""
+    """image, conv, linear, norm, act, add, gate, pool, max_pool, upsample or concat."""
     inputs: tuple[str, ...]
     """Names of the nodes whose values it reads. A layer with several reads their concatenation."""
     space: str

@@ -41,6 +41,7 @@ class NetSettings:
     mult_layers: LayerNames = ()  # type: ignore[assignment]
     head: dict[str, Any] | None = None
     neck: dict[str, Any] | None = None
+    classifier_norm: bool = False
     output_stride: Stride | None = None
     width_multipliers: Multipliers = ()  # type: ignore[assignment]
     expand_multipliers: Multipliers = ()  # type: ignore[assignment]
@@ -54,6 +55,7 @@ class StemSettings:
     kernel: Kernel = 3
     stride: Stride = 2
     act: Act = "relu6"
+    pool: Kernel | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ A table holds `stem`, `stages`, `head` and `neck`. A stage is a list of equal-wi
 
 `block` names a file of `nets/blocks/`. `channels` and `hidden` are multiplied by `width_mult` and rounded to multiples
 of `divisor`; `expand` multiplies the rounded channels that enter the block. One number in place of a list serves all
-`depth` blocks. `output_stride`, which may be left out, turns strides beyond it into dilation.
+`depth` blocks. `output_stride`, which may be left out, turns strides beyond it into dilation. A stem's `pool: 3` adds a
+3x3 max-pooling of stride 2, but where `stem_stride: auto` makes the stride 1. `classifier_norm: true` ends the net as
+AdderNet's do (arXiv 1912.13200, in its code): a 1x1 convolution without bias, and a batch-norm on the logits.
 """
 
 from collections.abc import Mapping, Sequence
@@ -95,6 +97,8 @@ def write_features(
         out = writer.space("stem", scaled(stem["channels"]), "width")
         options = {"kernel": stem.get("kernel", 3), "stride": _stem_stride(table, writer.image_size)}
         value = writer.level(writer.conv_norm_act("stem", IMAGE, out=out, act=act_of(stem), **options))
+        if stem.get("pool") is not None and not _keeps_size(table, writer.image_size):
+            value = writer.level(writer.max_pool("stem.pool", value, kernel=stem["pool"], stride=2))
     count = 0
     for stage in table["stages"]:
         write = blocks.find(stage.get("block"), catalogue)
@@ -107,10 +111,15 @@ def write_features(
     return value
 
 
+def _keeps_size(table: Mapping[str, Any], image_size: Size) -> bool:
+    """Whether the image is so small that the stem keeps its size, unless the table says otherwise."""
+    return table.get("stem_stride", "auto") == "auto" and max(image_size) <= SMALL_IMAGE
+
+
 def _stem_stride(table: Mapping[str, Any], image_size: Size) -> int:
     stride = table.get("stem_stride", "auto")
     if stride == "auto":
-        return 1 if max(image_size) <= SMALL_IMAGE else int(table["stem"].get("stride", 2))
+        return 1 if _keeps_size(table, image_size) else int(table["stem"].get("stride", 2))
     if not isinstance(stride, int) or stride < 1:
         raise UserError(f"net.stem_stride={stride}: must be 'auto' or a positive integer")
     return stride
@@ -133,7 +142,10 @@ def _write_classifier(writer: Writer, table: Mapping[str, Any], scaled: Scaling,
         if neck:
             y = writer.linear("neck", *pooled, out=writer.space("neck", _channels(neck, scaled), "width"))
             pooled = [writer.act("neck.act", y, act_of(neck))]
-        return writer.linear("classifier", *pooled, out=writer.space("classes", num_classes, "fixed"))
+        classes = writer.space("classes", num_classes, "fixed")
+        if table.get("classifier_norm", False):
+            return writer.conv_norm_act("classifier", *pooled, out=classes)
+        return writer.linear("classifier", *pooled, out=classes)
 
 
 def _channels(part: Mapping[str, Any], scaled: Scaling) -> int:

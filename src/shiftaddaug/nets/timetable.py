@@ -4,8 +4,9 @@ Pure functions of that share: what a resumed run does follows from where it is. 
 one by one in equal slots of [start, end]; with all slots over, nothing is left of the schedule.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.assignment import select_layers
@@ -111,6 +112,28 @@ class Retirement:
         if self.fade and passed:
             active[-1] = (active[-1][0], 1.0 - passed)
         return tuple(active)
+
+
+TIMETABLES = {
+    "shiftaddaug.callbacks.block_variant.BlockVariant": Conversion,
+    "shiftaddaug.callbacks.depth.RetireDepth": Retirement,
+}
+"""Settings of callbacks, by what a node of configs/callbacks names with `_target_`."""
+
+
+def check_timetables(callbacks: Mapping[str, Any]) -> None:
+    """Refuse a schedule that ends before it begins, before the callback is built.
+
+    Args:
+        callbacks: nodes of the `callbacks` group, their values checked.
+
+    Raises:
+        UserError: the first one.
+    """
+    for node in callbacks.values():
+        timetable = TIMETABLES.get(node.get("_target_", "")) if node else None
+        if timetable is not None:
+            timetable(**{key: value for key, value in node.items() if not key.startswith("_")})
 
 
 def _check_order(name: str, start: float, end: float) -> None:

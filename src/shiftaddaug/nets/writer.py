@@ -122,6 +122,15 @@ class Writer:
         """Write the mean over all positions."""
         return self._add(Node(name, "pool", (value,), self.nodes[value].space, (1, 1)))
 
+    def max_pool(self, name: str, value: str, kernel: int, stride: int) -> str:
+        """Write the largest value of each window; its size is that of a convolution with the same stride."""
+        check_positive(f"{name}: kernel", kernel)
+        check_positive(f"{name}: stride", stride)
+        if self.output_stride is not None and self._strides[value] * stride > self.output_stride:
+            raise ValueError(f"{name}: output_stride={self.output_stride} would dilate a max-pooling")
+        node = self.nodes[value]
+        return self._add(Node(name, "max_pool", (value,), node.space, strided(node.size, stride), kernel, stride))
+
     def upsample(self, name: str, value: str, like: str) -> str:
         """Write a bilinear enlargement to the size that another value has when it is computed."""
         like = self.parts(like)[0]

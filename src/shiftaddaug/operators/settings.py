@@ -6,11 +6,14 @@ Each operator's folder holds a `settings.py` whose `SETTINGS` inherits from `Ope
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.operators.remap_settings import RemapSettings
 from shiftaddaug.settings import check_fields
+
+WeightPrior = Literal["laplace", "normal"]
+"""A distribution that weights are pulled to."""
 
 KINDS = ("mult", "shift", "add", "xnor", "lookup")
 """Operations that an operator may count."""
@@ -59,6 +62,8 @@ class OperatorSettings:
     shareable: ClassVar[bool] = True
     """Whether its trained parameter `weight` may be the leading slice of a multiplicative weight."""
     remap: ClassVar[RemapSettings | None] = None
+    weight_prior: ClassVar[WeightPrior | None] = None
+    """What `sharing=kl` pulls its weights to; None leaves them alone."""
     replaced_by_remap: ClassVar[tuple[str, ...]] = ()
     """Fields without effect where weights are read through R."""
 

@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.remap_file import with_remap_file
 from shiftaddaug.report.results import RESULTS, read_json
-from shiftaddaug.runs.checkpoints import first_difference
 from shiftaddaug.runs.compose import compose_config, plain, quoted
+from shiftaddaug.runs.identity import first_difference
 from shiftaddaug.runs.settings import PathsSettings
 
 PLAN = "ablation.json"

@@ -3,34 +3,19 @@
 import logging
 import pickle
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.report.results import RESULTS
-from shiftaddaug.runs.earlier import as_of_today
+from shiftaddaug.runs.identity import first_difference
 from shiftaddaug.runs.settings import RunSettings
 
 log = logging.getLogger(__name__)
 
 LAST = "last"
 """`ckpt_path=last`: the newest run's last checkpoint."""
-
-IDENTITY = (
-    *("op", "net", "data", "aug", "sharing", "task", "optim", "seed", "trainer.max_epochs"),
-    *("trainer.accumulate_grad_batches", "trainer.gradient_clip_val", "trainer.sync_batchnorm", "trainer.precision"),
-    *("trainer.gradient_clip_algorithm", "trainer.overfit_batches"),
-    *("trainer.limit_train_batches", "callbacks.ema", "callbacks.reorder", "callbacks.block_variant"),
-    *("callbacks.recalibrate", "callbacks.stored_scale", "callbacks.sample_subnets", "callbacks.retire_depth"),
-)
-"""Parts of the configuration in which a run and the checkpoint it resumes must agree."""
-
-ADDED = {"trainer.sync_batchnorm": False}
-"""Keys within them that older checkpoints lack, and what those did."""
-
-FREE = ("data.data_dir", "data.download", "data.verify", "data.num_workers")
-"""Keys within them that may differ: they do not change what is computed."""
 
 
 def find_checkpoint(ckpt_path: str, log_dir: Path) -> Path:
@@ -151,37 +136,3 @@ def refuse_other_run(path: Path, checkpoint: Mapping[str, Any], config: Mapping[
             f"ckpt_path={path}: was trained with {key}={was}, this run has {key}={is_now}; "
             f"repeat the overrides of the run that is resumed"
         )
-
-
-def first_difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
-    """Return the first key on which two configurations train differently, and both values; None if there is none."""
-    values = [identity(config) for config in (theirs, ours)]
-    for key in values[0] | values[1]:
-        was, is_now = (ADDED.get(key) if found.get(key) is None else found[key] for found in values)
-        if was != is_now:
-            return key, was, is_now
-    return None
-
-
-def identity(config: Mapping[str, Any], also: Iterable[str] = ()) -> dict[str, Any]:
-    """Values of a configuration that change what is trained, and those of the parts `also`, by dotted key."""
-    config = as_of_today(config)
-    leaves = {key: value for part in (*IDENTITY, *also) for key, value in _leaves(part, _get(config, part)).items()}
-    return {key: value for key, value in leaves.items() if key not in FREE}
-
-
-def _leaves(name: str, node: Any) -> dict[str, Any]:
-    """Values by dotted key."""
-    if not isinstance(node, dict):
-        return {name: node}
-    leaves: dict[str, Any] = {}
-    for key, value in node.items():
-        leaves |= _leaves(f"{name}.{key}", value)
-    return leaves
-
-
-def _get(config: Mapping[str, Any], key: str) -> Any:
-    value: Any = config
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value

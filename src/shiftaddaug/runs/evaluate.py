@@ -7,7 +7,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from shiftaddaug import tasks
-from shiftaddaug.data.checks import read_stored
+from shiftaddaug.data.checks import holds_validation, read_stored
 from shiftaddaug.data.stored import data_module_of
 from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.report.results import RESULTS, print_result, write_json
@@ -31,6 +31,8 @@ def evaluate(settings: EvalSettings) -> float:
     subnetwork = load_subnetwork(settings.path, subnet.width_multiplier, subnet.expand_multiplier, settings.catalogue)
     objective = _objective(settings, subnetwork)
     data_config = data_of(settings, subnetwork)
+    if split == "val" and not holds_validation(data_config):
+        raise UserError(f"split=val: ckpt_path={settings.path} held no images out (data.val_fraction=0); options: test")
     data: Any = data_module_of(data_config, settings.catalogue)
     check_data(settings, subnetwork, objective.settings, data)
     trainer = build_trainer(settings.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)

@@ -7,14 +7,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import ProgressBar
 from torch.utils.data import DataLoader
 
 from shiftaddaug.callbacks.order import in_order
 from shiftaddaug.errors import UserError
+from shiftaddaug.runs.searching import is_search
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +31,9 @@ def quieten_lightning() -> None:
 def check_limits(
     config: Mapping[str, Any], data: pl.LightningDataModule, processes: int, splits: Iterable[str] = SPLITS
 ) -> None:
-    """Check that a share of a split's batches is at least one of them: Lightning would say so when it gets there.
+    """Check that a share of a split's batches, if it has any, is at least one of them.
+
+    Lightning would say so when it gets there.
 
     Args:
         config: the `trainer` group.
@@ -47,7 +48,7 @@ def check_limits(
         share = config.get(f"limit_{split}_batches")
         if isinstance(share, float) and share < 1:
             batches = math.ceil(len(getattr(data, f"{split}_dataloader")()) / processes)
-            if int(share * batches) == 0:
+            if batches and int(share * batches) == 0:
                 raise UserError(f"trainer.limit_{split}_batches={share}: is less than one of the {batches} batches")
 
 
@@ -71,10 +72,8 @@ def refuse_search_in_processes(processes: int) -> None:
     Raises:
         UserError: there are several.
     """
-    if processes > 1 and HydraConfig.initialized():
-        hydra = HydraConfig.get()
-        if hydra.mode == RunMode.MULTIRUN and not hydra.sweeper["_target_"].endswith(".BasicSweeper"):
-            raise UserError(f"trainer.devices: a search trains in one process, not in {processes}")
+    if processes > 1 and is_search():
+        raise UserError(f"trainer.devices: a search trains in one process, not in {processes}")
 
 
 def build_trainer(config: Mapping[str, Any], callbacks: Iterable[pl.Callback] = (), **options: Any) -> pl.Trainer:

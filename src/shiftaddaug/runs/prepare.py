@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from shiftaddaug import operators, tasks
-from shiftaddaug.callbacks.build import build_callbacks, note_idle
+from shiftaddaug.callbacks.build import build_callbacks
 from shiftaddaug.callbacks.checkpoint import AtomicCheckpointIO
 from shiftaddaug.callbacks.progress import Throughput
 from shiftaddaug.hybrid.kl import penalty_from_config
@@ -19,6 +19,7 @@ from shiftaddaug.nets.build import assign, supernet_from_config
 from shiftaddaug.operators.base import Operator
 from shiftaddaug.operators.trial import try_operator
 from shiftaddaug.runs.checkpoints import find_checkpoint, read_checkpoint, refuse_other_run
+from shiftaddaug.runs.idle import note_idle
 from shiftaddaug.runs.lightning_trainer import (
     build_trainer,
     check_limits,
@@ -78,9 +79,9 @@ def prepare(settings: RunSettings) -> Prepared:
     callbacks = build_callbacks(config["callbacks"])
     loggers: list[Logger] = [CSVLogger(str(settings.folder), name="", version="")]
     loggers += [instantiate(logger) for logger in (config.get("logger") or {}).values()]
-    trainer = build_trainer(
-        config["trainer"], [*callbacks.values(), throughput], logger=loggers, plugins=[AtomicCheckpointIO()]
-    )
+    options = {"logger": loggers, "plugins": [AtomicCheckpointIO()]}
+    options |= {} if settings.validated else {"limit_val_batches": 0}
+    trainer = build_trainer(config["trainer"], [*callbacks.values(), throughput], **options)
     idle = note_idle(callbacks, trainer, task, settings.typed)
     _read_data(settings, data, trainer.world_size)
     # Lightning does so once a checkpoint has been read into it: float64 weights would come back rounded
@@ -103,6 +104,8 @@ def _training(settings: RunSettings, assignment: Assignment[Operator], objective
         weight_penalty=penalty_from_config(config["sharing"]),
         compile_backend=settings.task.compile,
         config=dict(config),
+        decay_norms=settings.optim.decay_norms,
+        validated=settings.validated,
     )
 
 

@@ -110,7 +110,8 @@ def _hyperparameters(run: Prepared, record: Record) -> dict[str, Any]:
 def report(run: Prepared, deployed: Deployed, record: Record) -> float:
     """Write results.json, print the table; return the headline figure on validation, as it was measured.
 
-    A figure that is no number counts as the worst there is: a search cannot be told of it.
+    A figure that is no number counts as the worst there is: a search cannot be told of it. Where nothing was validated
+    there is none: nan is returned, which no search ever sees.
 
     Args:
         run: that was trained.
@@ -122,6 +123,8 @@ def report(run: Prepared, deployed: Deployed, record: Record) -> float:
         write_json(run.settings.folder / RESULTS, record)
         _tell_loggers(run, record)
         _print(run, deployed, record)
+    if not deployed.validated:
+        return math.nan
     value = headline.measured(record[headline.key("val")])
     if not math.isnan(value):
         return value
@@ -140,11 +143,14 @@ def _tell_loggers(run: Prepared, record: Record) -> None:
 
 def _print(run: Prepared, deployed: Deployed, r: Mapping[str, Any]) -> None:
     headline = run.settings.task.headline_figure
+    validation = "none: data.val_fraction=0, the last epoch is deployed"
+    if deployed.validated:
+        validation = headline.written(r[headline.key("val")])
     print_result(
         f"target of {r['net']}, op={r['op']}, aug={r['aug']}, data={r['data']}, seed={r['seed']}",
         {
             f"{headline.title} (test)": headline.written(r[headline.key("test")]),
-            f"{headline.title} (validation)": headline.written(r[headline.key("val")]),
+            f"{headline.title} (validation)": validation,
             "params": f"{r['params']:,}",
             "MACs": f"{r['macs']:,} ({r['multiplication_free_macs_percent']} % multiplication-free)",
             "target": shortest_path(deployed.folder),

@@ -7,14 +7,15 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
 from shiftaddaug import operators, tasks
 from shiftaddaug.callbacks.settings import check_callbacks
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
-from shiftaddaug.data.checks import HELD, RANGES, check_data_config
+from shiftaddaug.data.checks import check_data_config, holds_validation, settings_of
+from shiftaddaug.data.settings import ClassificationSettings
 from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.hybrid.remap_file import with_remap_file
 from shiftaddaug.hybrid.settings import SharingSettings, check_sharing
@@ -26,15 +27,12 @@ from shiftaddaug.nets.settings import AugSettings, NetSettings, check_aug, check
 from shiftaddaug.nets.sizes import shown_size
 from shiftaddaug.nets.spec import SubnetSpec, Widening
 from shiftaddaug.nets.tables import plan_net
+from shiftaddaug.nets.timetable import check_timetables
 from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.runs.compose import plain
-from shiftaddaug.runs.mechanisms import (
-    check_augmentation,
-    check_mechanisms,
-    check_operator_keys,
-    check_stored_ratio,
-)
 from shiftaddaug.runs.memory import check_memory
+from shiftaddaug.runs.rules import Checked, warn_of_no_effect
+from shiftaddaug.runs.searching import is_search
 from shiftaddaug.runs.trainer_settings import check_trainer
 from shiftaddaug.settings import CheckpointPath, PathName, PluginNames, Seed, check, check_group
 from shiftaddaug.tasks.optim_settings import OptimSettings, check_optim
@@ -44,6 +42,10 @@ log = logging.getLogger(__name__)
 
 GROUPS = ("op", "net", "aug", "data", "task", "optim", "callbacks", "sharing", "trainer", "logger", "paths")
 """Keys of the top level that hold keys: each is a field of `RunSettings`, or read from its configuration."""
+
+
+IMAGES = get_type_hints(ClassificationSettings, include_extras=True)
+"""Ranges of keys that data modules with a constructor of their own may not say."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,11 @@ class RunSettings(Groups):
         """Where the run leaves everything."""
         return Path(self.paths.output_dir)
 
+    @property
+    def validated(self) -> bool:
+        """Whether there are images to validate on; else the last epoch is deployed, and no validation is claimed."""
+        return holds_validation(self.config["data"])
+
 
 def read_settings(
     cfg: DictConfig,
@@ -120,15 +127,14 @@ def read_settings(
     """
     task = tasks.settings_from(plain(cfg.task), catalogue)  # whose keys others are interpolated from
     config = plain(cfg)
-    written: Any = OmegaConf.to_container(cfg.optim, resolve=False)
-    groups = read_groups(config, written, task, typed, catalogue)
+    written: Any = OmegaConf.to_container(cfg, resolve=False)
+    groups = read_groups(config, written["optim"], task, catalogue)
     _check_compile(task.compile)
-    check_augmentation(cfg, typed)
-    plan = _plan(config, task, typed, catalogue)
+    check_timetables(config["callbacks"])
+    plan = _plan(config, task, catalogue)
     operator = operators.settings_from(config["op"], catalogue)
-    check_mechanisms(cfg, operator)
-    check_operator_keys(cfg, operator, typed)
-    check_stored_ratio(cfg, operator, typed)
+    warn_of_no_effect(Checked(config, written, operator, groups.sharing), typed)
+    _warn_of_operator(config, operator, groups.sharing)
     widening = _widening(plan, groups.aug)
     mult_layers = select_layers(plan, list(groups.net.mult_layers))
     _check_operator(str(config["trainer"].get("precision")), operator, widening, mult_layers)
@@ -150,7 +156,6 @@ def read_groups(
     config: Mapping[str, Any],
     written_optim: Mapping[str, Any],
     task: TaskSettings,
-    typed: Sequence[str] = (),
     catalogue: Catalogue = PACKAGE_ONLY,
 ) -> Groups:
     """Return the settings of those groups that no other is needed for; check keys, types and ranges of the rest.
@@ -159,7 +164,6 @@ def read_groups(
         config: of a run, as plain containers, its interpolations resolved.
         written_optim: the `optim` group with its interpolations as they are written.
         task: whose figures callbacks may watch.
-        typed: what the user typed, to warn of settings without effect.
         catalogue: of the package and the plugins in use.
 
     Raises:
@@ -169,11 +173,11 @@ def read_groups(
     paths = check_group("paths", config["paths"], PathsSettings)
     net, aug, sharing = check_net(config["net"], catalogue), check_aug(config["aug"]), check_sharing(config["sharing"])
     check_trainer(config["trainer"])
-    optim = check_optim(config["optim"], written_optim, config["trainer"]["max_epochs"], typed)
-    check_node("data", config["data"], RANGES)
+    optim = check_optim(config["optim"], written_optim, config["trainer"]["max_epochs"])
+    check_node("data", config["data"], IMAGES)
     check("logger", config.get("logger"), dict[str, Any] | None)
     check_node("logger", config.get("logger") or {})
-    check_callbacks(config["callbacks"], [figure.name for figure in task.measured])
+    check_callbacks(config["callbacks"], [figure.name for figure in task.measured], holds_validation(config["data"]))
     return Groups(top=top, paths=paths, net=net, aug=aug, sharing=sharing, optim=optim)
 
 
@@ -182,11 +186,12 @@ def _widening(plan: Plan, aug: AugSettings) -> Widening:
     return Widening(plan, tuple(aug.width_multipliers), tuple(aug.expand_multipliers), aug.divisor, extras)
 
 
-def _plan(config: Mapping[str, Any], task: TaskSettings, typed: Sequence[str], catalogue: Catalogue) -> Plan:
+def _plan(config: Mapping[str, Any], task: TaskSettings, catalogue: Catalogue) -> Plan:
     """Return the plan of the target network, if the data are sound and the task's."""
     data = config["data"]
     check_data_config(data)
-    _check_val_split(data, typed)
+    if not holds_validation(data):
+        _check_unvalidated(config["callbacks"])
     task.check_data(data)
     task.check_distillation(config["aug"]["distill_weight"])
     plan = plan_net(config["net"], _outputs(data, task), data["in_channels"], data["image_size"], catalogue)
@@ -198,21 +203,32 @@ def _check_batch(config: Mapping[str, Any], plan: Plan) -> None:
     """Refuse batches that leave a batch-norm less than two values of each channel."""
     trainer = config["trainer"]
     synchronised = trainer.get("sync_batchnorm") and trainer.get("devices") != 1
-    if config["data"]["batch_size"] == 1 and not synchronised and max(plan.image_size) <= plan.total_stride:
+    alone = config["data"]["batch_size"] == 1 and not synchronised
+    if alone and max(plan.image_size) <= plan.total_stride:
         raise UserError(
             f"data.batch_size=1: leaves batch-norm one value of each channel, for net={plan.name} makes one pixel of "
             f"data.image_size={shown_size(plan.image_size)}; options: a larger batch, or larger images"
         )
+    if alone and any(node.kind == "norm" and node.size == (1, 1) for node in plan.nodes):
+        raise UserError(
+            "data.batch_size=1: leaves the batch-norm on the logits one value of each; options: a larger batch, or "
+            "net.classifier_norm=false"
+        )
 
 
-def _check_val_split(data: Mapping[str, Any], typed: Sequence[str]) -> None:
-    """Warn of a typed split of a data set that comes with its own."""
-    split = [override for override in typed if override.startswith(("data.val_fraction=", "data.split_seed="))]
-    if split and data["_target_"].endswith(".ImageFolderDataModule"):
-        from shiftaddaug.data.class_folders import has_test_split
+def _check_unvalidated(callbacks: Mapping[str, Any]) -> None:
+    """Refuse what cannot be had of a run that validates nothing.
 
-        if has_test_split(Path(data["data_dir"]).expanduser()):
-            log.warning("no effect, because %s has a test/ besides its val/: %s", data["data_dir"], ", ".join(split))
+    Raises:
+        UserError: a search, or statistics of averaged weights.
+    """
+    if is_search():
+        raise UserError("data.val_fraction=0: leaves a search no score on validation; options: a share, such as 0.1")
+    if callbacks.get("ema") and callbacks.get("recalibrate"):
+        raise UserError(
+            "bn=recalibrated: measures statistics of averaged weights (callbacks=ema) when they are validated, and "
+            "data.val_fraction=0 leaves nothing to validate; options: bn=running"
+        )
 
 
 def _check_compile(backend: str | None) -> None:
@@ -220,6 +236,15 @@ def _check_compile(backend: str | None) -> None:
     compiler = os.environ.get("CXX", "g++")
     if backend == "inductor" and shutil.which(compiler) is None:
         raise UserError(f"task.compile=inductor: needs a C++ compiler, and {compiler} was not found; set CXX")
+
+
+def _warn_of_operator(config: Mapping[str, Any], operator: OperatorSettings, sharing: SharingSettings) -> None:
+    """Pass on what the operator says of training with its settings, and of first multiplying by its weights."""
+    training, multiplied = operator.training_warning(), operator.multiplied_warning()
+    if training is not None:
+        log.warning(training)
+    if multiplied is not None and config["callbacks"].get("block_variant") and not sharing.remaps:
+        log.warning("block_variant with op=%s and sharing=%s: %s", operator.name, sharing.name, multiplied)
 
 
 def _check_operator(
@@ -263,8 +288,10 @@ def _outputs(config: Mapping[str, Any], task: TaskSettings) -> int:
 
 
 def _held_classes(data: Mapping[str, Any]) -> int:
-    if data["name"] in HELD:
-        return HELD[data["name"]][0]
-    from shiftaddaug.data.class_folders import count_classes
-
-    return count_classes(data["data_dir"])
+    """Return the number of classes that the configuration leaves open."""
+    settings = settings_of(data)
+    if not isinstance(settings, ClassificationSettings):
+        raise UserError(
+            f"data.num_classes=null: data={data['name']} does not say it beforehand; must be a whole number"
+        )
+    return settings.classes()

@@ -118,7 +118,9 @@ def _supernet_of(
     config: dict[str, Any], state: dict[str, Tensor], catalogue: Catalogue
 ) -> tuple[dict[str, Any], Supernet]:
     data, operator = config["data"], operators.from_config(config["op"], catalogue)
-    outputs = state["net.classifier.bias"].numel()
+    outputs = state[
+        "net.classifier.norm.bias" if config["net"].get("classifier_norm") else "net.classifier.bias"
+    ].numel()
     plan = plan_net(config["net"], outputs, data["in_channels"], data["image_size"], catalogue)
     dtype = state["net.stem.conv.weight"].dtype
     if dtype not in DTYPES:

@@ -26,16 +26,27 @@ class Deployed:
 
     net: Net
     folder: Path
+    best: bool
+    """Whether it is of the epoch that was best on validation; else of the last one."""
+    validated: bool
+    """Whether there were images to validate on."""
     difference: float
     """Largest difference between its outputs and those of the supernet's target path: 0."""
 
     def record(self) -> dict[str, Any]:
         """Return what results.json says of it."""
-        return {"target": str(self.folder), "extraction_max_difference": self.difference}
+        return {
+            "target": str(self.folder),
+            "deployed": "best epoch on validation" if self.best else "last epoch",
+            "validated": self.validated,
+            "extraction_max_difference": self.difference,
+        }
 
 
 def deploy(run: Prepared) -> Deployed:
     """Extract the target of the checkpoint that was best on validation, save it, read it again, prove it exact.
+
+    Where nothing is validated it is the target of the last epoch.
 
     Raises:
         AssertionError: the target multiplies where it may not, or computes, once read again, anything else than the
@@ -43,7 +54,9 @@ def deploy(run: Prepared) -> Deployed:
     """
     settings, task, strategy = run.settings, run.task, run.trainer.strategy
     best = checkpoint_path(run.trainer, BestCheckpoint)
-    if best is None:
+    if not settings.validated:
+        log.info("data.val_fraction=0: nothing was validated; deploying the weights of the last epoch")
+    elif best is None:
         log.warning("no best checkpoint to deploy: deploying the weights as they are now")
     else:
         task.load_state_dict(read_checkpoint(best)["state_dict"])
@@ -53,15 +66,22 @@ def deploy(run: Prepared) -> Deployed:
         save_target(target, folder)
     strategy.barrier()
     net = load_target(folder, settings.catalogue).net.to(task.device)
-    return Deployed(net, folder, refuse_difference(task.net, net, settings.plan))
+    difference = refuse_difference(task.net, net, settings.plan)
+    return Deployed(net, folder, best is not None, settings.validated, difference)
 
 
 def test(run: Prepared, deployed: Deployed) -> dict[str, Any]:
-    """Return validation and test figures of the deployed target; the test set is used here and nowhere else."""
+    """Return test figures, and validation figures if there are, of the deployed target.
+
+    The test set is used here and nowhere else.
+    """
     options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = build_trainer(run.settings.config["trainer"], callbacks=[], sync_batchnorm=False, **options)
     module, figures = Evaluation(deployed.net, run.task.objective), dict[str, Any]()
-    for split, evaluate in (("val", trainer.validate), ("test", trainer.test)):
+    splits = {"val": trainer.validate, "test": trainer.test}
+    for split, evaluate in splits.items():
+        if split == "val" and not deployed.validated:
+            continue
         metrics = evaluate(module, datamodule=run.data, verbose=False)[0]
         figures |= module.results(split, metrics)
     return figures

@@ -8,11 +8,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 
+from shiftaddaug.data.checks import holds_any_images
 from shiftaddaug.hybrid.remap_file import read_remap
-from shiftaddaug.runs.checkpoints import identity
+from shiftaddaug.runs.identity import identity
 
-SCORED_BY = ("trainer.limit_val_batches", "trainer.max_time", "callbacks.best_checkpoint")
-"""Keys that a score depends on besides what is trained."""
+SCORED_BY = ("trainer.max_time",)
+"""Keys that a score depends on besides what identifies a run."""
 SEARCHED_BY = ("params", "search_space", "direction")
 """Keys of `hydra.sweeper` that say what is searched."""
 
@@ -39,7 +40,7 @@ def search_hash(config: DictConfig) -> str:
     plain: Any = OmegaConf.to_container(config, resolve=False)  # interpolations lead to what is hashed too
     parse = OverridesParser.create().parse_override
     swept = [override for override in plain["hydra"]["overrides"]["task"] if parse(override).is_sweep_override()]
-    images = plain["data"]["data_dir"] if plain["data"]["_target_"].endswith(".ImageFolderDataModule") else None
+    images = plain["data"]["data_dir"] if holds_any_images(plain["data"]) else None
     remap_file = plain["sharing"].get("remap_file")
     remap = None if remap_file is None else read_remap(remap_file, plain["op"]["name"])
     search = {key: plain["hydra"]["sweeper"].get(key) for key in SEARCHED_BY}

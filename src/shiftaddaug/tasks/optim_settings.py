@@ -1,7 +1,7 @@
-"""What the `optim` group may say: rates, warm-up, the optimiser and its schedule. Imports no torch."""
+"""What the `optim` group may say, and facts of the optimisers that it names. Imports no torch."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ OPTIMIZER: dict[str, Any] = {"lr": PositiveNumber, "weight_decay": NonNegativeNu
 INTERVALS = ("step", "epoch")
 """How often the learning rate moves."""
 
-USED_BY = {
+OBEYED_BY = {
     "optim.warmup_epochs": ("${optim.warmup_epochs}", "run.warmup_steps"),
     "optim.min_lr": ("${optim.min_lr}",),
 }
@@ -34,18 +34,55 @@ class OptimSettings:
     scheduler: Any = None
     warmup_epochs: NonNegativeNumber = 0.0
     min_lr: NonNegativeNumber = 0.0
+    decay_norms: bool = False
 
 
-def check_optim(
-    optim: Mapping[str, Any], written: Mapping[str, Any], epochs: int, typed: Sequence[str] = ()
-) -> OptimSettings:
+@dataclass(frozen=True)
+class OptimizerFacts:
+    """What others ask of an optimiser instead of its name."""
+
+    states: int
+    """Tensors of a weight's size that it keeps besides momentum."""
+    own_scale: bool
+    """Whether the length of its steps does not follow the gradient's, so that the scale of weights means something."""
+
+
+_OF_TORCH = {
+    **{"SGD": OptimizerFacts(0, False), "ASGD": OptimizerFacts(1, True), "Adadelta": OptimizerFacts(2, True)},
+    **dict.fromkeys(("RMSprop", "Adagrad"), OptimizerFacts(1, True)),
+    **dict.fromkeys(("Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Rprop"), OptimizerFacts(2, True)),
+}
+_SGD_OF_TIMM = ("sgd", "momentum", "nesterov")
+"""Names by which timm makes torch's SGD."""
+
+
+def optimizer_facts(optimizer: Mapping[str, Any]) -> OptimizerFacts | None:
+    """Return the facts of the node `optim.optimizer`; None where it names what is not known here."""
+    package, _, name = str(optimizer["_target_"]).rpartition(".")
+    if package.startswith("torch.optim"):
+        return _OF_TORCH.get(name)
+    if package.startswith("timm.optim") and "opt" in optimizer:
+        return OptimizerFacts(0, str(optimizer["opt"]).lower() not in _SGD_OF_TIMM)
+    return None
+
+
+def obeys(scheduler: Mapping[str, Any], key: str) -> bool:
+    """Whether a schedule obeys one of the keys in `OBEYED_BY`.
+
+    Args:
+        scheduler: its node, as plain containers, interpolations not resolved.
+        key: such as optim.min_lr.
+    """
+    return any(value in OBEYED_BY[key] for value in scheduler.values() if isinstance(value, str))
+
+
+def check_optim(optim: Mapping[str, Any], written: Mapping[str, Any], epochs: int) -> OptimSettings:
     """Check rates, warm-up, optimiser and schedule.
 
     Args:
         optim: the group, as plain containers.
         written: the same with its interpolations as they are written, which say what reads a key.
         epochs: of the run.
-        typed: what the user typed, to warn of settings without effect.
 
     Raises:
         UserError: the first mistake, by key.
@@ -62,22 +99,13 @@ def check_optim(
     check_node("optim.scheduler", scheduler, more={"interval": Literal[INTERVALS]})  # type: ignore[valid-type]
     for key, value in scheduler.items():
         asked_for(f"optim.scheduler.{key}", value)
-    _warn(settings, written["scheduler"], epochs, typed)
-    return settings
-
-
-def _warn(settings: OptimSettings, written: Mapping[str, Any], epochs: int, typed: Sequence[str]) -> None:
-    if settings.warmup_epochs >= epochs and _obeys(written, "optim.warmup_epochs"):
+    if settings.warmup_epochs >= epochs and obeys(written["scheduler"], "optim.warmup_epochs"):
         log.warning(
             "optim.warmup_epochs=%s leaves no epoch at the full learning rate of trainer.max_epochs=%s",
             settings.warmup_epochs,
             epochs,
         )
-    for override in typed:
-        key = override.split("=")[0].lstrip("+")
-        if key in USED_BY and not _obeys(written, key):
-            name = written["_target_"].rpartition(".")[2]
-            log.warning("no effect, because the schedule %s does not use it: %s", name, override)
+    return settings
 
 
 def _refuse_unread(written: Mapping[str, Any]) -> None:
@@ -88,7 +116,3 @@ def _refuse_unread(written: Mapping[str, Any]) -> None:
         if key not in known:
             options = options_near(key, known, "optim.")
             raise UserError(f"optim.{key}={shown(value)}: no such key; {options}")
-
-
-def _obeys(scheduler: Mapping[str, Any], key: str) -> bool:
-    return any(value in USED_BY[key] for value in scheduler.values() if isinstance(value, str))

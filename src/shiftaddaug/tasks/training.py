@@ -1,6 +1,6 @@
 """The one training step: a supernet's target with its surroundings, by the objective of any task."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from shiftaddaug.callbacks.checkpoint import LastCheckpoint, checkpoint_path
 from shiftaddaug.errors import TrainingDiverged, UserError
-from shiftaddaug.hybrid.weight import is_transform
+from shiftaddaug.hybrid.weight import HybridWeight, is_transform
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.operators.base import Operator
@@ -35,11 +35,14 @@ class Training(Evaluation):
         scheduler: optimiser, its steps in this run, and epochs, to a schedule that is advanced after every step.
         aug_weight: lambda.
         distill_weight, distill_temperature: of in-place distillation; 0 is off.
-        weight_penalty: added to the loss, a function of the supernet (the baseline `sharing=kl`).
+        weight_penalty: added to the loss (the baseline `sharing=kl`); a function of the layers whose operator is a
+            choice, by name, of the names of those that multiply, and of the step's epoch and batch.
         compile_backend: of `torch.compile`, for the target's training pass; None is eager. Augmented passes, whose
             widths change at every step, and targets that still multiply or are still deeper stay eager: each would
             be compiled anew. So does evaluation: the exported target has to agree bit for bit.
         config: the run's configuration as plain containers, saved in every checkpoint.
+        decay_norms: let norms and biases decay as weights do.
+        validated: whether there are images to validate on: callbacks that wait for validation ask.
     """
 
     net: Supernet
@@ -52,14 +55,16 @@ class Training(Evaluation):
         aug_weight: float = 1.0,
         distill_weight: float = 0.0,
         distill_temperature: float = 1.0,
-        weight_penalty: Callable[[Supernet], Tensor] | None = None,
+        weight_penalty: Callable[[Mapping[str, HybridWeight], frozenset[str], int, int], Tensor] | None = None,
         compile_backend: str | None = None,
         config: dict[str, Any] | None = None,
         scheduler: Callable[[torch.optim.Optimizer, int, int], Any] = COSINE,
+        decay_norms: bool = False,
+        validated: bool = True,
     ) -> None:
         super().__init__(net, objective)
-        self.optimizer, self.scheduler = optimizer, scheduler
-        self.aug_weight = aug_weight
+        self.optimizer, self.scheduler, self.decay_norms = optimizer, scheduler, decay_norms
+        self.aug_weight, self.validated = aug_weight, validated
         self.distill_weight, self.distill_temperature = distill_weight, distill_temperature
         self.weight_penalty = weight_penalty
         self.config = config or {}
@@ -88,7 +93,9 @@ class Training(Evaluation):
                 loss = loss + self.distill_weight * distill_loss
                 self._log_train("train/loss_distill", distill_loss, len(images))
         if self.weight_penalty is not None:
-            loss = loss + self.weight_penalty(self.net)
+            penalty = self.weight_penalty(_chosen_layers(self.net), target.multiplied, self.current_epoch, batch_idx)
+            self._log_train("train/loss_penalty", penalty, len(images))
+            loss = loss + penalty
         self._check_finite(loss)
         self._log_train("train/loss", target_loss, len(images))
         self._measure(outputs.detach(), batch[1])
@@ -146,12 +153,13 @@ class Training(Evaluation):
     def configure_optimizers(self) -> Any:
         """Return the optimiser and a schedule that advances every step.
 
-        Weights alone decay: no norms, biases or transforms of kernels.
+        Weights alone decay, and norms and biases if so wished; transforms of kernels never do.
 
         Raises:
             UserError: one that divides by the loss scale after the operators have normalised their gradients.
         """
-        decayed = {name: p.ndim > 1 and not is_transform(name) for name, p in self.net.named_parameters()}
+        parameters = self.net.named_parameters()
+        decayed = {name: (p.ndim > 1 or self.decay_norms) and not is_transform(name) for name, p in parameters}
         matrices = [p for name, p in self.net.named_parameters() if decayed[name]]
         others = [p for name, p in self.net.named_parameters() if not decayed[name]]
         optimizer = self.optimizer([{"params": matrices}, {"params": others, "weight_decay": 0.0}])
@@ -190,3 +198,9 @@ class Training(Evaluation):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config
+
+
+def _chosen_layers(net: Supernet) -> dict[str, HybridWeight]:
+    """The target's layers in blocks and head, by name: the others are there whatever the operator."""
+    layers = net.hybrid_layers()
+    return {node.name: layers[node.name] for node in net.plan.layers() if node.group in ("blocks", "head")}

@@ -21,6 +21,7 @@ class AddSettings(OperatorSettings):
     """
 
     name = "add"
+    weight_prior = "laplace"
     replaced_by_remap = ("init_std",)
 
     eta: PositiveNumber = 0.8

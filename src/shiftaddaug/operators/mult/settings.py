@@ -10,6 +10,7 @@ class MultSettings(OperatorSettings):
     """Keys of configs/op/mult.yaml."""
 
     name = "mult"
+    weight_prior = "normal"
 
     @property
     def arithmetic(self) -> Arithmetic:
