@@ -26,7 +26,7 @@ CONFIGS = ROOT / "configs"
 
 
 def names(group: str) -> list[str]:
-    """Every yaml of a group of configs/."""
+    """Every option of a group of configs/; what options inherit from is none."""
     return sorted(path.stem for path in (CONFIGS / group).glob("[!_]*.yaml"))
 
 

@@ -148,19 +148,48 @@ Found = tuple[ast.ClassDef | ast.FunctionDef, Path]
 
 def _find(file: Path, name: str, depth: int) -> Found | None:
     """Return the definition of a name in a module, or in one that it is imported from."""
-    tree = _tree(file)
-    if tree is None or depth == 0:
+    if depth == 0:
         return None
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name and node in tree.body:
-            return node, file
-    for node in ast.walk(tree):
+    defined, imports = _contents(file)
+    if name in defined:
+        return defined[name], file
+    if name not in imports:
+        return None
+    node, original = imports[name]
+    source = _imported(file, node)
+    return None if source is None else _find(source, original, depth - 1)
+
+
+Definitions = dict[str, ast.ClassDef | ast.FunctionDef]
+Imports = dict[str, tuple[ast.ImportFrom, str]]
+
+
+@lru_cache(maxsize=64)
+def _contents(file: Path) -> tuple[Definitions, Imports]:
+    """Return what a module defines at its top level, and what it imports, with the name that it had."""
+    tree = _tree(file)
+    defined: Definitions = {}
+    imports: Imports = {}
+    for node in () if tree is None else _statements(tree.body):
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
-                if (alias.asname or alias.name) == name:
-                    source = _imported(file, node)
-                    return None if source is None else _find(source, alias.name, depth - 1)
-    return None
+                imports.setdefault(alias.asname or alias.name, (node, alias.name))
+    for node in () if tree is None else tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            defined.setdefault(node.name, node)
+    return defined, imports
+
+
+def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
+    """Statements of a module, those under a condition too, such as `if TYPE_CHECKING`."""
+    for node in body:
+        yield node
+        if isinstance(node, ast.If | ast.Try):
+            yield from _statements(node.body)
+            yield from _statements(node.orelse)
+        if isinstance(node, ast.Try):
+            for handler in node.handlers:
+                yield from _statements(handler.body)
 
 
 def _imported(file: Path, node: ast.ImportFrom) -> Path | None:

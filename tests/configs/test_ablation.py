@@ -4,13 +4,14 @@ from itertools import product
 
 import pytest
 from omegaconf import OmegaConf
-from tests.configs.test_configs import CONFIGS, composed_once, leaves
+from tests.build import CONFIGS, names
+from tests.configs.test_configs import composed_once, leaves
 from tests.operators.adder_study import STUDY
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.runs.settings import read_settings
 
-FILES = sorted(path.stem for path in (CONFIGS / "experiment" / "ablation").glob("*.yaml"))
+FILES = names("experiment/ablation")
 ADDER_ROWS = {
     f"adder_{gradient}_{rate}": {"op.weight_gradient": gradient, "op.rate": rate}
     for gradient, rate in product(STUDY["weight_gradient"], STUDY["rate"])

@@ -144,14 +144,41 @@ def test_every_augmentation_takes_the_nets_multipliers_or_none(aug: str) -> None
 
 
 def keys_of(group: str) -> dict[str, set[str]]:
-    return {path.stem: {str(key) for key in OmegaConf.load(path)} for path in (CONFIGS / group).glob("*.yaml")}
+    return {name: {str(key) for key in OmegaConf.load(CONFIGS / group / f"{name}.yaml")} for name in names(group)}
 
 
-@pytest.mark.parametrize("group", ["aug", "net"])
-def test_files_of_a_group_have_the_same_keys(group: str) -> None:
-    keys = keys_of(group)
+def test_nets_have_the_same_keys() -> None:
+    keys = keys_of("net")
     assert len(keys) > 1
     assert {name: sorted(k) for name, k in keys.items()} == dict.fromkeys(keys, sorted(next(iter(keys.values()))))
+
+
+BASES = sorted(str(path.parent.relative_to(CONFIGS)) for path in CONFIGS.rglob("_base.yaml"))
+
+
+def test_bases_are_found() -> None:
+    assert BASES == ["aug", "block_variant", "experiment/ablation"]
+
+
+@pytest.mark.parametrize("group", BASES)
+def test_variants_state_what_differs_from_what_they_inherit(group: str) -> None:
+    """And nothing that stands there already; what has nothing to inherit, such as none, states nothing at all."""
+    for name in names(group):
+        own: Any = OmegaConf.to_container(OmegaConf.load(CONFIGS / group / f"{name}.yaml"), resolve=False)
+        parents = [parent for parent in own.pop("defaults", []) if isinstance(parent, str)]
+        assert len(parents) == bool(own or name != "none")
+        for parent in parents:
+            path = CONFIGS / (parent.lstrip("/") if parent.startswith("/") else f"{group}/{parent}")
+            inherited = OmegaConf.load(path.with_suffix(".yaml"))
+            assert [key for key, value in own.items() if inherited.get(key) == value] == []
+
+
+def test_augmentations_and_schedules_have_the_keys_of_their_base() -> None:
+    for group, key in (("aug", "aug"), ("block_variant", "callbacks.block_variant")):
+        base = {str(key) for key in OmegaConf.load(CONFIGS / group / "_base.yaml")}
+        for name in names(group):
+            made = OmegaConf.select(composed_once(f"{group}={name}"), key)
+            assert {*made} == base or (group, name) == ("block_variant", "none")
 
 
 def test_every_operator_has_a_name_and_layers_that_multiply() -> None:
@@ -183,7 +210,7 @@ def test_every_net_passes_the_checks_with_every_operator_and_augmentation(net: s
         for aug in augs:
             if aug not in ("none", "depth") and not operators.build(op).shareable:
                 continue
-            cfg.aug = OmegaConf.load(CONFIGS / "aug" / f"{aug}.yaml")
+            cfg.aug = composed_once(f"aug={aug}").aug
             plan = read_settings(cfg).plan
             assert (plan.name, plan.num_classes, plan.in_channels, plan.image_size) == (net, 10, 1, (32, 32))
             checked += 1
@@ -194,8 +221,9 @@ def test_every_net_passes_the_checks_with_every_operator_and_augmentation(net: s
 def test_swapping_a_group_file_equals_composing_it() -> None:
     """What the test above relies on."""
     cfg = composed_once().copy()
-    for group, name in (("net", "mcunet"), ("op", "add"), ("aug", "width")):
+    for group, name in (("net", "mcunet"), ("op", "add")):
         cfg[group] = OmegaConf.load(CONFIGS / group / f"{name}.yaml")
+    cfg.aug = composed_once("aug=width").aug
     assert plain(cfg) == plain(composed(FOLDER, "net=mcunet", "op=add", "aug=width"))
 
 

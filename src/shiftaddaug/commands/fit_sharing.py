@@ -17,6 +17,7 @@ from shiftaddaug.hybrid.remap_file import OPERATOR
 from shiftaddaug.hybrid.settings import kind_of_sharing
 from shiftaddaug.operators.remap_settings import FORMS
 from shiftaddaug.runs.compose import plain
+from shiftaddaug.runs.importing import importing_torch
 from shiftaddaug.runs.settings import PathsSettings
 from shiftaddaug.settings import CheckpointPath, PluginNames, check_group
 
@@ -70,11 +71,12 @@ def fit_sharing(cfg: DictConfig) -> float:
     settings, folder = _check(cfg)
     catalogue = catalogue_of(settings.plugins)
 
-    from shiftaddaug.hybrid.fit_remap import fit_remap, layer_fits
-    from shiftaddaug.report.distributions import write_fits
-    from shiftaddaug.report.drawing import draw_figures
-    from shiftaddaug.report.figures.distributions import DISTRIBUTIONS
-    from shiftaddaug.report.results import write_json
+    with importing_torch():
+        from shiftaddaug.hybrid.fit_remap import fit_remap, layer_fits
+        from shiftaddaug.report.distributions import write_fits
+        from shiftaddaug.report.drawing import draw_figures
+        from shiftaddaug.report.figures.distributions import DISTRIBUTIONS
+        from shiftaddaug.report.results import write_json
 
     mult, mf = _load_pair(settings, catalogue)
     known = mf.operator.remap

@@ -1,6 +1,7 @@
 """Refuse folders and groups that Hydra would answer with a traceback, before it writes anything."""
 
 import os
+import re
 from pathlib import Path
 
 from shiftaddaug.errors import UserError
@@ -11,17 +12,20 @@ FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "paths.log_dir", "paths.root_dir"
 
 
 def refuse_null_groups(arguments: list[str]) -> None:
-    """Answer `logger=null`, which Hydra meets with a traceback.
+    """Answer `logger=null`, which Hydra meets with a traceback, and `aug=_base`, which options inherit from.
 
     Raises:
         UserError: naming the group and its options.
     """
-    nulls = [argument.removesuffix("=null") for argument in arguments if argument.endswith("=null")]
-    groups = group_options([config_dir()]) if nulls else {}
-    for group in nulls:
-        if group in groups:
+    given = [
+        argument.split("=", 1) for argument in arguments if re.fullmatch(r"[\w/]+=(null|([\w/]+/)?_\w*)", argument)
+    ]
+    groups = group_options([config_dir()]) if given else {}
+    for group, value in given:
+        folder = f"{group}/{value}".rpartition("/")[0]
+        if folder in groups:
             remedy = "; leave it out for none" if group in OPTIONAL_GROUPS else ""
-            raise UserError(f"{group}=null: no such option; options: {', '.join(groups[group])}{remedy}")
+            raise UserError(f"{group}={value}: no such option; options: {', '.join(groups[folder])}{remedy}")
 
 
 def refuse_unusable_folders(arguments: list[str]) -> None:
