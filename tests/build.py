@@ -20,6 +20,7 @@ from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import plan_net
+from shiftaddaug.nets.units import ends
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"
@@ -40,8 +41,8 @@ SHAREABLE = [op for op in operators.available() if operators.build(op).shareable
 """Operators whose weight what surrounds the target can multiply with."""
 
 KINDS = ("mcunet", "mbv3_w035", "resnet20")
-"""One net of each kind, for what all nets of a kind do alike: inverted bottlenecks, with kernels of 3, 5 and 7; with
-gates, a residual depthwise block, hard-swish and a neck; basic blocks, with convolutions in their shortcuts."""
+"""Three nets that differ most, for what all nets do alike: inverted bottlenecks with kernels of 3, 5 and 7; others with
+gates, a residual depthwise block, hard-swish and a neck; basic blocks with convolutions in their shortcuts."""
 
 SIDE, CLASSES = 16, 7
 """Of the images that nets of configs/ are built for here, in pixels, and of their labels."""
@@ -68,6 +69,18 @@ SHARINGS: dict[str, Mapping[str, Sharing]] = {
 def plan_of(net: str | Mapping[str, Any], classes: int = CLASSES, channels: int = 3, side: Any = SIDE) -> Plan:
     """The plan of a net of configs/, or of a table."""
     return plan_net(read_yaml("net", net) if isinstance(net, str) else net, classes, channels, side)
+
+
+def narrowed(net: str, factor: float = 0.5) -> dict[str, Any]:
+    """The table of a net of configs/ at a share of its width: it has the same nodes, and is cheaper."""
+    table = read_yaml("net", net)
+    return table | {"width_mult": table["width_mult"] * factor, "divisor": 4}
+
+
+def has_place(net: str) -> bool:
+    """Whether extra blocks can be put into a net of configs/."""
+    plan = plan_of(net)
+    return any(ends(plan, unit) is not None for unit in plan.units())
 
 
 def bottlenecks(depth: int = 2, se: bool = False, head: bool = True) -> dict[str, Any]:
