@@ -130,6 +130,12 @@ class TestHistory:
         assert read_history(third) == {"train/loss": {0: 3.0, 1: 2.0, 2: 1.5, 3: 1.25, 4: 1.0}}
         assert list(read_history(third)["train/loss"]) == [0, 1, 2, 3, 4]  # in the order in which they are drawn
 
+    def test_a_figure_that_only_the_earlier_run_went_on_to_log_is_no_part(self, tmp_path: Path) -> None:
+        first = write_run(tmp_path / "first", {0: 3.0})
+        (first / "metrics.csv").write_text("epoch,step,train/loss,val/top1\n0,0,3.0,0.25\n1,1,9.0,0.75\n")
+        second = write_run(tmp_path / "second", {1: 2.0}, first / "checkpoints" / "last.ckpt")
+        assert read_history(second) == {"train/loss": {0: 3.0, 1: 2.0}, "val/top1": {0: 0.25}}
+
     def test_of_a_resumed_run_that_is_gone_is_what_is_left(self, tmp_path: Path) -> None:
         run = write_run(tmp_path / "run", {2: 1.5}, tmp_path / "gone" / "checkpoints" / "last.ckpt")
         assert read_history(run) == {"train/loss": {2: 1.5}}
