@@ -1,14 +1,19 @@
 """Two processes with synchronised batch-norm train what one process with all their images trains."""
 
+import os
+import signal
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 
+from shiftaddaug.errors import UserError
 from shiftaddaug.report.results import read_history, read_json
 from shiftaddaug.runs.checkpoints import read_checkpoint
-from tests.commands.running import command
+from tests.commands.running import LITTLE, ROOT, command
 
 LINE = (
     "net=resnet20", "data.image_size=8",
@@ -50,3 +55,40 @@ def test_two_processes_train_as_one(tmp_path: Path, chosen: tuple[str, ...]) -> 
         assert curves[1][name] == pytest.approx(curves[0][name], rel=1e-6), name
     for name in ("train_top1_percent", "test_top1_percent"):
         assert read_json(two / "results.json")[name] == pytest.approx(read_json(one / "results.json")[name], rel=1e-9)
+
+
+class _Fall(pl.Callback):
+    """Fail in one process, in the second epoch."""
+
+    only_watches = True
+
+    def __init__(self, rank: int, killed: bool) -> None:
+        self.rank, self.killed = rank, killed
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if (trainer.global_rank, trainer.current_epoch) == (self.rank, 1):
+            if self.killed:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise UserError("paths.log_dir=x: a mistake of one process")
+
+
+@pytest.mark.parametrize(
+    ("rank", "killed", "status", "wanted"),
+    [
+        (1, False, 2, "paths.log_dir=x: a mistake of one process"),
+        (1, True, 2, "process 1 of the run was killed (SIGKILL); ckpt_path={last} resumes"),
+        (0, True, -9, "process 0 of the run is gone; ckpt_path={last} resumes"),
+    ],
+)
+@pytest.mark.slow
+def test_one_line_when_a_process_fails(
+    rank: int, killed: bool, status: int, wanted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    fall = f"+callbacks.fall={{_target_: {__name__}._Fall, rank: {rank}, killed: {killed}}}"
+    net = "net.stages=[{block: basic, channels: 8, depth: 1, act: relu}]"
+    run = command(*LITTLE, net, "trainer.devices=2", "trainer.max_epochs=2", f"hydra.run.dir={tmp_path}/run", fall)
+    assert run.returncode == status
+    (error,) = (line for line in run.stderr.splitlines() if "error" in line.lower())
+    assert wanted.format(last=tmp_path / "run/checkpoints/last.ckpt") in error
+    assert "Traceback" not in run.stderr

@@ -75,3 +75,12 @@ def test_what_the_trainer_says_is_passed_on_alone() -> None:
     config = OmegaConf.create({"_target_": "lightning.pytorch.Trainer", "accelerator": "cpu", "strategy": "nope"})
     with pytest.raises(UserError, match=r"^trainer: You selected an invalid strategy name"):
         build_trainer(config, [])
+
+
+@pytest.mark.parametrize("strategy", ["auto", "ddp"])
+def test_several_processes_may_leave_weights_out(strategy: str) -> None:
+    """`trainer.devices=2` alone is enough; no group is formed before training."""
+    config = {"_target_": "lightning.pytorch.Trainer", "accelerator": "cpu", "devices": 2, "strategy": strategy}
+    trainer = build_trainer(config, logger=False, enable_checkpointing=False)
+    assert trainer.world_size == 2
+    assert trainer.strategy._ddp_kwargs == {"find_unused_parameters": True}  # type: ignore[attr-defined]

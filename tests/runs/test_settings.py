@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from shiftaddaug.commands.entry import run_command
 from shiftaddaug.errors import UserError
 from shiftaddaug.runs.prepare import prepare
 from shiftaddaug.runs.settings import read_settings
-from shiftaddaug.runs.trainer_settings import ACCELERATORS, PRECISIONS, STRATEGIES
+from shiftaddaug.runs.trainer_settings import ACCELERATORS, COPIES, PRECISIONS, STRATEGIES
 from tests.commands.running import composed
 
 
@@ -191,6 +192,29 @@ def test_batches_of_one_and_inputs_of_few_bits_pass_where_they_can_be(tmp_path: 
     read_settings(composed(tmp_path / "run", "data.batch_size=1", "data.image_size=16", *synchronised))
 
 
+NONE_UNUSED = "trainer.strategy=ddp_find_unused_parameters_false"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (["trainer.strategy=ddp_spawn"], "trainer.strategy=ddp_spawn: trains in copies .*options: ddp, which"),
+        (
+            [NONE_UNUSED, "aug=full"],
+            "would stop .* aug=full leaves .*auto, ddp",
+        ),
+        (
+            [NONE_UNUSED, "aug=none", "block_variant=layer"],
+            "would stop .* block_variant leaves",
+        ),
+        ([NONE_UNUSED, "aug=none"], None),
+    ],
+)
+def test_strategies_that_end_badly_are_refused(overrides: list[str], reason: str | None, tmp_path: Path) -> None:
+    with nullcontext() if reason is None else pytest.raises(UserError, match=reason):
+        read_settings(composed(tmp_path / "run", *overrides))
+
+
 def test_odd_batches_cannot_be_mixed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data\.batch_size=63: must be even with task\.mixup=0\.2"):
         read_settings(composed(tmp_path / "run", "data.batch_size=63", "task.mixup=0.2"))
@@ -232,7 +256,8 @@ def test_the_trainers_options_are_lightnings() -> None:
     from lightning.pytorch.strategies import StrategyRegistry
 
     assert set(ACCELERATORS) == {"auto", "gpu", *AcceleratorRegistry.available_accelerators()}
-    assert set(STRATEGIES) == {"auto", *StrategyRegistry.available_strategies()}
+    known = {"auto", *StrategyRegistry.available_strategies()}
+    assert set(STRATEGIES) == {name for name in known if not name.startswith(COPIES)}
     assert set(PRECISIONS) == {str(option) for kind in get_args(_PRECISION_INPUT) for option in get_args(kind)}
 
 

@@ -28,6 +28,7 @@ from shiftaddaug.runs.compose import (
     with_plugin_configs,
 )
 from shiftaddaug.runs.importing import without_collector
+from shiftaddaug.runs.processes import follow
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """A disk, or what one may have of it."""
@@ -45,6 +46,7 @@ def run_command(config_name: str, function: Callable[[DictConfig], Any]) -> None
     Exits with status 2 and one line on stderr for a mistake of the user's, 130 on Ctrl-C; other errors keep
     their traceback.
     """
+    follow()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then lets errors through, and they are answered here
     os.environ.setdefault("SHIFTADDAUG_ROOT", str(default_root()))
     main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)

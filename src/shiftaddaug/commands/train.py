@@ -22,6 +22,7 @@ def train(cfg: DictConfig) -> float:
     """
     from shiftaddaug.runs.checkpoints import check_resumed
     from shiftaddaug.runs.importing import importing_torch
+    from shiftaddaug.runs.processes import leading
     from shiftaddaug.runs.settings import read_settings
 
     typed, started = _asked_for()
@@ -37,7 +38,8 @@ def train(cfg: DictConfig) -> float:
 
     run = prepare(settings)
     record = begin(run)
-    with finishing(run):
+    last = settings.folder / "checkpoints" / "last.ckpt"
+    with finishing(run), leading(run.trainer.strategy.launcher, last, run.ckpt_path):
         trained = fit(run)
         deployed = deploy(run)
         tested = test(run, deployed)

@@ -4,6 +4,7 @@ from typing import Any
 
 from shiftaddaug.report.results import read_history
 from shiftaddaug.runs.prepare import Prepared
+from shiftaddaug.runs.processes import resuming
 
 
 def fit(run: Prepared) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def fit(run: Prepared) -> dict[str, Any]:
 def _how_to_resume(run: Prepared) -> list[str]:
     last = run.settings.folder / "checkpoints" / "last.ckpt"
     path = last if last.exists() else run.ckpt_path
-    return [] if path is None else [f"ckpt_path={path} resumes from the last finished epoch"]
+    return [] if path is None else [resuming(path)]
 
 
 def _last_training_figures(run: Prepared) -> dict[str, float | None]:

@@ -18,6 +18,8 @@ from shiftaddaug.runs.searching import is_search
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
+LEAVES_OUT = "ddp_find_unused_parameters_true"
+"""Strategy for weights that a step may leave out, as an augmented sub-network and a retired block do."""
 
 
 def quieten_lightning() -> None:
@@ -111,7 +113,11 @@ def build_trainer(config: Mapping[str, Any], callbacks: Iterable[pl.Callback] = 
     bars = options.get("enable_progress_bar", config.get("enable_progress_bar", True))
     placed = [callback for callback in in_order(callbacks) if bars or not isinstance(callback, ProgressBar)]
     try:
+        if config.get("strategy") == "ddp":
+            options["strategy"] = LEAVES_OUT
         trainer: pl.Trainer = instantiate(config, callbacks=placed, **options)
+        if trainer.world_size > 1 and config.get("strategy", "auto") == "auto":  # Lightning chooses plain ddp
+            trainer = instantiate(config, callbacks=placed, **{**options, "strategy": LEAVES_OUT})
     except Exception as error:  # Hydra wraps what the Trainer says
         raise UserError(f"trainer: {' '.join(str(error.__cause__ or error).split())}") from error
     return trainer

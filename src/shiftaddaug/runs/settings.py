@@ -133,7 +133,9 @@ def read_settings(
     check_timetables(config["callbacks"])
     plan = _plan(config, task, catalogue)
     operator = operators.settings_from(config["op"], catalogue)
-    warn_of_no_effect(Checked(config, written, operator, groups.sharing), typed)
+    checked = Checked(config, written, operator, groups.sharing)
+    _check_strategy(checked)
+    warn_of_no_effect(checked, typed)
     _warn_of_operator(config, operator, groups.sharing)
     widening = _widening(plan, groups.aug)
     mult_layers = select_layers(plan, list(groups.net.mult_layers))
@@ -228,6 +230,18 @@ def _check_unvalidated(callbacks: Mapping[str, Any]) -> None:
         raise UserError(
             "bn=recalibrated: measures statistics of averaged weights (callbacks=ema) when they are validated, and "
             "data.val_fraction=0 leaves nothing to validate; options: bn=running"
+        )
+
+
+def _check_strategy(checked: Checked) -> None:
+    """Refuse a strategy that waits for gradients of all weights, where steps leave some of them out."""
+    name, strategy = checked.config["aug"]["name"], checked.config["trainer"].get("strategy")
+    turning = checked.config["callbacks"].get("block_variant")
+    if strategy == "ddp_find_unused_parameters_false" and (checked.augmented or turning):
+        what = f"aug={name}" if checked.augmented else "block_variant"
+        raise UserError(
+            f"trainer.strategy={strategy}: would stop at the first step in which {what} leaves a weight out; options: "
+            f"auto, ddp, ddp_find_unused_parameters_true"
         )
 
 

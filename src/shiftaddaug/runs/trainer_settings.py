@@ -16,8 +16,7 @@ Limit = Annotated[int, Meta(ge=0)] | Annotated[float, Meta(ge=0, le=1)]
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 _PARAMETERS = ("find_unused_parameters_false", "find_unused_parameters_true")
 STRATEGIES = (
-    *("auto", "ddp", "ddp_spawn", "ddp_fork", "ddp_notebook"),
-    *(f"{ddp}_{unused}" for ddp in ("ddp", "ddp_spawn", "ddp_fork", "ddp_notebook") for unused in _PARAMETERS),
+    *("auto", "ddp", *(f"ddp_{unused}" for unused in _PARAMETERS)),
     *("fsdp", "fsdp_cpu_offload", "deepspeed", "deepspeed_stage_1", "deepspeed_stage_2", "deepspeed_stage_2_offload"),
     *("deepspeed_stage_3", "deepspeed_stage_3_offload", "deepspeed_stage_3_offload_nvme"),
     *("single_device", "single_tpu", "single_xla", "xla", "xla_debug"),
@@ -27,6 +26,9 @@ PRECISIONS = (
     *("transformer-engine", "transformer-engine-float16"),
 )
 """What Lightning's Trainer knows, here because asking it imports torch."""
+
+COPIES = ("ddp_spawn", "ddp_fork", "ddp_notebook")
+"""Strategies that train in copies of this process, which keep to themselves what a run records."""
 
 TRAINER: dict[str, Any] = {
     "max_epochs": PositiveInt,
@@ -58,6 +60,12 @@ def check_trainer(trainer: Mapping[str, Any]) -> None:
     Raises:
         UserError: the first mistake.
     """
+    strategy = str(trainer.get("strategy"))
+    if strategy.startswith(COPIES):
+        raise UserError(
+            f"trainer.strategy={strategy}: trains in copies of the process, which keep epochs, times and scores to "
+            f"themselves; options: ddp, which starts the command once for each device"
+        )
     numbers = re.fullmatch(r"-1|\d+(, ?\d+)*,?", str(trainer.get("devices")))  # Lightning reads "0,1", too
     check_node("trainer", trainer, TRAINER | ({"devices": object} if numbers and trainer["devices"] != 0 else {}))
     if "precision" in trainer and trainer["precision"] is not None:
