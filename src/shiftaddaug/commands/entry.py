@@ -5,13 +5,14 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -108,6 +109,7 @@ def _answering_mistakes(
             return None
         except OSError as error:
             _answer_full_disk(error)
+            _answer_lost_folder(error, OmegaConf.select(cfg, "paths.output_dir"))
             raise
 
     return answering
@@ -121,6 +123,12 @@ def _is_a_bug(error: Exception) -> bool:
 def _answer_full_disk(error: OSError) -> None:
     if error.errno in FULL:
         fail(f"{error.filename or 'a file'}: could not be written ({error.strerror})")
+
+
+def _answer_lost_folder(error: OSError, folder: object) -> None:
+    """Answer in one line what is about a file of the run: its folder is gone, say, or became read-only."""
+    if error.filename is not None and Path(os.fsdecode(error.filename)).absolute().is_relative_to(str(folder)):
+        fail(f"{os.fsdecode(error.filename)}: {error.strerror}; was the folder of the run removed, or made read-only?")
 
 
 def typed_overrides() -> list[str]:
