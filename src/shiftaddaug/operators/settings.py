@@ -67,8 +67,18 @@ class OperatorSettings:
     replaced_by_remap: ClassVar[tuple[str, ...]] = ()
     """Fields without effect where weights are read through R."""
 
+    single_under_autocast: ClassVar[bool] = False
+    """Whether layers compute and return float32 under autocast (`trainer.precision=bf16-mixed`)."""
+    computes_in_single: ClassVar[bool] = False
+    """Whether half precision is computed on float32 copies."""
+
     def __post_init__(self) -> None:
         check_fields("op", self)
+
+    @property
+    def copies_input(self) -> bool:
+        """Whether the backward pass keeps an input of the layer's own, made of what the layer reads."""
+        return False
 
     @property
     def without_effect(self) -> Mapping[str, str]:
