@@ -39,7 +39,7 @@ TINY_RESIDUAL = (
 )
 AUGS, SHARINGS = ("none", "width_expand", "full"), ("none", "heterogeneous", "kl")
 BLOCK_VARIANTS = ("none", "layer", "block", "blend")
-_ADAMW = ("optim=radam", "optim.optimizer._target_=torch.optim.AdamW")
+_ADAMW = ("optim=adamw",)
 SIZES = (32, 96)
 """Image sizes (pixels) at which every net is built."""
 

@@ -40,8 +40,8 @@ SHAREABLE = [op for op in operators.available() if operators.build(op).shareable
 """Operators whose weight what surrounds the target can multiply with."""
 
 KINDS = ("mcunet", "mbv3_w035", "resnet20")
-"""One net of each kind, for what all nets of a kind do alike: inverted bottlenecks, with kernels of 3, 5 and 7; with
-gates, a residual depthwise block, hard-swish and a neck; basic blocks, with convolutions in their shortcuts."""
+"""Three nets that differ most, for what all nets do alike: inverted bottlenecks with kernels of 3, 5 and 7; others with
+gates, a residual depthwise block, hard-swish and a neck; basic blocks with convolutions in their shortcuts."""
 
 SIDE, CLASSES = 16, 7
 """Of the images that nets of configs/ are built for here, in pixels, and of their labels."""
@@ -68,6 +68,16 @@ SHARINGS: dict[str, Mapping[str, Sharing]] = {
 def plan_of(net: str | Mapping[str, Any], classes: int = CLASSES, channels: int = 3, side: Any = SIDE) -> Plan:
     """The plan of a net of configs/, or of a table."""
     return plan_net(read_yaml("net", net) if isinstance(net, str) else net, classes, channels, side)
+
+
+DEEPENED = [net for net in NETS if plan_of(net).skippable]
+"""Nets that have blocks with an identity shortcut, of which extra blocks are copies."""
+
+
+def narrowed(net: str, factor: float = 0.5) -> dict[str, Any]:
+    """The table of a net of configs/ at a share of its width: it has the same nodes, and is cheaper."""
+    table = read_yaml("net", net)
+    return table | {"width_mult": table["width_mult"] * factor, "divisor": 4}
 
 
 def bottlenecks(depth: int = 2, se: bool = False, head: bool = True) -> dict[str, Any]:

@@ -5,10 +5,12 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from msgspec import Meta
 
+from shiftaddaug.data.settings import ImageSize
 from shiftaddaug.errors import UserError
 from shiftaddaug.settings import PositiveInt, Share
 from shiftaddaug.signatures import class_constant, signature_of
@@ -27,7 +29,7 @@ TARGETS = [
     "timm.optim.Lamb",
     "shiftaddaug.callbacks.reorder.ReorderChannels",
     "shiftaddaug.callbacks.checkpoint.BestCheckpoint",
-    "shiftaddaug.data.digits.DigitsDataModule",
+    "shiftaddaug.nets.spec.SubnetSpec",
     "shiftaddaug.tasks.schedule.step_decay",
 ]
 """Re-exported, decorated, with `**kwargs`; classes and functions."""
@@ -109,6 +111,70 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "dynamic.py").write_text("def __getattr__(name):\n    pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     return folder
+
+
+SETTINGS = """from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
+from unimportable_package.base import MOST_DOTS
+from shiftaddaug.data.settings import ImageSize
+from shiftaddaug.settings import Share
+
+MOST_LINES = 7
+Lines = Annotated[int, Meta(le=MOST_LINES)]
+Dots = Annotated[int, Meta(le=MOST_DOTS)]
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    kinds: ClassVar[int] = 3
+    size: ImageSize
+    share: Share = 0.5
+    lines: Lines | None
+
+@dataclass(frozen=True, kw_only=True)
+class Striped(Drawn):
+    lines: Lines = 2
+    dots: Dots = 1
+"""
+
+MODULES = """from shiftaddaug.unknown import Missing
+from unimportable_package.settings import Drawn, Striped
+
+class Base:
+    settings: Drawn
+    def __init__(self, **keys):
+        pass
+
+class Stripes(Base):
+    settings: Striped
+
+class Own(Stripes):
+    def __init__(self, seed: int, lines: str = "", **keys: Missing):
+        pass
+
+class Closed(Stripes):
+    def __init__(self, seed: int):
+        pass
+"""
+
+
+def test_keys_that_a_settings_dataclass_states(package: Path) -> None:
+    (package / "settings.py").write_text(SETTINGS)
+    (package / "modules.py").write_text(MODULES)
+    (package / "base.py").write_text("from shiftaddaug.settings import Share\n\nMOST_DOTS = 3\n")
+    lines, dots = Annotated[int, Meta(le=7)], Annotated[int, Meta(le=3)]
+    drawn = {"size": ImageSize, "share": Share, "lines": lines}
+    read = {name: signature_of(f"unimportable_package.modules.{name}") for name in ("Base", "Stripes", "Own", "Closed")}
+    found = {name: (dict(s.arguments), s.required, s.open, s.settings) for name, s in read.items() if s is not None}
+    named = "unimportable_package.settings"
+    assert found["Base"] == (drawn | {"lines": lines | None}, ("size", "lines"), False, f"{named}.Drawn")
+    assert found["Stripes"] == (drawn | {"dots": dots}, ("size",), False, f"{named}.Striped")
+    assert found["Own"] == (drawn | {"dots": dots, "seed": int}, ("seed", "size"), False, f"{named}.Striped")
+    assert found["Closed"] == ({"seed": int}, ("seed",), False, None)
+    own = signature_of(f"{named}.Striped")
+    assert own is not None and own.required == ("size",)
+    assert "unimportable_package" not in sys.modules
 
 
 def test_a_package_is_read_and_not_imported(package: Path) -> None:

@@ -4,8 +4,12 @@
 class UserError(ValueError):
     """A mistake its author can mend: one line that names the key, the bad value and the options.
 
-    The commands print it as `error: ...` and exit with status 2, without a traceback.
+    The commands print it as `error: ...` and exit with status 2, without a traceback. What does not print, such as a
+    line break in the name of a file, is written as an escape.
     """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(printable(message))
 
 
 class TrainingDiverged(UserError):
@@ -23,3 +27,13 @@ DAMAGE = (
     RecursionError,
 )
 """What code raises that is given the content of a damaged file, or of one that another version wrote."""
+
+
+def printable(value: object) -> str:
+    """Return a value as text in one line, fit for every log: what does not print is written as an escape."""
+    text = str(value)
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    return character if character.isprintable() else ascii(character)[1:-1]

@@ -182,7 +182,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_and_no_half(tmp_path: Path, m
         raise RuntimeError("PytorchStreamWriter failed writing file data/3: file write failed\nframe #0: ...")
 
     monkeypatch.setattr(torch, "save", fill)
-    with pytest.raises(UserError, match=r"last\.ckpt: could not be written; is the disk full\? \(Pytorch.* failed\)$"):
+    with pytest.raises(UserError, match=r"last\.ckpt: could not be written \(is the disk full\? Pytorch.* failed\)$"):
         AtomicCheckpointIO().save_checkpoint({"epoch": 2}, path)
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
     assert torch.load(path) == {"epoch": 1}

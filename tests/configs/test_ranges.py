@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from tests.configs.test_configs import CONFIGS, composed_once, files, overrides_of
 
 from shiftaddaug import operators, tasks
-from shiftaddaug.data.checks import check_values
+from shiftaddaug.data.checks import settings_of
 from shiftaddaug.errors import UserError
 from shiftaddaug.runs.compose import plain
 from shiftaddaug.runs.settings import read_groups
@@ -51,7 +51,7 @@ def refusal(config: dict[str, Any], written_optim: dict[str, Any]) -> str | None
     """The answer of the checks that need no plan, if there is one."""
     try:
         read_groups(config, written_optim, tasks.settings_from(config["task"]))
-        check_values(config["data"])
+        settings_of(config["data"])
         operators.settings_from(config["op"])
     except UserError as error:
         return str(error)

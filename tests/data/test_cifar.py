@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from tests.data.builders import module_of
 
 from shiftaddaug.data.cifar import CifarDataModule
 from shiftaddaug.data.cifar_layout import CIFAR_LAYOUTS
@@ -22,8 +23,13 @@ from shiftaddaug.errors import UserError
 MakeCifar = Callable[..., Path]
 
 
+def cifar(data_dir: Path, name: str = "cifar100", **options: Any) -> CifarDataModule:
+    made: CifarDataModule = module_of(name, data_dir=data_dir, **options)
+    return made
+
+
 def ready(data_dir: Path, **options: Any) -> CifarDataModule:
-    data = CifarDataModule(data_dir, **({"verify": False, "val_fraction": 0.25} | options))
+    data = cifar(data_dir, **({"verify": False, "val_fraction": 0.25} | options))
     data.prepare_data()
     data.setup("fit")
     return data
@@ -75,9 +81,9 @@ def test_half_size_is_done_at_setup(make_cifar: MakeCifar) -> None:
 
 def test_absent_and_not_to_be_downloaded(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no CIFAR-100 there .*data\.download=true fetches it"):
-        CifarDataModule(tmp_path).prepare_data()
+        cifar(tmp_path).prepare_data()
     with pytest.raises(UserError, match="no CIFAR-100 there"):
-        CifarDataModule(tmp_path).setup()
+        cifar(tmp_path).setup()
 
 
 def test_a_failed_download_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +92,7 @@ def test_a_failed_download_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(torchvision.datasets.utils, "download_and_extract_archive", no_network)
     with pytest.raises(UserError, match=r"a local copy is looked for in .*cifar-10-batches-py") as caught:
-        CifarDataModule(tmp_path, name="cifar10", download=True).prepare_data()
+        cifar(tmp_path, name="cifar10", download=True).prepare_data()
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("data.download=true: https://")
 
@@ -103,7 +109,7 @@ def test_a_download_is_made_once_and_never_over_files(tmp_path: Path, monkeypatc
             (folder / file).write_bytes(b"anything")
 
     monkeypatch.setattr(torchvision.datasets.utils, "download_and_extract_archive", fetch)
-    data = CifarDataModule(tmp_path, download=True)
+    data = cifar(tmp_path, download=True)
     data.prepare_data()
     data.prepare_data()
     source = torchvision.datasets.CIFAR100
@@ -122,7 +128,7 @@ def test_a_download_goes_beside_what_its_folder_holds(tmp_path: Path, monkeypatc
             (folder / file).write_bytes(b"fetched")
 
     monkeypatch.setattr(torchvision.datasets.utils, "download_and_extract_archive", fetch)
-    CifarDataModule(tmp_path, download=True).prepare_data()
+    cifar(tmp_path, download=True).prepare_data()
     found = {path.name: path.read_text() for path in (tmp_path / "cifar-100-python").iterdir()}
     assert found == {"train": "fetched", "test": "fetched", "meta": "mine"}
 
@@ -130,12 +136,12 @@ def test_a_download_goes_beside_what_its_folder_holds(tmp_path: Path, monkeypatc
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"^paths\.data_dir=.*file/data: cannot write there \(Not a directory\)"):
-        CifarDataModule(tmp_path / "file" / "data", download=True).prepare_data()
+        cifar(tmp_path / "file" / "data", download=True).prepare_data()
 
 
 def test_of_two_processes_one_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other, which found nothing either, waits and finds what the first has fetched."""
-    data = CifarDataModule(tmp_path, download=True)
+    data = cifar(tmp_path, download=True)
     waiting, calls = Event(), []
 
     def fetch(url: str, root: str, extract_root: str, filename: str, md5: str) -> None:
@@ -155,7 +161,7 @@ def test_of_two_processes_one_downloads(tmp_path: Path, monkeypatch: pytest.Monk
     real_flock = fcntl.flock
     monkeypatch.setattr("fcntl.flock", flock)
     monkeypatch.setattr(torchvision.datasets.utils, "download_and_extract_archive", fetch)
-    second = Thread(target=CifarDataModule(tmp_path, download=True).prepare_data)
+    second = Thread(target=cifar(tmp_path, download=True).prepare_data)
     data.prepare_data()
     second.join(timeout=60)
     assert not second.is_alive() and calls == [str(tmp_path)]
@@ -164,7 +170,7 @@ def test_of_two_processes_one_downloads(tmp_path: Path, monkeypatch: pytest.Monk
 def test_unpublished_files_are_refused_by_default(make_cifar: MakeCifar) -> None:
     data_dir = make_cifar()
     before = (data_dir / "cifar-100-python" / "train").read_bytes()
-    data = CifarDataModule(data_dir, download=True)
+    data = cifar(data_dir, download=True)
     data.prepare_data()
     with pytest.raises(UserError, match=r"cifar-100-python/train: md5 .*; data\.verify=false accepts it"):
         data.setup()
@@ -220,7 +226,10 @@ def test_a_malicious_file_is_refused_and_not_run(make_cifar: MakeCifar, tmp_path
         ({"data": np.uint8(3), "fine_labels": [0, 0]}, "`data` is not"),
         ({"data": np.zeros((2, 3072), np.uint8)}, "`fine_labels` is not a list of 2"),
         ({"data": np.zeros((2, 3072), np.uint8), "fine_labels": [0]}, "`fine_labels` is not a list of 2"),
-        ({"data": np.zeros((2, 3072), np.uint8), "fine_labels": ["a", "b"]}, "`fine_labels` is not a list of 2"),
+        ({"data": np.zeros((2, 3072), np.uint8), "fine_labels": ["0", "1"]}, "`fine_labels` is not a list of 2 whole"),
+        ({"data": np.zeros((2, 3072), np.uint8), "fine_labels": [0.5, 1.0]}, "`fine_labels` is not a list of 2 whole"),
+        ({"data": np.zeros((2, 3072), np.uint8), "fine_labels": [True, False]}, "`fine_labels` is not a list of 2"),
+        ({"data": np.zeros((2, 3072), np.int8), "fine_labels": [0, 0]}, "`data` is not"),
     ],
 )
 def test_a_file_of_another_form_is_damaged(make_cifar: MakeCifar, record: dict[str, Any], message: str) -> None:
@@ -228,6 +237,17 @@ def test_a_file_of_another_form_is_damaged(make_cifar: MakeCifar, record: dict[s
     (data_dir / "cifar-100-python" / "train").write_bytes(pickle.dumps(record))
     with pytest.raises(UserError, match=f"train: damaged, {message}"):
         ready(data_dir)
+
+
+def test_neither_byte_order_nor_column_order_changes_what_is_read(make_cifar: MakeCifar) -> None:
+    data_dir = make_cifar()
+    path = data_dir / "cifar-100-python" / "test"
+    record = pickle.loads(path.read_bytes())
+    changed = {"data": np.asfortranarray(record["data"]), "fine_labels": np.array(record["fine_labels"], ">i2")}
+    path.write_bytes(pickle.dumps(changed))
+    data = ready(data_dir)
+    assert data.test_set.images.equal(torch.from_numpy(record["data"]).view(-1, 3, 32, 32))
+    assert data.test_set.labels.tolist() == record["fine_labels"]
 
 
 def test_a_truncated_file_is_damaged(make_cifar: MakeCifar) -> None:
@@ -252,5 +272,5 @@ def test_claims_that_disagree_with_the_data(make_cifar: MakeCifar, options: dict
 
 
 def test_an_unknown_name(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"data\.name=cifar7"):
-        CifarDataModule(tmp_path, name="cifar7")
+    with pytest.raises(UserError, match=r"^data\.name=cifar7: no such option; options: cifar10, cifar100$"):
+        CifarDataModule(**(cifar(tmp_path).settings.__dict__ | {"name": "cifar7"}))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shiftaddaug.data.cifar_layout import CIFAR_LAYOUTS, cifar_layout, find_cifar, require_cifar
+from shiftaddaug.data.cifar_layout import CIFAR_LAYOUTS, find_cifar, require_cifar
 from shiftaddaug.errors import UserError
 
 
@@ -45,8 +45,3 @@ def test_a_part_is_an_error(make_cifar: Callable[..., Path]) -> None:
         find_cifar(data_dir, CIFAR_LAYOUTS["cifar10"])
     shutil.rmtree(data_dir / "cifar-10-batches-py")
     assert find_cifar(data_dir, CIFAR_LAYOUTS["cifar10"]) is None
-
-
-def test_an_unknown_name_lists_the_options() -> None:
-    with pytest.raises(UserError, match=r"data\.name=cifar7: the options are cifar10, cifar100"):
-        cifar_layout("cifar7")

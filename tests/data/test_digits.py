@@ -3,13 +3,14 @@
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from tests.data.builders import module_of
 
 from shiftaddaug.data import digits
 from shiftaddaug.data.digits import DigitsDataModule
 
 
 def ready(**options: object) -> DigitsDataModule:
-    data = DigitsDataModule(**options)  # type: ignore[arg-type]
+    data: DigitsDataModule = module_of("digits", **options)
     data.setup()
     return data
 
@@ -32,7 +33,7 @@ def test_sizes_and_classes() -> None:
     assert abs(sizes[1] - 0.1 * 0.8 * 1797) < 5
     for part in (data.train_set, data.val_set, data.test_set):
         assert torch.bincount(part.labels).min() > 0.08 * len(part)
-    assert (data.num_classes, data.in_channels, data.image_size) == (10, 1, (32, 32))
+    assert (data.num_classes, data.settings.in_channels, data.settings.size) == (10, 1, (32, 32))
 
 
 def test_images_are_stored_at_the_size_the_network_gets() -> None:

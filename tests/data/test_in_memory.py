@@ -71,14 +71,8 @@ def epoch_of(data: Toy, epoch: int) -> list[int]:
 
 
 def test_attributes_come_before_setup() -> None:
-    data = Toy()
-    assert (data.task, data.num_classes, data.in_channels, data.image_size, data.batch_size) == (
-        "classification",
-        CLASSES,
-        1,
-        (8, 8),
-        16,
-    )
+    data = Toy(image_size=[8, 9])
+    assert (data.task, data.num_classes, data.settings.size) == ("classification", CLASSES, (8, 9))
 
 
 def test_validation_is_carved_from_the_training_set() -> None:
@@ -200,12 +194,9 @@ def test_images_that_are_too_small_grow_per_batch() -> None:
     [
         ({"num_classes": 3}, r"data\.num_classes=3: toy holds 4 classes"),
         ({"in_channels": 3, "mean": [0, 0, 0], "std": [1, 1, 1]}, r"data\.in_channels=3: toy holds images of 1 chan"),
-        ({"batch_size": 0}, r"data\.batch_size=0: must be a whole number >= 1"),
-        ({"image_size": 8.5}, r"data\.image_size=8\.5"),
-        ({"val_fraction": 1.0}, r"data\.val_fraction=1\.0: must be a number >= 0 and < 1"),
-        ({"crop_padding": -1}, r"data\.crop_padding=-1"),
-        ({"mean": [0.5, 0.5]}, r"data\.mean=\[0\.5,0\.5\]: must be 1 numbers"),
-        ({"std": [0.0]}, r"data\.std=\[0\.0\]: must be positive"),
+        ({"num_classes": None}, r"data\.num_classes=null: toy does not say beforehand; must be a whole number"),
+        ({"crop_pading": 0.1}, r"data\.crop_pading=0\.1: no such key; did you mean data\.crop_padding\?"),
+        ({"mean": "${oc.env:HOME}"}, r"data\.mean=\$\{oc\.env:HOME\}: must be a list of numbers"),
     ],
 )
 def test_wrong_values_are_named(options: dict[str, Any], message: str) -> None:
@@ -223,6 +214,33 @@ def test_labels_out_of_range_are_an_error() -> None:
 def test_images_and_labels_must_agree_in_number() -> None:
     with pytest.raises(UserError, match="20 images but 19 labels"):
         LabelledImages(labelled(20).images, torch.arange(19))
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda x, y: (x.float() / 255, y), r"^data: images are float32 \(20, 1, 8, 8\), must be uint8 \(N, C, H, W\)"),
+        (lambda x, y: (x[:, 0], y), r"^data: images are uint8 \(20, 8, 8\), must be uint8 \(N, C, H, W\) of 0\.\.255$"),
+        (lambda x, y: (x, y.float()), r"^data: labels are float32 \(20,\), must be int64 \(N,\)$"),
+        (lambda x, y: (x, y[:, None]), r"^data: labels are int64 \(20, 1\)"),
+        (lambda x, y: (x.movedim(1, -1), y), r"^data\.in_channels=1: toy holds images of 8 channels$"),
+        (lambda x, y: (x[:0], y[:0]), r"^data=toy: holds no images for training, or none for test$"),
+    ],
+)
+def test_images_of_another_form_are_refused(change: Any, line: str) -> None:
+    """The test images, of which nothing else is asked before they are evaluated on."""
+    part = labelled(20)
+    with pytest.raises(UserError, match=line):
+        ready(loaded=LoadedSet(labelled(40), LabelledImages(*change(part.images, part.labels)), CLASSES))
+
+
+def test_images_that_were_divided_before_they_were_rounded_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    part = labelled(40)
+    ready(loaded=LoadedSet(part, part, CLASSES))
+    assert caplog.text == ""
+    dark = LabelledImages(part.images // 255, part.labels)
+    ready(loaded=LoadedSet(dark, dark, CLASSES))
+    assert "data=toy: no pixel is brighter than 1 of 255" in caplog.text
 
 
 class Recorder(LightningModule):
@@ -293,8 +311,8 @@ def test_height_and_width_are_fitted_apart(size: int | tuple[int, int], stored: 
     images, _ = data.train_set.select(torch.arange(2))
     assert images.shape[-2:] == stored
     fed = data.transform(images, train=False)
-    assert fed.shape[-2:] == data.image_size == ((size, size) if isinstance(size, int) else size)
+    assert fed.shape[-2:] == data.settings.size == ((size, size) if isinstance(size, int) else size)
     unit = augment.to_unit(images)
-    if stored != data.image_size:
-        unit = torch.nn.functional.interpolate(unit, size=data.image_size, mode="bilinear")
+    if stored != data.settings.size:
+        unit = torch.nn.functional.interpolate(unit, size=data.settings.size, mode="bilinear")
     torch.testing.assert_close(fed, (unit - 0.5) / 0.25)

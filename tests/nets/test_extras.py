@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.build import KINDS, NETS, WIDER, images, make_supernet, plan_of, unsettled, widest
+from tests.build import DEEPENED, KINDS, WIDER, images, make_supernet, plan_of, unsettled, widest
 from torch import Tensor
 
 from shiftaddaug import operators
@@ -81,7 +81,7 @@ class TestPlan:
         assert [extra.after for extra in extras] == [f"blocks.{i}" for i in wanted]
         assert [extra.name for extra in extras] == [f"extras.{i}" for i in range(len(wanted))]
 
-    @pytest.mark.parametrize("net", NETS)
+    @pytest.mark.parametrize("net", DEEPENED)
     def test_an_extra_block_is_the_last_of_its_stage_with_spaces_of_its_own(self, net: str) -> None:
         plan, extras = plan_of(net), plan_extra_blocks(plan_of(net), 2)
         graph, spaces = deepened(plan, extras), {space.name: space for space in plan.spaces}

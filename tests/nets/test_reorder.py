@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 import torch
-from tests.build import KINDS, REMAPS, bottlenecks, images, make_supernet, plan_of, read_yaml, unsettled, widest
+from tests.build import (
+    KINDS,
+    REMAPS,
+    bottlenecks,
+    images,
+    make_supernet,
+    narrowed,
+    plan_of,
+    unsettled,
+    widest,
+)
 from torch import Tensor
 
 from shiftaddaug.errors import UserError
@@ -32,7 +42,7 @@ def make(
     net: str | dict[str, Any], op: str = "mult", width: float = 1.6, expand: float = 1.6, sharing: Sharing = PLAIN
 ) -> Supernet:
     """Float64, every tensor moved off its initial state; nets of configs/net at half their width, with extra blocks."""
-    table = half_width(net) if isinstance(net, str) else net
+    table = narrowed(net) if isinstance(net, str) else net
     plan = plan_of(table)
     supernet = make_supernet(
         plan,
@@ -48,11 +58,6 @@ def make(
         if tensor.dim() > 1 and op == "mult":  # the target would begin with larger weights than what surrounds it
             torch.nn.init.kaiming_uniform_(tensor)
     return unsettled(supernet).double()
-
-
-def half_width(net: str) -> dict[str, Any]:
-    table = read_yaml("net", net)
-    return table | {"width_mult": table["width_mult"] * 0.5, "divisor": 4}
 
 
 def doubles(seed: int = 1) -> Tensor:
@@ -187,7 +192,7 @@ def test_a_step_after_the_reorder_is_the_step_before_it_permuted(net: str, kind:
     apply(orders, supernet, [optimizer])
     wanted = dict(everything(supernet, optimizer))
     state = {"sgd": "momentum_buffer", "adam": "exp_avg_sq"}[kind]
-    assert f"classifier.weight {state}" in wanted
+    assert f"{supernet.plan.layers()[-1].name}.weight {state}" in wanted
     for name, value in everything(other, other_optimizer):
         if "running" not in name:  # the target's stand still in augmented passes, whichever channels those are
             atol = TOLERANCE * (1 + float(wanted[name].abs().max()))

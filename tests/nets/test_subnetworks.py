@@ -9,7 +9,21 @@ from typing import Any
 
 import pytest
 import torch
-from tests.build import KINDS, NETS, REMAPS, ROOT, SHARINGS, WIDER, drawn, images, make_supernet, plan_of, unsettled
+from tests.build import (
+    DEEPENED,
+    KINDS,
+    NETS,
+    REMAPS,
+    ROOT,
+    SHARINGS,
+    WIDER,
+    drawn,
+    images,
+    make_supernet,
+    narrowed,
+    plan_of,
+    unsettled,
+)
 from tests.nets.unet import images as unet_images
 from tests.nets.unet import make_unet
 from torch import Tensor
@@ -37,7 +51,9 @@ OTHER_NETS = [net for net in NETS if net != "mbv3_w035"]
 """Every operator in one net, whose layers are of all kinds; every other net with one operator."""
 
 
-def make(net: str, op: str, sharing: NetSharing = PLAIN, wide: float = 1.6, **arguments: Any) -> Supernet:
+def make(
+    net: str | dict[str, Any], op: str, sharing: NetSharing = PLAIN, wide: float = 1.6, **arguments: Any
+) -> Supernet:
     """An evaluating supernet whose norms, of all channels, have been moved off their initial state."""
     widths = {"width_multipliers": (1.0, wide), "expand_multipliers": (1.0, wide)}
     return unsettled(make_supernet(net, op, **widths, sharing=sharing, **arguments)).eval()
@@ -79,8 +95,8 @@ def assert_same(supernet: Supernet, spec: SubnetSpec, target: Target, x: Tensor)
 class TestExtraction:
     @pytest.mark.parametrize(("net", "sharing", "op"), ALL_OPERATORS + [(net, "remapped", "add") for net in OTHER_NETS])
     def test_up_to_the_targets_width_it_is_exact_for_every_operator(self, net: str, op: str, sharing: str) -> None:
-        augmentation = {"wide": 1.0} if op == "shift_ps" else {"extra_blocks": 1}
-        supernet = make(net, op, SHARINGS[sharing][op], **augmentation)
+        augmentation = {"wide": 1.0} if op == "shift_ps" else {"extra_blocks": int(net in DEEPENED)}
+        supernet = make(narrowed(net), op, SHARINGS[sharing][op], **augmentation)
         for seed in range(SPECS):
             spec = at_most_target(supernet, seed)
             target = extract(supernet, spec)
@@ -95,7 +111,7 @@ class TestExtraction:
     def test_at_any_width_it_is_exact_where_layers_are_linear_in_their_weight(
         self, net: str, op: str, sharing: str
     ) -> None:
-        supernet = make(net, op, SHARINGS[sharing][op], extra_blocks=1)
+        supernet = make(narrowed(net), op, SHARINGS[sharing][op], extra_blocks=int(net in DEEPENED))
         for seed in range(SPECS):
             spec = random_spec(supernet, seed)
             target = extract(supernet, spec)
@@ -219,10 +235,10 @@ class TestPlan:
             counted = flops(lambda x, spec=spec: supernet.outputs(x, supernet.run(spec)), unet_images()[:1])
             assert 2 * total_macs(supernet.graph.at(spec)) == counted
 
-    @pytest.mark.parametrize("net", NETS)
+    @pytest.mark.parametrize("net", DEEPENED)
     def test_of_the_target_is_the_plan(self, net: str) -> None:
         plan = plan_of(net)
-        for extras in ((), plan_extra_blocks(plan, 2)):
+        for extras in ((), plan_extra_blocks(plan, 2 if net in DEEPENED else 0)):
             widening = Widening(plan, **WIDER, extra_blocks=extras)
             assert widening.deepened().at(widening.target()) == plan
 

@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 
 from shiftaddaug.operators.mult.operator import kaiming_uniform
@@ -43,3 +44,24 @@ def test_signs_start_spread_between_the_border_of_zero_and_one() -> None:
     assert sign.min() > 0.5
     assert sign.max() <= 1
     assert sign.std() > 0.1
+
+
+def test_exponents_are_clamped_and_signs_are_not() -> None:
+    """As DeepShift's code does in every forward pass; what is computed stays."""
+    operator = ShiftPS(clamp=True)
+    shift, sign = torch.linspace(-30, 9, 400), torch.linspace(-3, 3, 400)
+    clamped = operator.project("shift", shift)
+    assert clamped.tolist() == [min(max(value, -14.0), 0.0) for value in shift.tolist()]
+    assert operator.project("sign", sign) is sign
+    before, after = (operator.effective_weight({"shift": p, "sign": sign}) for p in (shift, clamped))
+    assert torch.equal(before, after)
+    assert ShiftPS(clamp=False).project("shift", shift) is shift
+
+
+def test_decay_is_of_the_weights_that_the_exponents_mean() -> None:
+    shift = torch.tensor([-0.3, -1.0, -14.0], dtype=torch.float64, requires_grad=True)
+    term = ShiftPS().decay({"shift": shift, "sign": torch.zeros(3)})
+    assert term.item() == pytest.approx(0.5 * sum((2.0**p) ** 2 for p in shift.tolist()), rel=1e-12)
+    term.backward()
+    wanted = [math.log(2) * 2 ** (2 * p) for p in shift.tolist()]
+    assert shift.grad is not None and shift.grad.tolist() == pytest.approx(wanted, rel=1e-12)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from shiftaddaug.errors import UserError
 from shiftaddaug.report.recorded import headline_in
 from shiftaddaug.report.results import (
     code_hash,
@@ -128,6 +129,12 @@ class TestHistory:
         third = write_run(tmp_path / "third", {3: 1.25, 4: 1.0}, second / "checkpoints" / "last.ckpt")
         assert read_history(third) == {"train/loss": {0: 3.0, 1: 2.0, 2: 1.5, 3: 1.25, 4: 1.0}}
         assert list(read_history(third)["train/loss"]) == [0, 1, 2, 3, 4]  # in the order in which they are drawn
+
+    def test_a_figure_that_only_the_earlier_run_went_on_to_log_is_no_part(self, tmp_path: Path) -> None:
+        first = write_run(tmp_path / "first", {0: 3.0})
+        (first / "metrics.csv").write_text("epoch,step,train/loss,val/top1\n0,0,3.0,0.25\n1,1,9.0,0.75\n")
+        second = write_run(tmp_path / "second", {1: 2.0}, first / "checkpoints" / "last.ckpt")
+        assert read_history(second) == {"train/loss": {0: 3.0, 1: 2.0}, "val/top1": {0: 0.25}}
 
     def test_of_a_resumed_run_that_is_gone_is_what_is_left(self, tmp_path: Path) -> None:
         run = write_run(tmp_path / "run", {2: 1.5}, tmp_path / "gone" / "checkpoints" / "last.ckpt")
@@ -265,12 +272,12 @@ class TestShortestPath:
 def test_json_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_json(tmp_path / "a.json", {"a": 1})
 
-    def fill(path: Path, text: str) -> None:
+    def fill(path: Path, content: bytes) -> None:
         path.touch()
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", fill)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(Path, "write_bytes", fill)
+    with pytest.raises(UserError, match=r"a\.json: could not be written \(No space left on device\)$"):
         write_json(tmp_path / "a.json", {"a": 2})
     assert read_json(tmp_path / "a.json") == {"a": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]

@@ -168,3 +168,24 @@ def test_padding_in_pixels_is_what_runs_once_had(pixels: int, image_size: int, s
     refuse_other_run(tmp_path, {"config": old}, now)
     with pytest.raises(UserError, match=rf"with data\.crop_padding={share}, this run has data\.crop_padding=0\.2"):
         refuse_other_run(tmp_path, {"config": old}, now | {"data": now["data"] | {"crop_padding": 0.2}})
+
+
+@pytest.mark.parametrize(
+    ("key", "overrides"),
+    [
+        ("op.clamp", ("op=shift",)),
+        ("net.classifier_norm", ("op=mult", "net=resnet20")),
+        ("optim.decay_norms", ("op=mult", "optim.decay_norms=true")),
+    ],
+)
+def test_a_run_from_before_a_key_is_resumed_where_the_key_says_what_was_done(
+    key: str, overrides: tuple[str, ...], tmp_path: Path
+) -> None:
+    config: Any = OmegaConf.to_container(composed(tmp_path, *overrides), resolve=True)
+    older = {name: dict(group) if isinstance(group, dict) else group for name, group in config.items()}
+    group, name = key.split(".")
+    del older[group][name]
+    with pytest.raises(UserError, match=rf"was trained with {key}=False, this run has {key}=True"):
+        refuse_other_run(tmp_path, {"config": older}, config)
+    config[group][name] = False
+    refuse_other_run(tmp_path, {"config": older}, config)

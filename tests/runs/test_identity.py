@@ -87,7 +87,7 @@ def test_a_callback_of_the_users_identifies_unless_it_is_known_only_to_watch(tmp
         ("lightning.pytorch.callbacks.ModelCheckpoint", True),
         ("lightning.pytorch.callbacks.EarlyStopping", False),
         ("lightning.pytorch.callbacks.StochasticWeightAveraging", False),
-        ("my_package.callbacks.norms.LogNorm", False),
+        ("no_such_package.callbacks.norms.LogNorm", False),
         ("tests.commands.test_training._Stop", True),
         ("tests.commands.test_training._Poison", False),
     ):

@@ -201,12 +201,19 @@ def test_block_variant_of_plainly_shared_add_layers_is_warned_of(
 
 
 @pytest.mark.parametrize(("sharing", "told"), [("heterogeneous", True), ("none", False)])
-def test_an_initial_scale_that_r_sets_is_warned_of(
-    sharing: str, told: bool, caplog: pytest.LogCaptureFixture, tmp_path: Path
+@pytest.mark.parametrize(
+    ("op", "override", "reason"),
+    [
+        ("add", "op.init_std=1", "with sharing=heterogeneous op.remap.laplace_scale says how large weights are"),
+        ("shift", "op.clamp=true", "sharing=heterogeneous stores weights in Gaussian form"),
+    ],
+)
+def test_a_key_of_stored_weights_that_r_replaces_is_warned_of(
+    op: str, override: str, reason: str, sharing: str, told: bool, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    typed = ["op=add", f"sharing={sharing}", "op.init_std=1"]
+    typed = [f"op={op}", f"sharing={sharing}", override]
     read_settings(composed(tmp_path / "run", *typed), typed)
-    wanted = "with sharing=heterogeneous op.remap.laplace_scale says how large weights are: op.init_std=1"
+    wanted = f"{reason}: {override}"
     assert [record.getMessage() for record in caplog.records] == [f"no effect, because {wanted}"] * told
 
 

@@ -42,7 +42,7 @@ class TestOptimizer:
         decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
         assert sum(len(group["params"]) for group in groups) == len(decay) == len(list(task.net.parameters()))
         for name, parameter in task.net.named_parameters():
-            exempt = ".norm." in name or name.endswith("bias")
+            exempt = ".norm." in name or name.endswith(("bias", ".shift", ".sign"))
             assert decay[id(parameter)] == (0.0 if exempt else 0.01), name
 
     def test_norms_and_biases_decay_if_so_wished(self) -> None:

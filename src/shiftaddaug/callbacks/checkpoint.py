@@ -1,6 +1,5 @@
 """Checkpoints of a run: the best on validation, and the last."""
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from shiftaddaug.callbacks.order import Stage
 from shiftaddaug.errors import UserError
+from shiftaddaug.files import whole
 from shiftaddaug.settings import checked
 
 
@@ -28,18 +28,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        half = path.with_name(f".{path.name}.{os.getpid()}")
         try:
+            path.parent.mkdir(exist_ok=True)  # not its parents: a run whose folder is gone has lost its records
+        except OSError as error:
+            raise UserError(f"{path}: could not be written ({error.strerror})") from error
+        with whole(path) as half:
             torch.save(checkpoint, half)
-            os.replace(half, path)
-        except (OSError, RuntimeError) as error:  # torch's writer raises the latter on a full disk
-            half.unlink(missing_ok=True)
-            raise UserError(f"{path}: could not be written; is the disk full? ({_first_line(error)})") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
 class _OfWholeEpochs(ModelCheckpoint):
@@ -129,8 +123,9 @@ class LastCheckpoint(_OfWholeEpochs):
 
 @rank_zero_only
 def _copy(old: Path, new: Path) -> None:
-    new.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(old, new)
+    new.parent.mkdir(exist_ok=True)
+    with whole(new) as half:
+        shutil.copyfile(old, half)
 
 
 def checkpoint_path(trainer: pl.Trainer, kind: type[ModelCheckpoint]) -> Path | None:

@@ -27,6 +27,7 @@ from shiftaddaug.runs.compose import (
     plugin_config_dirs,
     with_plugin_configs,
 )
+from shiftaddaug.runs.importing import without_collector
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """A disk, or what one may have of it."""
@@ -58,7 +59,8 @@ def run_command(config_name: str, function: Callable[[DictConfig], Any]) -> None
         refuse_null_groups(sys.argv[1:])
         refuse_unusable_folders(sys.argv[1:])
         sys.argv[1:] = with_plugin_configs(sys.argv[1:])
-        command()
+        with without_collector():
+            command()
         if failed:
             fail(f"{len(failed)} of the jobs failed: {failed[0]}")
     except MISTAKES as error:

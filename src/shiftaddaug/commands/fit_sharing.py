@@ -13,10 +13,12 @@ from omegaconf import DictConfig
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue, catalogue_of
 from shiftaddaug.commands.entry import run_command
 from shiftaddaug.errors import UserError
+from shiftaddaug.files import write_whole
 from shiftaddaug.hybrid.remap_file import OPERATOR
 from shiftaddaug.hybrid.settings import kind_of_sharing
 from shiftaddaug.operators.remap_settings import FORMS
 from shiftaddaug.runs.compose import plain
+from shiftaddaug.runs.importing import importing_torch
 from shiftaddaug.runs.settings import PathsSettings
 from shiftaddaug.settings import CheckpointPath, PluginNames, check_group
 
@@ -70,11 +72,12 @@ def fit_sharing(cfg: DictConfig) -> float:
     settings, folder = _check(cfg)
     catalogue = catalogue_of(settings.plugins)
 
-    from shiftaddaug.hybrid.fit_remap import fit_remap, layer_fits
-    from shiftaddaug.report.distributions import write_fits
-    from shiftaddaug.report.drawing import draw_figures
-    from shiftaddaug.report.figures.distributions import DISTRIBUTIONS
-    from shiftaddaug.report.results import write_json
+    with importing_torch():
+        from shiftaddaug.hybrid.fit_remap import fit_remap, layer_fits
+        from shiftaddaug.report.distributions import write_fits
+        from shiftaddaug.report.drawing import draw_figures
+        from shiftaddaug.report.figures.distributions import DISTRIBUTIONS
+        from shiftaddaug.report.results import write_json
 
     mult, mf = _load_pair(settings, catalogue)
     known = mf.operator.remap
@@ -189,7 +192,7 @@ def _write_remap(path: Path, remap: "Remap", operator: str) -> None:
     import yaml
 
     fields = yaml.safe_dump({OPERATOR: operator} | remap.config(), default_flow_style=None, sort_keys=False, width=116)
-    path.write_text(f"# python {' '.join(sys.argv)}\n{fields}")
+    write_whole(path, f"# python {' '.join(sys.argv)}\n{fields}")
 
 
 def _distributions(

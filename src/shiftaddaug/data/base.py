@@ -1,7 +1,7 @@
-"""What every image classification data set has in common: its attributes, its loaders, its normalisation."""
+"""What data sets of images have in common: their settings, loaders and normalisation; and those of labelled images."""
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -10,69 +10,31 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
 from shiftaddaug.data import augment
-from shiftaddaug.data.checks import check_values
 from shiftaddaug.data.sampling import ShardSampler, equal_batches
-from shiftaddaug.nets.sizes import as_size
+from shiftaddaug.data.settings import ClassificationSettings, ImageSettings, read_settings
 from shiftaddaug.seeding import derive_seed
 
 Batch = tuple[Tensor, Tensor]
 
 
-class ClassificationDataModule(LightningDataModule, ABC):
-    """Labelled images in three splits, as batches of normalised float32 images and int64 labels.
+class ImageDataModule(LightningDataModule, ABC):
+    """Images in three splits, as batches of normalised float32 images and what is wanted of them.
+
+    Its keys are the fields of the dataclass that it annotates `settings` with, given by name.
 
     Training images come in an order that is a function of (seed, epoch); Lightning tells the sampler the epoch.
     The last training batch is dropped if it is smaller than the others. Validation and test images come in
     stored order, dealt out to the processes without repeating any.
 
-    Args:
-        name: of the data set, as people read it in messages.
-        num_classes, in_channels: what the network is built for.
-        image_size: what is fed to the network, in pixels: the side of a square, or (height, width).
-        batch_size: images per process and step.
-        val_fraction: of the training images, held out for validation; in [0, 1). With 0 nothing is validated.
-        split_seed: fixes that split whatever the run's seed.
-        seed: of the run; fixes the order of the training images.
-        mean, std: per channel, of pixels in 0..1.
-        horizontal_flip: whether training images are mirrored by chance.
-
     Raises:
-        UserError: a value is out of its range.
+        UserError: a key is unknown, missing or out of its range.
     """
 
-    task: ClassVar[str] = "classification"
-    """Whose labels these are: a run of another task is refused."""
-    name: str  # type: ignore[assignment]  # Lightning allows None
+    settings: ImageSettings
 
-    def __init__(
-        self,
-        name: str,
-        num_classes: int,
-        in_channels: int,
-        image_size: int | Sequence[int],
-        batch_size: int,
-        val_fraction: float,
-        split_seed: int,
-        seed: int,
-        mean: Iterable[float],
-        std: Iterable[float],
-        horizontal_flip: bool,
-    ) -> None:
+    def __init__(self, **keys: Any) -> None:
         super().__init__()
-        self.name = name
-        self.num_classes = num_classes
-        self.in_channels = in_channels
-        check_values({"image_size": image_size})
-        self.image_size = as_size(image_size)
-        self.batch_size = batch_size
-        self.val_fraction = val_fraction
-        self.split_seed = split_seed
-        self.seed = seed
-        # Hydra hands over its own list type, which would not survive in a checkpoint.
-        self.mean = tuple(mean)
-        self.std = tuple(std)
-        self.horizontal_flip = horizontal_flip
-        check_values(vars(self))
+        self.settings = read_settings(_settings_class(type(self)), keys)
         self.train_set: Dataset[Any] | None = None
         self.val_set: Dataset[Any] | None = None
         self.test_set: Dataset[Any] | None = None
@@ -89,17 +51,27 @@ class ClassificationDataModule(LightningDataModule, ABC):
             float32 (N, C, *image_size), normalised.
         """
 
+    def transform_batch(self, images: Tensor, wanted: Tensor, train: bool) -> Batch:
+        """Return a batch as the network is fed it; labels stay as they are, masks move along with their images.
+
+        Args:
+            images, train: see `transform`.
+            wanted: what a loader yields beside the images.
+        """
+        return self.transform(images, train), wanted
+
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Transform a batch on the device that computes with it, augmenting it while training (Lightning's hook)."""
-        images, labels = batch
-        return self.transform(images, train=self.trainer is not None and bool(self.trainer.training)), labels
+        return self.transform_batch(*batch, train=self.trainer is not None and bool(self.trainer.training))
 
     def train_dataloader(self) -> DataLoader[Any]:
         dataset = self._ready(self.train_set)
         replicas, rank = self._replicas()
-        seed = derive_seed("order", self.seed)  # the sampler adds the epoch to it
+        seed = derive_seed("order", self.settings.seed)  # the sampler adds the epoch to it
         sampler = self._train_sampler(dataset, num_replicas=replicas, rank=rank, seed=seed, drop_last=True)
-        return self._loader(dataset, sampler, self.batch_size, drop_last=len(sampler) > self.batch_size)
+        return self._loader(
+            dataset, sampler, self.settings.batch_size, drop_last=len(sampler) > self.settings.batch_size
+        )
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         dataset = self._ready(self.val_set)
@@ -115,18 +87,18 @@ class ClassificationDataModule(LightningDataModule, ABC):
     def _loader(
         self, dataset: Dataset[Any], sampler: Sampler[Any], batch_size: int, drop_last: bool
     ) -> DataLoader[Any]:
-        """A loader of (uint8 images (N, C, H, W), int64 labels (N,))."""
+        """A loader of (uint8 images (N, C, H, W), what is wanted of them)."""
 
     def _loader_generator(self) -> torch.Generator:
         """Generator of what a DataLoader draws when it is opened.
 
         Draws out of torch's global generator would shift the image augmentation of the epoch, and a resumed run opens
         its loaders at other moments."""
-        return torch.Generator().manual_seed(derive_seed("loader", self.seed))
+        return torch.Generator().manual_seed(derive_seed("loader", self.settings.seed))
 
     def _eval_loader(self, dataset: Dataset[Any]) -> DataLoader[Any]:
         replicas, rank = self._replicas()
-        batch_size = equal_batches(len(dataset), replicas, self.batch_size)  # type: ignore[arg-type]
+        batch_size = equal_batches(len(dataset), replicas, self.settings.batch_size)  # type: ignore[arg-type]
         return self._loader(dataset, ShardSampler(dataset, replicas, rank), batch_size, drop_last=False)
 
     def _replicas(self) -> tuple[int, int]:
@@ -138,4 +110,29 @@ class ClassificationDataModule(LightningDataModule, ABC):
         return dataset
 
     def _normalise(self, images: Tensor) -> Tensor:
-        return augment.normalise(augment.to_unit(images), self.mean, self.std)
+        return augment.normalise(augment.to_unit(images), self.settings.mean, self.settings.std)
+
+
+def _settings_class(module: type[ImageDataModule]) -> type[ImageSettings]:
+    """Return what the class, or the nearest of its bases, annotates `settings` with."""
+    for each in module.__mro__:
+        if "settings" in inspect.get_annotations(each):
+            kind: type[ImageSettings] = inspect.get_annotations(each, eval_str=True)["settings"]
+            return kind
+    raise AssertionError("ImageDataModule annotates its settings")
+
+
+class ClassificationDataModule(ImageDataModule):
+    """Labelled images: a batch is normalised float32 images (N, C, H, W) and int64 labels (N,).
+
+    Raises:
+        UserError: as ImageDataModule; or the data are known to have another number of classes.
+    """
+
+    task: ClassVar[str] = "classification"
+    """Whose labels these are: a run of another task is refused."""
+    settings: ClassificationSettings
+
+    def __init__(self, **keys: Any) -> None:
+        super().__init__(**keys)
+        self.num_classes = self.settings.classes()

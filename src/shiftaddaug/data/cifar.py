@@ -3,7 +3,7 @@
 import fcntl
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from shiftaddaug.data.checks import check_cifar, check_values
-from shiftaddaug.data.cifar_layout import cifar_layout, find_cifar, require_cifar
+from shiftaddaug.data.cifar_layout import CifarSettings, find_cifar, require_cifar
 from shiftaddaug.data.in_memory import InMemoryDataModule, LabelledImages, LoadedSet
 from shiftaddaug.data.pickles import read_plain_dict
 from shiftaddaug.errors import UserError
@@ -25,56 +24,9 @@ log = logging.getLogger(__name__)
 
 
 class CifarDataModule(InMemoryDataModule):
-    """32x32 colour images of 10 or 100 classes, 50000 for training and 10000 for test.
+    """32x32 colour images of 10 or 100 classes, 50000 for training and 10000 for test."""
 
-    Args:
-        name: `cifar10` or `cifar100`.
-        data_dir: holds the folder `cifar-10-batches-py` or `cifar-100-python`, or is that folder.
-        download: whether `prepare_data` fetches files that are not there; it never replaces any that are.
-        verify: whether files must have the published checksums; false reads any files of that form.
-        others: see InMemoryDataModule.
-
-    Raises:
-        UserError: there is no CIFAR of that name, or a value is out of its range.
-    """
-
-    def __init__(
-        self,
-        data_dir: str | Path,
-        name: str = "cifar100",
-        download: bool = False,
-        verify: bool = True,
-        num_classes: int | None = None,
-        in_channels: int = 3,
-        image_size: int | Sequence[int] = 32,
-        batch_size: int = 128,
-        val_fraction: float = 0.1,
-        split_seed: int = 0,
-        seed: int = 0,
-        mean: Iterable[float] = (0.507, 0.487, 0.441),
-        std: Iterable[float] = (0.267, 0.256, 0.276),
-        crop_padding: float = 0.125,
-        horizontal_flip: bool = True,
-    ) -> None:
-        self.layout = cifar_layout(name)
-        super().__init__(
-            name=name,
-            num_classes=self.layout.num_classes if num_classes is None else num_classes,
-            in_channels=in_channels,
-            image_size=image_size,
-            batch_size=batch_size,
-            val_fraction=val_fraction,
-            split_seed=split_seed,
-            seed=seed,
-            mean=mean,
-            std=std,
-            crop_padding=crop_padding,
-            horizontal_flip=horizontal_flip,
-        )
-        check_values({"download": download, "verify": verify})
-        self.data_dir = data_dir
-        self.download = download
-        self.verify = verify
+    settings: CifarSettings
 
     def prepare_data(self) -> None:
         """Fetch the files if they are not there and may be fetched.
@@ -82,32 +34,33 @@ class CifarDataModule(InMemoryDataModule):
         Raises:
             UserError: they are not there and may not, or cannot, be fetched.
         """
-        check_cifar(self.data_dir, self.name, self.download)
-        if find_cifar(self.data_dir, self.layout) is None:
-            with _one_process_at_a_time(Path(self.data_dir)):
-                if find_cifar(self.data_dir, self.layout) is None:  # nor has another process fetched them meanwhile
+        self.settings.check_source()
+        folder, layout = self.settings.folder(), self.settings.layout
+        if find_cifar(folder, layout) is None:
+            with _one_process_at_a_time(folder):
+                if find_cifar(folder, layout) is None:  # nor has another process fetched them meanwhile
                     self._download()
 
     def load(self) -> LoadedSet:
-        folder = require_cifar(self.data_dir, self.layout)
-        if self.verify:
+        folder = require_cifar(self.settings.folder(), self.settings.layout)
+        if self.settings.verify:
             self._verify(folder)
         else:
             log.warning("data.verify=false: the files in %s are taken as they are, unchecked", folder)
         return LoadedSet(
-            train=self._read(folder, self.layout.train_files),
-            test=self._read(folder, self.layout.test_files),
-            num_classes=self.layout.num_classes,
+            train=self._read(folder, self.settings.layout.train_files),
+            test=self._read(folder, self.settings.layout.test_files),
+            num_classes=self.settings.layout.num_classes,
         )
 
     def _read(self, folder: Path, files: Sequence[str]) -> LabelledImages:
-        parts = [_read_part(folder / file, self.layout.labels_key) for file in files]
+        parts = [_read_part(folder / file, self.settings.layout.labels_key) for file in files]
         images = np.concatenate([images for images, _ in parts])
         labels = np.concatenate([labels for _, labels in parts])
         return LabelledImages(torch.from_numpy(images), torch.from_numpy(labels))
 
     def _verify(self, folder: Path) -> None:
-        source = _published(self.name)
+        source = _published(self.settings.name)
         files = [*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])]
         for file, expected in files:
             path = folder / file
@@ -122,19 +75,19 @@ class CifarDataModule(InMemoryDataModule):
     def _download(self) -> None:
         from torchvision.datasets import utils
 
-        source, data_dir = _published(self.name), Path(self.data_dir)
+        source, data_dir = _published(self.settings.name), self.settings.folder()
         try:
             with TemporaryDirectory(dir=data_dir, prefix=".extracting-") as whole:
                 # Not the data set's own download: its constructor goes on to unpickle what it fetched, unrestricted.
                 utils.download_and_extract_archive(
                     source.url, str(data_dir), extract_root=whole, filename=source.filename, md5=source.tgz_md5
                 )
-                _put_in_place(Path(whole) / self.layout.folder, data_dir / self.layout.folder)
+                _put_in_place(Path(whole) / self.settings.layout.folder, data_dir / self.settings.layout.folder)
         except Exception as error:  # whatever a network, an archive or a disk can raise
             reason = " ".join(str(error).split())
             raise UserError(
                 f"data.download=true: {source.url} could not be fetched ({type(error).__name__}: {reason}); a local"
-                f" copy is looked for in {Path(self.data_dir) / self.layout.folder}"
+                f" copy is looked for in {data_dir / self.settings.layout.folder}"
             ) from error
 
 
@@ -177,10 +130,16 @@ def _read_part(path: Path, labels_key: str) -> tuple[np.ndarray[Any, Any], np.nd
     pixels, labels = record.get("data"), record.get(labels_key)
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape != (len(pixels), _PIXELS):
         raise UserError(f"{path}: damaged, `data` is not an array of rows of {_PIXELS} bytes")
-    try:
-        numbers = np.array(labels, dtype=np.int64)
-    except (TypeError, ValueError, OverflowError):
-        numbers = np.empty(0, np.int64)
+    numbers = _whole_numbers(labels)
     if numbers.shape != (len(pixels),):
-        raise UserError(f"{path}: damaged, `{labels_key}` is not a list of {len(pixels)} numbers")
+        raise UserError(f"{path}: damaged, `{labels_key}` is not a list of {len(pixels)} whole numbers")
     return pixels.reshape(-1, 3, _SIDE, _SIDE), numbers
+
+
+def _whole_numbers(labels: Any) -> np.ndarray[Any, Any]:
+    """Return labels as int64; none where they are anything else, which numpy would round or read as numbers."""
+    try:
+        numbers = np.array(labels)
+    except (TypeError, ValueError, OverflowError):
+        return np.empty(0, np.int64)
+    return numbers.astype(np.int64) if numbers.dtype.kind in "iu" else np.empty(0, np.int64)

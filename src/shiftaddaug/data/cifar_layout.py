@@ -1,8 +1,10 @@
-"""Where the CIFAR files lie on disk, known without reading them. Needs the standard library only."""
+"""Keys of CIFAR, and where its files lie on disk, known without reading them. Imports no torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from shiftaddaug.data.settings import Folder, InMemorySettings
 from shiftaddaug.errors import UserError
 
 
@@ -43,15 +45,49 @@ CIFAR_LAYOUTS = {
 }
 
 
-def cifar_layout(name: str) -> CifarLayout:
-    """The layout called `name`.
+@dataclass(frozen=True, kw_only=True)
+class CifarSettings(InMemorySettings):
+    """Keys of configs/data/cifar10.yaml and cifar100.yaml."""
 
-    Raises:
-        UserError: there is no such CIFAR.
-    """
-    if name not in CIFAR_LAYOUTS:
-        raise UserError(f"data.name={name}: the options are {', '.join(CIFAR_LAYOUTS)}")
-    return CIFAR_LAYOUTS[name]
+    name: Literal["cifar10", "cifar100"]
+    data_dir: Folder
+    """Folder that holds the folder `cifar-10-batches-py` or `cifar-100-python`, or is that folder."""
+    download: bool = False
+    """Whether `prepare_data` fetches files that are not there; it never replaces any that are."""
+    verify: bool = True
+    """Whether files must have the published checksums; false reads any files of that form."""
+
+    @property
+    def layout(self) -> CifarLayout:
+        """Layout of the data set's files."""
+        return CIFAR_LAYOUTS[self.name]
+
+    def held(self) -> tuple[int, int]:
+        """Return the classes and channels of the data set."""
+        return self.layout.num_classes, 3
+
+    def folder(self) -> Path:
+        """Return `data_dir`.
+
+        Raises:
+            UserError: none is given.
+        """
+        if self.data_dir is None:
+            title = f"{self.layout.title} needs a folder that holds, or will hold, {self.layout.folder}"
+            raise UserError(f"paths.data_dir=null: {title}")
+        return Path(self.data_dir)
+
+    def check_source(self) -> None:
+        """Check that the files are there, or may be fetched.
+
+        Raises:
+            UserError: they, or some of them, are not there.
+        """
+        super().check_source()
+        if self.download:
+            find_cifar(self.folder(), self.layout)
+        else:
+            require_cifar(self.folder(), self.layout)
 
 
 def find_cifar(data_dir: str | Path, layout: CifarLayout) -> Path | None:

@@ -1,16 +1,52 @@
-"""Trees of class folders, `train/<class>/*.jpg` and so on, listed without reading an image.
+"""Trees of class folders, `train/<class>/*.jpg` and so on, listed without reading an image, and the keys of those.
 
-Needs the standard library only.
+Imports no torch.
 """
 
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from shiftaddaug.data.listing import folders_in
+from shiftaddaug.data.settings import ClassificationSettings, Folder
 from shiftaddaug.errors import UserError
+from shiftaddaug.settings import Count
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 EXPECTED = "expected train/<class>/*.jpg, val/<class>/*.jpg and optionally test/<class>/*.jpg"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFolderSettings(ClassificationSettings):
+    """Keys of configs/data/image_folder.yaml and imagenet.yaml."""
+
+    any_images = True
+
+    in_channels: Literal[1, 3]
+    """Channels that images are read as: 1 (grey) or 3 (colour)."""
+    data_dir: Folder
+    """Folder that has train/ and val/; must be given."""
+    num_workers: Count = 4
+    """Processes that decode images."""
+
+    def validates(self) -> bool:
+        return super().validates() or self._brings_splits()
+
+    def without_effect(self) -> Mapping[str, str]:
+        if not self._brings_splits():
+            return {}
+        return dict.fromkeys(("val_fraction", "split_seed"), f"{self.data_dir} has a test/ besides its val/")
+
+    def _brings_splits(self) -> bool:
+        return has_test_split(Path(self.data_dir or ""))
+
+    def held(self) -> tuple[int, None]:
+        """Count the class folders.
+
+        Raises:
+            UserError: the folder is missing or not laid out so.
+        """
+        return count_classes(self.data_dir, self.name), None
 
 
 def require_image_folder(data_dir: str | Path | None, name: str = "image_folder") -> Path:
@@ -32,24 +68,24 @@ def require_image_folder(data_dir: str | Path | None, name: str = "image_folder"
 
 def has_test_split(root: Path) -> bool:
     """Whether test/ has class folders; ImageNet's own test/ has unlabelled images only, which are of no use here."""
-    return (root / "test").is_dir() and bool(_folders(root / "test"))
+    return (root / "test").is_dir() and bool(folders_in(root / "test"))
 
 
 def class_names(root: Path) -> list[str]:
     """Names of the class folders, sorted: the label of a class is its place in this list.
 
-    Hidden folders are not classes.
+    Hidden folders, and others that a system or a program left, are not classes.
 
     Raises:
         UserError: there are fewer than two class folders, or the splits disagree on the classes.
     """
-    names = _folders(root / "train")
+    names = folders_in(root / "train")
     if not names:
         raise UserError(f"data.data_dir={root}: there is no class folder in train/ ({EXPECTED})")
     if len(names) == 1:
         raise UserError(f"data.data_dir={root}: {names[0]} is the only class folder in train/; two or more are needed")
     for split in ("val", "test") if has_test_split(root) else ("val",):
-        difference = sorted(set(names) ^ set(_folders(root / split)))
+        difference = sorted(set(names) ^ set(folders_in(root / split)))
         if difference:
             raise UserError(
                 f"data.data_dir={root}: train/ and {split}/ disagree on {len(difference)} classes,"
@@ -65,27 +101,3 @@ def count_classes(data_dir: str | Path | None, name: str = "image_folder") -> in
         UserError: as `require_image_folder` and `class_names`.
     """
     return len(class_names(require_image_folder(data_dir, name)))
-
-
-def list_images(split_dir: Path, names: Sequence[str]) -> list[tuple[Path, int]]:
-    """Return (file, label) of every image under `split_dir`, by class and then by path.
-
-    Raises:
-        UserError: a class has no image.
-    """
-    images: list[tuple[Path, int]] = []
-    for label, name in enumerate(names):
-        files = sorted(
-            Path(folder, file)
-            for folder, _, files in os.walk(split_dir / name, followlinks=True)
-            for file in files
-            if file.lower().endswith(IMAGE_SUFFIXES)
-        )
-        if not files:
-            raise UserError(f"data.data_dir={split_dir.parent}: no image in class folder {split_dir / name}")
-        images += [(file, label) for file in files]
-    return images
-
-
-def _folders(split_dir: Path) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(split_dir) if entry.is_dir() and not entry.name.startswith("."))

@@ -1,16 +1,18 @@
 """Any tree of class folders of images, read from disk as it trains; ImageNet is one."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, default_collate
 
 from shiftaddaug.data.base import ClassificationDataModule
-from shiftaddaug.data.checks import check_held, check_values
-from shiftaddaug.data.class_folders import class_names, count_classes, has_test_split, list_images, require_image_folder
+from shiftaddaug.data.class_folders import ImageFolderSettings, class_names, has_test_split, require_image_folder
+from shiftaddaug.data.listing import list_images
+from shiftaddaug.data.pixels import as_shown
 from shiftaddaug.data.sampling import DrawSampler, stratified_split
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.sizes import Size
@@ -24,6 +26,8 @@ _ASPECTS = (3 / 4, 4 / 3)  # width over height of the random part of a file, whe
 
 class FolderImages(Dataset[tuple[Tensor, int]]):
     """Images decoded from files when asked for: uint8 (C, H, W) and a label.
+
+    A file is read as a viewer shows it (`pixels.py`): upright, transparent parts on white, 16 bits scaled to 8.
 
     Args:
         samples: (file, label) of each image.
@@ -52,14 +56,23 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
             torch.default_generator.manual_seed(draw)
             return self._load(index)
 
+    def __getitems__(self, keys: Sequence[int | tuple[int, int]]) -> list[Any]:
+        """The images of a batch; or a UserError alone, which a worker process would raise with its traceback in it."""
+        try:
+            return [self[key] for key in keys]
+        except UserError as error:
+            return [error]
+
     def _load(self, index: int) -> tuple[Tensor, int]:
         from PIL import Image
 
         path, label = self.samples[index]
         try:
-            with Image.open(path) as file:
-                image = file.convert(self.mode)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # PIL's, of damaged EXIF tags, for every image anew
+                with Image.open(path) as file:
+                    image = as_shown(file, self.mode)
+        except Exception as error:  # a damaged picture may raise nearly anything
             reason = " ".join(str(error).split())
             raise UserError(f"{path}: cannot be read as an image ({type(error).__name__}: {reason})") from error
         return self.transform(image), label
@@ -80,14 +93,17 @@ class _Cover:
 
 
 class FolderLoader(DataLoader[Any]):
-    """A DataLoader out of whose worker processes a UserError comes as the one line it was."""
+    """A DataLoader of FolderImages, out of whose worker processes a UserError comes as the one line it was."""
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        try:
-            yield from super().__iter__()
-        except UserError as error:
-            # A worker's error arrives as its traceback in text, the message being the last line.
-            raise UserError(str(error).strip().splitlines()[-1].rpartition("UserError: ")[2]) from None
+        for batch in super().__iter__():
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+
+
+def _collated(samples: list[Any]) -> Any:
+    return samples[0] if isinstance(samples[0], UserError) else default_collate(samples)
 
 
 class ImageFolderDataModule(ClassificationDataModule):
@@ -100,54 +116,18 @@ class ImageFolderDataModule(ClassificationDataModule):
     Training images are a random part of the file (8 to 100 % of its area) scaled to `image_size`; the others are
     scaled until they cover 8/7 `image_size` (of a square: until their shorter side does) and cropped at the centre.
 
-    Args:
-        data_dir: the folder that has train/ and val/; must be given.
-        num_classes: None takes the number of class folders.
-        in_channels: 3 (colour) or 1 (grey).
-        num_workers: processes that decode images.
-        others: see ClassificationDataModule.
+    What is no image of its class is left out, with a warning (`listing.py`). A picture is read as a viewer shows it,
+    its transparent parts on white (`pixels.py`).
 
     Raises:
         UserError: the folder is missing or not laid out so, or a value is out of its range.
     """
 
-    def __init__(
-        self,
-        data_dir: str | Path | None,
-        name: str = "image_folder",
-        num_classes: int | None = None,
-        in_channels: int = 3,
-        image_size: int | Sequence[int] = 32,
-        batch_size: int = 128,
-        val_fraction: float = 0.1,
-        split_seed: int = 0,
-        seed: int = 0,
-        mean: Iterable[float] = (0.485, 0.456, 0.406),
-        std: Iterable[float] = (0.229, 0.224, 0.225),
-        horizontal_flip: bool = True,
-        num_workers: int = 4,
-    ) -> None:
-        root = require_image_folder(data_dir, name)
-        held = count_classes(root, name)
-        super().__init__(
-            name=name,
-            num_classes=held if num_classes is None else num_classes,
-            in_channels=in_channels,
-            image_size=image_size,
-            batch_size=batch_size,
-            val_fraction=val_fraction,
-            split_seed=split_seed,
-            seed=seed,
-            mean=mean,
-            std=std,
-            horizontal_flip=horizontal_flip,
-        )
-        check_held(name, held, None, num_classes=num_classes)
-        check_values({"num_workers": num_workers})
-        if in_channels not in _PIL_MODES:
-            raise UserError(f"data.in_channels={in_channels}: {name} reads images as 1 (grey) or 3 (colour) channels")
-        self.data_dir = root
-        self.num_workers = num_workers
+    settings: ImageFolderSettings
+
+    def __init__(self, **keys: Any) -> None:
+        super().__init__(**keys)
+        self.data_dir = require_image_folder(self.settings.data_dir, self.settings.name)
 
     def setup(self, stage: str | None = None) -> None:
         """List the files of every split, once.
@@ -158,15 +138,14 @@ class ImageFolderDataModule(ClassificationDataModule):
         if self.train_set is not None:
             return
         names = class_names(self.data_dir)
-        train, val = (list_images(self.data_dir / split, names) for split in ("train", "val"))
-        if has_test_split(self.data_dir):
-            test = list_images(self.data_dir / "test", names)
-        else:
-            test = val
+        has_test = has_test_split(self.data_dir)
+        images = list_images(self.data_dir, ("train", "val", "test") if has_test else ("train", "val"), names)
+        train, val, test = images["train"], images["val"], images.get("test", images["val"])
+        if not has_test:
             labels = torch.tensor([label for _, label in train])
-            kept, held_out = stratified_split(labels, self.val_fraction, self.split_seed)
+            kept, held_out = stratified_split(labels, self.settings.val_fraction, self.settings.split_seed)
             train, val = [train[i] for i in kept.tolist()], [train[i] for i in held_out.tolist()]
-        mode = _PIL_MODES[self.in_channels]
+        mode = _PIL_MODES[self.settings.in_channels]
         eval_transform = self._eval_transform()
         self.train_set = FolderImages(train, self._train_transform(), mode)
         self.val_set = FolderImages(val, eval_transform, mode)
@@ -179,15 +158,15 @@ class ImageFolderDataModule(ClassificationDataModule):
     def _train_transform(self) -> Transform:
         from torchvision.transforms import v2
 
-        flip = [v2.RandomHorizontalFlip()] if self.horizontal_flip else []
-        height, width = self.image_size
+        flip = [v2.RandomHorizontalFlip()] if self.settings.horizontal_flip else []
+        height, width = self.settings.size
         aspects = tuple(aspect * (width / height) for aspect in _ASPECTS)
-        return v2.Compose([v2.RandomResizedCrop(self.image_size, ratio=aspects), *flip, v2.PILToTensor()])
+        return v2.Compose([v2.RandomResizedCrop(self.settings.size, ratio=aspects), *flip, v2.PILToTensor()])
 
     def _eval_transform(self) -> Transform:
         from torchvision.transforms import v2
 
-        return v2.Compose([_Cover(self.image_size), v2.CenterCrop(self.image_size), v2.PILToTensor()])
+        return v2.Compose([_Cover(self.settings.size), v2.CenterCrop(self.settings.size), v2.PILToTensor()])
 
     def _train_sampler(self, dataset: Dataset[Any], **options: Any) -> DistributedSampler[Any]:
         return DrawSampler(dataset, shuffle=True, **options)
@@ -200,8 +179,9 @@ class ImageFolderDataModule(ClassificationDataModule):
             batch_size=batch_size,
             sampler=sampler,
             drop_last=drop_last,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            collate_fn=_collated,
+            num_workers=self.settings.num_workers,
+            persistent_workers=self.settings.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
             generator=self._loader_generator(),
         )

@@ -1,7 +1,8 @@
 """Small labelled image sets that live in memory as uint8 tensors and are augmented a batch at a time."""
 
+import logging
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +13,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from shiftaddaug.data import augment
 from shiftaddaug.data.base import Batch, ClassificationDataModule
-from shiftaddaug.data.checks import check_held, check_values
 from shiftaddaug.data.sampling import stratified_split
+from shiftaddaug.data.settings import InMemorySettings
 from shiftaddaug.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 class LabelledImages(Dataset[Batch]):
@@ -23,12 +26,14 @@ class LabelledImages(Dataset[Batch]):
     A loader asks for a whole batch of indices at once.
 
     Raises:
-        UserError: the images and the labels differ in number.
+        UserError: images or labels of another type or shape, or the two differ in number.
     """
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
-        assert images.dtype == torch.uint8 and images.dim() == 4
-        assert labels.dtype == torch.int64 and labels.dim() == 1
+        if images.dtype != torch.uint8 or images.dim() != 4:
+            raise UserError(f"data: images are {_form(images)}, must be uint8 (N, C, H, W) of 0..255")
+        if labels.dtype != torch.int64 or labels.dim() != 1:
+            raise UserError(f"data: labels are {_form(labels)}, must be int64 (N,)")
         if len(images) != len(labels):
             raise UserError(f"data: {len(images)} images but {len(labels)} labels; the files do not belong together")
         self.images = images
@@ -63,43 +68,9 @@ class InMemoryDataModule(ClassificationDataModule):
     Images larger than `image_size` are made smaller once, at setup; smaller ones are stored as they are, and each
     batch is enlarged (bilinearly) where it is computed with, after cropping and flipping at the stored size. That goes
     for height and width apart: images are fitted to a rectangle, whatever it does to their proportions.
-
-    Args:
-        crop_padding: black margin around the image out of which a training crop is taken, as a share of the image's
-            shorter side, so that images of every size are shifted alike; 0 = no crop.
-        others: see ClassificationDataModule.
     """
 
-    def __init__(
-        self,
-        name: str,
-        num_classes: int,
-        in_channels: int,
-        image_size: int | Sequence[int],
-        batch_size: int,
-        val_fraction: float,
-        split_seed: int,
-        seed: int,
-        mean: Iterable[float],
-        std: Iterable[float],
-        crop_padding: float,
-        horizontal_flip: bool,
-    ) -> None:
-        super().__init__(
-            name=name,
-            num_classes=num_classes,
-            in_channels=in_channels,
-            image_size=image_size,
-            batch_size=batch_size,
-            val_fraction=val_fraction,
-            split_seed=split_seed,
-            seed=seed,
-            mean=mean,
-            std=std,
-            horizontal_flip=horizontal_flip,
-        )
-        check_values({"crop_padding": crop_padding})
-        self.crop_padding = crop_padding
+    settings: InMemorySettings
 
     @abstractmethod
     def load(self) -> LoadedSet:
@@ -118,11 +89,12 @@ class InMemoryDataModule(ClassificationDataModule):
         if self.train_set is not None:
             return
         loaded = self.load()
-        channels = loaded.train.images.shape[1]
-        check_held(self.name, loaded.num_classes, channels, num_classes=self.num_classes, in_channels=self.in_channels)
         for part in (loaded.train, loaded.test):
-            _check_labels(self.name, part.labels, self.num_classes)
-        kept, held_out = stratified_split(loaded.train.labels, self.val_fraction, self.split_seed)
+            self.settings.check_held(loaded.num_classes, part.images.shape[1])
+            _check_labels(self.settings.name, part.labels, self.num_classes)
+        if int(loaded.train.images.max()) <= 1:
+            log.warning("data=%s: no pixel is brighter than 1 of 255; was it divided by 255?", self.settings.name)
+        kept, held_out = stratified_split(loaded.train.labels, self.settings.val_fraction, self.settings.split_seed)
         train = self._sized(loaded.train)
         self.train_set = LabelledImages(*train.select(kept))
         self.val_set = LabelledImages(*train.select(held_out))
@@ -130,15 +102,15 @@ class InMemoryDataModule(ClassificationDataModule):
 
     def transform(self, images: Tensor, train: bool) -> Tensor:
         if train:
-            padding = round(self.crop_padding * min(images.shape[-2:]))
-            images = augment.random_crop_flip(images, padding, self.horizontal_flip)
-        if images.shape[-2:] != self.image_size:
-            unit = F.interpolate(augment.to_unit(images), size=self.image_size, mode="bilinear")
-            return augment.normalise(unit, self.mean, self.std)
+            padding = round(self.settings.crop_padding * min(images.shape[-2:]))
+            images = augment.random_crop_flip(images, padding, self.settings.horizontal_flip)
+        if images.shape[-2:] != self.settings.size:
+            unit = F.interpolate(augment.to_unit(images), size=self.settings.size, mode="bilinear")
+            return augment.normalise(unit, self.settings.mean, self.settings.std)
         return self._normalise(images)
 
     def _sized(self, part: LabelledImages) -> LabelledImages:
-        height, width = (min(sides) for sides in zip(part.images.shape[-2:], self.image_size, strict=True))
+        height, width = (min(sides) for sides in zip(part.images.shape[-2:], self.settings.size, strict=True))
         if part.images.shape[-2:] == (height, width):
             return part
         return LabelledImages(augment.resize_images(part.images, (height, width)), part.labels)
@@ -160,7 +132,13 @@ def _already_a_batch(batch: Any) -> Any:
     return batch
 
 
+def _form(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
 def _check_labels(name: str, labels: Tensor, num_classes: int) -> None:
+    if not len(labels):
+        raise UserError(f"data={name}: holds no images for training, or none for test")
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= num_classes:
         raise UserError(

@@ -207,6 +207,22 @@ class HybridWeight(nn.Module):
                 tensors["weight"] = self.sharing.read([tensors["weight"]])[0]
             self.operator.between_epochs(tensors, epoch)
 
+    def decay(self) -> Tensor | None:
+        """What the operator adds to the loss in place of weight decay of its tensors, if anything."""
+        return self.operator.decay({**self.tensors(), **self.target_parameters()})
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Let the operator put its tensors where they belong after an optimiser step; not a weight stored for R."""
+        parameters = self.target_parameters()
+        if "weight" in parameters and not self.sharing.multiplicative_augmentation:
+            parameters["weight"] = self.weight
+        if self.sharing.remap is not None:
+            del parameters["weight"]
+        for name, parameter in parameters.items():
+            value = parameter.detach()
+            _replace(value, self.operator.project(name, value))
+
     @torch.no_grad()
     def rescale_gradients(self, slope: Tensor | None = None, cut: Cut | None = None) -> None:
         """Let the operator turn the accumulated gradients of its tensors into the update directions it publishes.
@@ -287,6 +303,6 @@ def centre(weight: Tensor, kernel: int | None) -> Tensor:
     return weight[..., first : first + kernel, first : first + kernel]
 
 
-def _replace(gradient: Tensor, direction: Tensor) -> None:
-    if direction is not gradient:
-        gradient.copy_(direction)
+def _replace(tensor: Tensor, value: Tensor) -> None:
+    if value is not tensor:
+        tensor.copy_(value)

@@ -4,6 +4,7 @@ A saved target is a folder of two files: `model.safetensors` (operator-ready wei
 (the plan, the operators, the layers of each). Loading it executes nothing and needs no supernet.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor
 from shiftaddaug import operators
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.errors import DAMAGE, UserError
+from shiftaddaug.files import write_whole
 from shiftaddaug.hybrid.layers import HybridLayer
 from shiftaddaug.hybrid.norm import HybridBatchNorm2d
 from shiftaddaug.hybrid.reading import Blended
@@ -37,6 +39,8 @@ READERS = {1: plan_of_format1, FORMAT: Plan.from_dict}
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 """Types of numbers that networks compute in."""
 WEIGHTS, ARCHITECTURE = "model.safetensors", "architecture.json"
+HASHES = "sha256"
+"""Key of architecture.json that holds a hash of both files."""
 
 
 @dataclass(frozen=True)
@@ -116,21 +120,52 @@ def save_target(target: Target, folder: Path) -> None:
 
     Raises:
         FileExistsError: it does.
+        UserError: its files cannot be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     folder.mkdir(parents=True, exist_ok=True)
-    weights = folder / WEIGHTS
-    if weights.exists():
-        raise FileExistsError(f"{weights} exists")
-    save_file({name: value.contiguous().cpu() for name, value in target.net.state_dict().items()}, weights)
+    if (folder / WEIGHTS).exists():
+        raise FileExistsError(f"{folder / WEIGHTS} exists")
+    weights = save({name: value.contiguous().cpu() for name, value in target.net.state_dict().items()})
     architecture = {
         "format": FORMAT,
         "plan": target.net.plan.to_dict(),
         **target.assignment.to_dict(),
         "config": target.config,
     }
-    (folder / ARCHITECTURE).write_text(json.dumps(architecture, indent=1) + "\n")
+    hashes = {WEIGHTS: hashlib.sha256(weights).hexdigest(), ARCHITECTURE: _hash_of(architecture)}
+    write_whole(folder / WEIGHTS, weights)
+    write_whole(folder / ARCHITECTURE, json.dumps(architecture | {HASHES: hashes}, indent=1) + "\n")
+
+
+def _hash_of(architecture: dict[str, Any]) -> str:
+    """SHA-256 of an architecture.json without its hashes, whatever its white space."""
+    content = {key: value for key, value in architecture.items() if key != HASHES}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _check_hashes(raw: dict[str, Any], weights: bytes) -> None:
+    """Refuse files that are not as they were written; earlier versions wrote no hashes.
+
+    Raises:
+        ValueError: naming the file.
+    """
+    hashes = raw.get(HASHES, {})
+    for file, found in ((ARCHITECTURE, _hash_of(raw)), (WEIGHTS, hashlib.sha256(weights).hexdigest())):
+        if hashes.get(file, found) != found:
+            raise ValueError(f"{file} is not as it was written: damaged, or changed")
+
+
+def _check_numbers(net: Net) -> None:
+    """Refuse weights that are no numbers.
+
+    Raises:
+        ValueError: naming the first tensor.
+    """
+    for name, tensor in net.state_dict().items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{name} holds inf or nan: its training diverged")
 
 
 def load_target(path: Path, catalogue: Catalogue = PACKAGE_ONLY) -> Target:
@@ -144,7 +179,7 @@ def load_target(path: Path, catalogue: Catalogue = PACKAGE_ONLY) -> Target:
         UserError: no target there, or a damaged one.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
     folder = path if path.is_dir() else path.parent
     try:
@@ -155,12 +190,15 @@ def load_target(path: Path, catalogue: Catalogue = PACKAGE_ONLY) -> Target:
             raise ValueError(f"config {raw['config']!r} holds no configuration")
         plan = READERS[raw["format"]](raw["plan"])
         assignment = _assignment_of(raw, plan, catalogue)
-        state = load_file(folder / WEIGHTS)
+        weights = (folder / WEIGHTS).read_bytes()
+        _check_hashes(raw, weights)
+        state = load(weights)
         dtype = state[f"{plan.layers()[0].name}.weight"].dtype
         if dtype not in DTYPES:
             raise ValueError(f"its weights are of {dtype}, not of {', '.join(map(str, DTYPES))}")
         net = build_plain(plan, assignment).to(dtype)
         net.load_state_dict(state)
+        _check_numbers(net)
         target = Target(net.eval(), assignment, raw["config"])
     except UserError as error:
         raise UserError(f"ckpt_path={path}: {error}") from None

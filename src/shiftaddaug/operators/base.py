@@ -61,6 +61,8 @@ class Operator(OperatorSettings, ABC):
     lasting_tensors: ClassVar[tuple[str, ...]] = ()
     """Names of further parameters and buffers that a reorder may leave as they are: a codebook, or a mask that
     `between_epochs` makes anew. Tensors of one element need not be named."""
+    undecayed: ClassVar[tuple[str, ...]] = ()
+    """Names of parameters that an optimiser's weight decay leaves alone, since small values mean no small weights."""
     rescales_by_value: ClassVar[bool] = False
     """Whether `rescale_gradient` looks at the parameter: with R, computing its value costs a pass over all weights."""
 
@@ -161,6 +163,25 @@ class Operator(OperatorSettings, ABC):
             gradient: of the same shape; not written to.
         """
         return gradient
+
+    def decay(self, tensors: Tensors) -> Tensor | None:
+        """What takes the place of weight decay for a layer's `undecayed` parameters; None if nothing does.
+
+        It is a differentiable scalar, which is added to the loss, times the optimiser's weight decay.
+        """
+        return None
+
+    def project(self, name: str, parameter: Tensor) -> Tensor:
+        """Where a layer's parameter lies once an optimiser has moved it: where it is, by default.
+
+        It is asked after every optimiser step of a layer that computes with the operator, but for a weight that is
+        stored for R. What `effective_weight` returns must stay as it is, to the last bit.
+
+        Args:
+            name: of the parameter.
+            parameter: its value, the target's slice of a weight; not written to.
+        """
+        return parameter
 
     def describe(self, device: str) -> str | None:
         """One line on how layers are computed on a device ("cpu" or "cuda"), where that is worth saying."""

@@ -38,7 +38,8 @@ def round_power_of_two(w: Tensor, min_exponent: int, max_exponent: int) -> Tenso
     The gradient is straight-through: the identity everywhere, in the clamped and the zeroed range too, so that
     no weight gets stuck.
 
-    NOTE: DeepShift's published code bounds p on neither side here; the bounds are those of its 5-bit weights.
+    NOTE: DeepShift's code bounds the latent weight in place of p (`clamp_magnitude`), and its 5 bits are a sign and the
+    exponents -15..0, without a code for zero.
 
     Args:
         w: any shape, floating; half precision is rounded in float32.
@@ -56,6 +57,19 @@ def round_power_of_two(w: Tensor, min_exponent: int, max_exponent: int) -> Tenso
         else:
             rounded = _round_any(w, min_exponent, max_exponent)
     return straight_through(w, rounded)
+
+
+def clamp_magnitude(w: Tensor, low: float, high: float) -> Tensor:
+    """Return sign(w) * |w| clamped to [low, high]; zeros stay zeros.
+
+    Args:
+        w: any shape, floating.
+        low, high: 0 < low <= high.
+
+    Returns:
+        Tensor of w's shape and dtype.
+    """
+    return w.sign() * w.abs().clamp(low, high)
 
 
 _TO_SQRT2 = 0x00800000 - 0x003504F4
@@ -90,7 +104,8 @@ def fixed_point(x: Tensor, integer_bits: int, fraction_bits: int) -> Tensor:
 
     The gradient is straight-through inside the range, both ends included, and zero where x is saturated.
 
-    NOTE: DeepShift's code counts the sign among the integer bits, rounds down and stops at 2^integer_bits - 1.
+    NOTE: DeepShift's code counts the sign among the integer bits, rounds down and stops at 2^integer_bits - 1. Its
+    gradient passes where x is saturated, too.
 
     Args:
         x: any shape, floating. The grid is met exactly only if x's dtype holds that many bits (24 in float32).

@@ -49,7 +49,8 @@ class Arithmetic:
 class OperatorSettings:
     """Keys of an operator's yaml in configs/op, besides those that are for the nets.
 
-    A field that comes later needs a default that does what was done without it: stored configurations lack the field.
+    A field that comes later needs a default that does what was done without it, or a value in `before` that does:
+    stored configurations lack the field.
     Fields are annotated with their types and ranges (`shiftaddaug/settings.py`), which are checked here.
     A field `remap`, of an operator that has one, holds the constants of R (`sharing=heterogeneous`).
 
@@ -62,10 +63,14 @@ class OperatorSettings:
     shareable: ClassVar[bool] = True
     """Whether its trained parameter `weight` may be the leading slice of a multiplicative weight."""
     remap: ClassVar[RemapSettings | None] = None
+    before: ClassVar[Mapping[str, Any]] = {}
+    """Fields that came later with a default that changes a training: name, and the value that does not."""
     weight_prior: ClassVar[WeightPrior | None] = None
     """What `sharing=kl` pulls its weights to; None leaves them alone."""
     replaced_by_remap: ClassVar[tuple[str, ...]] = ()
     """Fields without effect where weights are read through R."""
+    without_remap: ClassVar[tuple[str, ...]] = ()
+    """Further ones, which concern the stored weight: R stores it in Gaussian form."""
 
     single_under_autocast: ClassVar[bool] = False
     """Whether layers compute and return float32 under autocast (`trainer.precision=bf16-mixed`)."""

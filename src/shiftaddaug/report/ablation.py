@@ -1,6 +1,5 @@
 """The ablation's table: mean and spread over seeds of every row, and its gain over the baseline. From recorded runs."""
 
-import csv
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from shiftaddaug.errors import UserError
+from shiftaddaug.files import write_csv, write_whole
 from shiftaddaug.report.recorded import columns, headline_of
 from shiftaddaug.tasks.figures import Figure
 
@@ -89,19 +89,12 @@ LAST_COLUMNS = ("params", "macs", "epochs", "train_seconds", "git_commit", "code
 def write_runs(folder: Path, results: Sequence[Mapping[str, Any]]) -> None:
     """runs.csv: a line for each run, with nothing that names the machine."""
     figures = columns([headline_of_all(results)], SPLITS).values()
-    with (folder / "runs.csv").open("w", newline="") as file:
-        header = (*FIRST_COLUMNS, *figures, *LAST_COLUMNS)
-        writer = csv.DictWriter(file, header, restval="", extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(results)
+    write_csv(folder / "runs.csv", (*FIRST_COLUMNS, *figures, *LAST_COLUMNS), results)
 
 
 def write_tables(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """table.csv and table.md."""
-    with (folder / "table.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(folder / "table.csv", list(rows[0]), rows)
     lines = ["| " + " | ".join(rows[0]) + " |", "|" + " --- |" * len(rows[0])]
     lines += ["| " + " | ".join(str(value) for value in row.values()) + " |" for row in rows]
-    (folder / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_whole(folder / "table.md", "\n".join(lines) + "\n")

@@ -1,6 +1,5 @@
 """What a fitted remap does to the weights: their distributions, and a table of distances by layer."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from shiftaddaug.files import write_csv
 from shiftaddaug.hybrid.fit_remap import LayerFit, Pool, fit_laplace
 
 BINS = 121
@@ -18,10 +18,7 @@ SHOWN = 0.999
 
 def write_fits(path: Path, rows: Sequence[LayerFit]) -> None:
     """A csv with a column for each field of `LayerFit`, a row for each layer."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(LayerFit)])
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+    write_csv(path, [field.name for field in fields(LayerFit)], [asdict(row) for row in rows])
 
 
 def mean_fit(rows: Sequence[LayerFit]) -> LayerFit:

@@ -1,13 +1,13 @@
 """Draw all figures of a folder, save them there, and hand them to loggers."""
 
 import importlib
-import os
 from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
+from shiftaddaug.files import write_whole
 from shiftaddaug.report.harmless import harmless
 from shiftaddaug.report.loggers import log_figure
 
@@ -54,9 +54,4 @@ def _save(figure: "Figure", path: Path) -> None:
     """Put the file there whole, or not at all."""
     png = BytesIO()
     figure.savefig(png, format="png", dpi="figure")
-    half = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        half.write_bytes(png.getvalue())
-        half.replace(path)
-    finally:
-        half.unlink(missing_ok=True)
+    write_whole(path, png.getvalue())

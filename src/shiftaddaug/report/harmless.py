@@ -4,6 +4,8 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from shiftaddaug.errors import UserError
+
 log = logging.getLogger(__name__)
 
 
@@ -23,6 +25,8 @@ def harmless(failure: str) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, UserError) and isinstance(error.__cause__, OSError):  # of a file that was not written
+        error = error.__cause__
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     message = " ".join(str(error).split())[:200]

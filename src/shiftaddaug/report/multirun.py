@@ -1,12 +1,12 @@
 """A table of all jobs at the end of a multirun."""
 
-import csv
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from shiftaddaug.files import write_csv
 from shiftaddaug.report.recorded import columns, headline_in
 from shiftaddaug.report.results import RESULTS, print_table, read_json
 
@@ -25,11 +25,7 @@ class MultirunTable(Callback):
             return
         rows = job_rows(self.jobs)
         print_table("jobs", rows)
-        path = self.jobs[0][1].parent / "jobs.csv"
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(self.jobs[0][1].parent / "jobs.csv", list(rows[0]), rows)
 
 
 def job_rows(jobs: list[tuple[list[str], Path]]) -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ import csv
 import hashlib
 import json
 import math
-import os
 import subprocess
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from shiftaddaug.errors import DAMAGE
+from shiftaddaug.files import write_whole
 
 RUN, RESULTS, METRICS = "run.json", "results.json", "metrics.csv"
 
@@ -42,14 +42,12 @@ def code_hash(package: Path) -> str:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Put the file there whole, or not at all."""
-    half = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        half.write_text(json.dumps(_plain(content), indent=1, default=str, allow_nan=False) + "\n")
-        half.replace(path)
-    except OSError:
-        half.unlink(missing_ok=True)
-        raise
+    """Put the file there whole, or not at all.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    write_whole(path, json.dumps(_plain(content), indent=1, default=str, allow_nan=False) + "\n")
 
 
 def _plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import IO, Any
 from omegaconf import OmegaConf
 
 from shiftaddaug.errors import UserError
+from shiftaddaug.files import remove_halves, write_whole
 from shiftaddaug.hybrid.remap_file import with_remap_file
 from shiftaddaug.report.results import RESULTS, read_json
 from shiftaddaug.runs.compose import compose_config, plain, quoted
@@ -61,6 +62,9 @@ class Cell:
 
         It is run as a module, so that Lightning can start it again for each of several devices.
         """
+        for attempt in self.attempts():
+            for place in (attempt, attempt / "checkpoints", attempt / "target"):
+                remove_halves(place)
         folder = self.next_attempt()
         chosen = [f"paths.log_dir={quoted(paths.log_dir)}", f"paths.data_dir={quoted(paths.data_dir)}"]
         chosen += self.overrides(shared)  # which may say otherwise
@@ -106,7 +110,7 @@ def check_overrides(folder: Path, overrides: list[str]) -> None:
                 f"overrides={overrides}: the runs in {folder} have {earlier}; repeat them, or choose another folder"
             )
         return
-    plan.write_text(json.dumps({"overrides": overrides}, indent=2) + "\n")
+    write_whole(plan, json.dumps({"overrides": overrides}, indent=2) + "\n")
 
 
 def check_finished(cell: Cell, overrides: list[str]) -> None:

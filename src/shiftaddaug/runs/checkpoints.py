@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from shiftaddaug.errors import UserError
+from shiftaddaug.files import remove_halves
 from shiftaddaug.report.results import RESULTS
 from shiftaddaug.runs.identity import first_difference
 from shiftaddaug.runs.settings import RunSettings
@@ -30,6 +31,8 @@ def find_checkpoint(ckpt_path: str, log_dir: Path) -> Path:
             raise UserError(f"ckpt_path=last: no checkpoints/last.ckpt in any run under {log_dir}")
         return found[-1]
     path = Path(ckpt_path).expanduser()
+    if path.parent.is_dir():
+        remove_halves(path.parent)
     if not path.is_file():
         raise UserError(f"ckpt_path={ckpt_path}: no such file; options: a .ckpt file, or last")
     return path
@@ -69,10 +72,23 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     import torch
 
     try:
+        _refuse_damage(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make the unpickler raise almost anything
         raise _unreadable(path, error) from None
     return _of_a_run(path, checkpoint)
+
+
+def _refuse_damage(path: Path) -> None:
+    """Compare the checksums in the archive, which torch writes and does not look at.
+
+    Raises:
+        ValueError: naming what is damaged; others where it is no archive.
+    """
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"{damaged} in it has another checksum than was written")
 
 
 def read_config(path: Path) -> dict[str, Any]:

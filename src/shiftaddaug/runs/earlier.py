@@ -24,8 +24,8 @@ def as_of_today(config: Mapping[str, Any]) -> dict[str, Any]:
     """A stored configuration under today's keys; values are left as they are.
 
     Padding of images once was in pixels; the constants of R once stood in `sharing.remaps`, by operator; every schedule
-    once was a cosine; every task once was classification. Keys that an operator of this package had not yet get its
-    defaults, which do what was done then.
+    once was a cosine; every task once was classification. Keys that an operator of this package had not yet get the
+    values that do what was done then.
     """
     today = dict(config)
     optim = today.get("optim")
@@ -58,10 +58,10 @@ def task_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _defaults(op: Mapping[str, Any]) -> dict[str, Any]:
-    """The defaults of the operator's keys, if it is one of this package."""
+    """What was done without the operator's keys, if it is one of this package."""
     try:
         settings = operators.settings_from({"name": op.get("name")})
     except UserError:
         return {}
     remap = {} if settings.remap is None else {"remap": settings.remap.config()}
-    return settings.config() | remap
+    return settings.config() | remap | dict(settings.before)

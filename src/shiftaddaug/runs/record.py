@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import OmegaConf
 
 from shiftaddaug.errors import UserError
+from shiftaddaug.files import write_whole
 from shiftaddaug.nets.cost import NetCost, net_cost
 from shiftaddaug.nets.sizes import shown_size
 from shiftaddaug.report.harmless import harmless
@@ -40,7 +41,7 @@ def begin(run: Prepared) -> Record:
         if (settings.folder / RUN).exists():
             raise UserError(f"paths.output_dir={settings.folder}: holds a run already, which is never overwritten")
         settings.folder.mkdir(parents=True, exist_ok=True)
-        (settings.folder / CONFIG).write_text(OmegaConf.to_yaml(settings.config))
+        write_whole(settings.folder / CONFIG, OmegaConf.to_yaml(settings.config))
         write_json(settings.folder / RUN, record)
     for logger in run.other_loggers:
         logger.log_hyperparams(_hyperparameters(run, record))

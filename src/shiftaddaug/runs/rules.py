@@ -234,10 +234,12 @@ def all_rules(checked: Checked) -> tuple[Rule, ...]:
     """Return the table, and the rules that the operator and the data of a run state."""
     operator = checked.operator
     replaced = tuple(f"op.{key}" for key in operator.replaced_by_remap)
+    of_stored = tuple(f"op.{key}" for key in operator.without_remap)
     return (
         *RULES,
         *stated_rules("op", operator.without_effect),
         Rule(replaced, _r_says),
+        Rule(of_stored, _stored_for_r),
         *stated_rules("data", without_effect(checked.config["data"])),
     )
 
@@ -252,6 +254,11 @@ def stated_rules(group: str, reasons: Mapping[str, str]) -> list[Rule]:
 
 def _known(reason: str) -> Reason:
     return lambda checked: reason
+
+
+def _stored_for_r(checked: Checked) -> str | None:
+    name = checked.config["sharing"]["name"]
+    return f"sharing={name} stores weights in Gaussian form" if checked.remapped else None
 
 
 def _r_says(checked: Checked) -> str | None:

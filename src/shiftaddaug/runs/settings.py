@@ -7,14 +7,15 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
 from shiftaddaug import operators, tasks
 from shiftaddaug.callbacks.settings import check_callbacks
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
-from shiftaddaug.data.checks import HELD, RANGES, check_data_config, holds_validation
+from shiftaddaug.data.checks import check_data_config, holds_validation, settings_of
+from shiftaddaug.data.settings import ClassificationSettings
 from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.hybrid.remap_file import with_remap_file
 from shiftaddaug.hybrid.settings import SharingSettings, check_sharing
@@ -41,6 +42,10 @@ log = logging.getLogger(__name__)
 
 GROUPS = ("op", "net", "aug", "data", "task", "optim", "callbacks", "sharing", "trainer", "logger", "paths")
 """Keys of the top level that hold keys: each is a field of `RunSettings`, or read from its configuration."""
+
+
+IMAGES = get_type_hints(ClassificationSettings, include_extras=True)
+"""Ranges of keys that data modules with a constructor of their own may not say."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +181,7 @@ def read_groups(
     net, aug, sharing = check_net(config["net"], catalogue), check_aug(config["aug"]), check_sharing(config["sharing"])
     check_trainer(config["trainer"])
     optim = check_optim(config["optim"], written_optim, config["trainer"]["max_epochs"])
-    check_node("data", config["data"], RANGES)
+    check_node("data", config["data"], IMAGES)
     check("logger", config.get("logger"), dict[str, Any] | None)
     check_node("logger", config.get("logger") or {})
     check_callbacks(config["callbacks"], [figure.name for figure in task.measured], holds_validation(config["data"]))
@@ -291,8 +296,10 @@ def _outputs(config: Mapping[str, Any], task: TaskSettings) -> int:
 
 
 def _held_classes(data: Mapping[str, Any]) -> int:
-    if data["name"] in HELD:
-        return HELD[data["name"]][0]
-    from shiftaddaug.data.class_folders import count_classes
-
-    return count_classes(data["data_dir"])
+    """Return the number of classes that the configuration leaves open."""
+    settings = settings_of(data)
+    if not isinstance(settings, ClassificationSettings):
+        raise UserError(
+            f"data.num_classes=null: data={data['name']} does not say it beforehand; must be a whole number"
+        )
+    return settings.classes()

@@ -11,6 +11,7 @@ from torch import Tensor
 from shiftaddaug.callbacks.checkpoint import LastCheckpoint, checkpoint_path
 from shiftaddaug.errors import TrainingDiverged, UserError
 from shiftaddaug.hybrid.weight import HybridWeight, is_transform
+from shiftaddaug.nets import own_terms
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.operators.base import Operator
@@ -65,6 +66,7 @@ class Training(Evaluation):
         super().__init__(net, objective)
         self.optimizer, self.scheduler, self.decay_norms = optimizer, scheduler, decay_norms
         self.aug_weight, self.validated = aug_weight, validated
+        self._weight_decay = 0.0  # the optimiser's, once there is one
         self.distill_weight, self.distill_temperature = distill_weight, distill_temperature
         self.weight_penalty = weight_penalty
         self.config = config or {}
@@ -96,6 +98,9 @@ class Training(Evaluation):
             penalty = self.weight_penalty(_chosen_layers(self.net), target.multiplied, self.current_epoch, batch_idx)
             self._log_train("train/loss_penalty", penalty, len(images))
             loss = loss + penalty
+        decay = own_terms.decay(self.net) if self._weight_decay else None
+        if decay is not None:
+            loss = loss + self._weight_decay * decay
         self._check_finite(loss)
         self._log_train("train/loss", target_loss, len(images))
         self._measure(outputs.detach(), batch[1])
@@ -153,16 +158,21 @@ class Training(Evaluation):
     def configure_optimizers(self) -> Any:
         """Return the optimiser and a schedule that advances every step.
 
-        Weights alone decay, and norms and biases if so wished; transforms of kernels never do.
+        Weights alone decay, and norms and biases if so wished; transforms of kernels never do, nor what operators keep
+        from it (`Operator.undecayed`): they add a term of their own to the loss.
 
         Raises:
             UserError: one that divides by the loss scale after the operators have normalised their gradients.
         """
-        parameters = self.net.named_parameters()
-        decayed = {name: (p.ndim > 1 or self.decay_norms) and not is_transform(name) for name, p in parameters}
+        kept, parameters = own_terms.undecayed(self.net), self.net.named_parameters()
+        decayed = {
+            name: (p.ndim > 1 or self.decay_norms) and not is_transform(name) and name not in kept
+            for name, p in parameters
+        }
         matrices = [p for name, p in self.net.named_parameters() if decayed[name]]
         others = [p for name, p in self.net.named_parameters() if not decayed[name]]
         optimizer = self.optimizer([{"params": matrices}, {"params": others, "weight_decay": 0.0}])
+        self._weight_decay = float(optimizer.param_groups[0].get("weight_decay", 0.0))
         if getattr(optimizer, "_step_supports_amp_scaling", False) and self._normalises_scaled_gradients():
             raise UserError(
                 "optim.optimizer.fused=true: divides gradients by the loss scale of trainer.precision=16-mixed once "
@@ -195,6 +205,11 @@ class Training(Evaluation):
         self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
         augmented = self._augmented_spec(self.target_spec)
         self.net.rescale_gradients(self.target_spec, *(() if augmented is None else (augmented,)))
+
+    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
+        """Step, then let every operator put its own tensors where they belong (DeepShift's clamp)."""
+        super().optimizer_step(*arguments, **named)
+        own_terms.project(self.net, self.target_spec)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config

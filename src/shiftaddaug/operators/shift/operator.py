@@ -8,7 +8,7 @@ from shiftaddaug.operators.base import Tensors
 from shiftaddaug.operators.codes import Codes, power_of_two_codes
 from shiftaddaug.operators.convolution import Convolution
 from shiftaddaug.operators.mult.operator import kaiming_uniform
-from shiftaddaug.operators.quantize import fixed_point, round_power_of_two
+from shiftaddaug.operators.quantize import clamp_magnitude, fixed_point, round_power_of_two
 from shiftaddaug.operators.shift.settings import PowerOfTwoSettings, ShiftSettings
 
 
@@ -40,6 +40,8 @@ class Shift(ShiftSettings, PowerOfTwoWeights):
     The latent weight is a float, rounded to a power of two in the forward pass.
 
     NOTE: DeepShift always quantises activations, to 32 bits of which 16 are fraction; here it is an option.
+    NOTE: DeepShift clamps |w| to [2^-15, 1] in every forward pass. Here it is done after every optimiser step: the same
+    to all that is computed, but that fresh weights below 2^-15, half of the smallest that is not zero, wait for it.
     """
 
     def init_parameters(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
@@ -47,6 +49,11 @@ class Shift(ShiftSettings, PowerOfTwoWeights):
 
     def effective_weight(self, tensors: Tensors) -> Tensor:
         return round_power_of_two(tensors["weight"], self.min_exponent, self.max_exponent)
+
+    def project(self, name: str, parameter: Tensor) -> Tensor:
+        if not self.clamp:
+            return parameter
+        return clamp_magnitude(parameter, 2.0 ** (self.min_exponent - 1), 2.0**self.max_exponent)
 
 
 OPERATOR = Shift

@@ -28,12 +28,17 @@ class PowerOfTwoSettings(OperatorSettings):
         UserError: a field outside its range.
     """
 
+    before = {"clamp": False}
+
     weight_bits: Annotated[int, Meta(ge=2, le=8)] = 5
     """Sign and shift together: 2^(weight_bits - 1) - 1 exponents, the last code of the shift meaning zero."""
     max_exponent: int = 0
     activation_bits: Annotated[int, Meta(ge=2, le=FLOAT32_BITS)] | None = None
     """Bits of a fixed-point input, sign included; None leaves the input as it is."""
     activation_fraction_bits: int | None = None
+    clamp: bool = True
+    """Whether what is trained is clamped to what the code can hold, after every optimiser step: a saturated weight then
+    answers a reversed gradient at once."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,7 +61,7 @@ class PowerOfTwoSettings(OperatorSettings):
 
     @property
     def min_exponent(self) -> int:
-        """Exponent of the smallest weight that is not zero: -14 for 5 bits, as in DeepShift's code."""
+        """Exponent of the smallest weight that is not zero: -14 for 5 bits, as DeepShift's PS form has it."""
         return self.max_exponent - self.exponents + 1
 
     @property
@@ -89,6 +94,7 @@ class ShiftSettings(PowerOfTwoSettings):
     """
 
     name = "shift"
+    without_remap = ("clamp",)
     remap: RemapSettings | None = REMAP  # type: ignore[misc]
 
     def __post_init__(self) -> None:

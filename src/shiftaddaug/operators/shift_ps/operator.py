@@ -48,6 +48,8 @@ class ShiftPS(ShiftPSSettings, PowerOfTwoWeights):
     just beyond the border of zero to the furthest from it.
     """
 
+    undecayed = ("shift", "sign")
+
     def parameter_shapes(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         return {"shift": shape, "sign": shape}
 
@@ -63,6 +65,16 @@ class ShiftPS(ShiftPSSettings, PowerOfTwoWeights):
             tensors["shift"], tensors["sign"], self.min_exponent, self.max_exponent
         )
         return weight
+
+    def decay(self, tensors: Tensors) -> Tensor:
+        """Half the sum of (2^p)^2, p as it is trained, not rounded; signs do not count (DeepShift, in its code)."""
+        return 0.5 * torch.exp2(2 * tensors["shift"]).sum()
+
+    def project(self, name: str, parameter: Tensor) -> Tensor:
+        """Clamp exponents; signs may lie beyond 1, as in DeepShift's code."""
+        if not self.clamp or name != "shift":
+            return parameter
+        return parameter.clamp(self.min_exponent, self.max_exponent)
 
 
 OPERATOR = ShiftPS
