@@ -20,6 +20,10 @@ SINGLE_THREAD_MACS = 2**17
 """Work below which waking other threads costs more than it saves."""
 
 
+DONE, OUT_OF_MEMORY = 0, 1
+"""Outcomes of c/core.h."""
+
+
 class Library:
     """One loaded core and the instruction set it runs with.
 
@@ -51,8 +55,8 @@ class Library:
         self.isa = isa or self.isas[-1]
         self._parallel = _torch_threads(core) or _python_threads(core)
 
-    def run(self, problem: Problem, macs: int) -> None:
-        """Compute problem.out.
+    def run(self, problem: Problem, macs: int) -> bool:
+        """Compute problem.out. Return False where a nan of its input gradient would be lost: it is then not computed.
 
         Raises:
             MemoryError: not enough memory for the core's buffers.
@@ -66,8 +70,10 @@ class Library:
             self._parallel(job, threads)
         else:
             core.shiftaddaug_work(job)
-        if core.shiftaddaug_end(job):
+        outcome = core.shiftaddaug_end(job)
+        if outcome == OUT_OF_MEMORY:
             raise MemoryError("add convolution: out of memory")
+        return bool(outcome == DONE)
 
 
 def _torch_threads(core: ctypes.CDLL) -> Callable[[int, int], None] | None:
