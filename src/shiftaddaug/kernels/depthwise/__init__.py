@@ -10,6 +10,7 @@ from torch.nn.grad import conv2d_input, conv2d_weight
 
 from shiftaddaug.kernels.depthwise import native
 from shiftaddaug.kernels.geometry import Geometry, Pair, conv2d_geometry, pair
+from shiftaddaug.kernels.layout import plain_weight
 from shiftaddaug.kernels.native import library
 from shiftaddaug.kernels.native.run import in_layout_of
 from shiftaddaug.kernels.registration import Convolution
@@ -31,7 +32,7 @@ def depthwise_conv2d(x: Tensor, w: Tensor, stride: Pair = 1, padding: Pair = 0, 
         ValueError, RuntimeError: arguments that make no convolution.
     """
     if not native.serves(x, w) or torch.is_autocast_enabled("cpu"):
-        return F.conv2d(x, w, None, stride, padding, dilation, x.shape[1])
+        return F.conv2d(x, plain_weight(w), None, stride, padding, dilation, x.shape[1])
     return _depthwise(x, w, pair("stride", stride, 1), pair("padding", padding, 0), pair("dilation", dilation, 1))
 
 
