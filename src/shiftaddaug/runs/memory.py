@@ -29,9 +29,9 @@ DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/accel0")
 
 GIB = 2**30
 
-HEAP = 1.4
-"""What the process takes for a byte of tensors. Measured: 1.2 to 1.9, for the C library keeps what a step frees, in
-pieces (`commands/freed_memory.py`); nearer the least, so that what would just fit is let through."""
+HEAP = 1.5
+"""What a process takes for a byte of tensors. Measured: 1.2 to 2.1, for the C library keeps what a step frees, in
+pieces (`commands/freed_memory.py`)."""
 
 R_TEMPORARIES = 8
 """Tensors that are made, at once, of all weights that are read through R (`hybrid/remap.py`)."""
@@ -139,10 +139,15 @@ class Step:
     def _batch(self) -> int:
         return int(self.config["data"]["batch_size"])
 
-    def _taken(self, tensors: float) -> int:
-        """Return what processes of this machine take for so many bytes of tensors in each."""
+    @property
+    def _processes(self) -> int:
+        """How many processes of this machine train, each with all of it."""
         devices = self.config["trainer"].get("devices")
-        return int(HEAP * tensors) * (devices if isinstance(devices, int) and devices > 1 else 1)
+        return devices if isinstance(devices, int) and devices > 1 else 1
+
+    def _taken(self, tensors: int) -> int:
+        """Return what the processes take for so many bytes of tensors in each."""
+        return int(HEAP * tensors) * self._processes
 
     def refuse_beyond(self, memory: int) -> None:
         """Refuse a step that needs more than that.
@@ -153,7 +158,7 @@ class Step:
         net, aug, batch = self.config["net"], self.config["aug"], self._batch
         run = f"net={net['name']} with aug={aug['name']}"
         weights = self.weight_bytes()
-        if self._taken(weights / HEAP) > memory:
+        if weights * self._processes > memory:
             raise UserError(
                 f"net.width_mult={net.get('width_mult', 1.0)}: {run} needs {weights / GIB:.1f} GiB for weights, "
                 f"gradients and optimiser state, and this machine has {memory / GIB:.1f} GiB; options: fewer channels, "
