@@ -1,6 +1,7 @@
 """Depthwise convolution by multiplication: what `F.conv2d` computes, on the native CPU core where there is one.
 
 Torch's own depthwise gradients are several times slower on a CPU than its forward pass (benchmarks/operators.py).
+While `torch.jit.trace` watches, the convolution is torch's: whoever reads the trace knows it.
 """
 
 import torch
@@ -31,7 +32,7 @@ def depthwise_conv2d(x: Tensor, w: Tensor, stride: Pair = 1, padding: Pair = 0, 
     Raises:
         ValueError, RuntimeError: arguments that make no convolution.
     """
-    if not native.serves(x, w) or torch.is_autocast_enabled("cpu"):
+    if torch.jit.is_tracing() or not native.serves(x, w) or torch.is_autocast_enabled("cpu"):
         return F.conv2d(x, plain_weight(w), None, stride, padding, dilation, x.shape[1])
     return _depthwise(x, w, pair("stride", stride, 1), pair("padding", padding, 0), pair("dilation", dilation, 1))
 

@@ -10,10 +10,15 @@ from shiftaddaug.kernels.native.run import compute, dense_channels_last, in_layo
 
 
 def serves(x: Tensor, w: Tensor) -> bool:
-    """Whether the core can serve these tensors: one filter for each of several channels, float32 on the CPU."""
+    """Whether the core can serve these tensors: one filter for each of several channels, float32 on the CPU.
+
+    It serves their shadows on the meta device, too: of a grouped convolution of torch's, torch counts too many FLOPs
+    backward (2.15: those of the weight gradient, times the groups).
+    """
     return (
         x.dim() == 4
-        and x.device.type == w.device.type == "cpu"
+        and x.device == w.device
+        and x.device.type in ("cpu", "meta")
         and x.dtype == w.dtype == torch.float32
         and x.shape[1] == w.shape[0]
     )
