@@ -26,10 +26,11 @@ class NativeCoreHook(BuildHookInterface):  # type: ignore[misc]
         try:
             native_build.build()
         except (FileNotFoundError, RuntimeError) as error:
-            library.unlink(missing_ok=True)  # of an earlier installation, perhaps from other sources
+            for old in (library, native_build.hash_path(library)):  # of an installation from other sources, perhaps
+                old.unlink(missing_ok=True)
             self.app.display_warning(f"native kernels not built, add layers will train slowly: {error}")
             return
-        build_data["artifacts"].append(str(NATIVE / library.name))
+        build_data["artifacts"] += [str(NATIVE / path.name) for path in (library, native_build.hash_path(library))]
         build_data["pure_python"] = False
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         build_data["tag"] = f"py3-none-{platform}"

@@ -32,7 +32,7 @@ class _Witness(pl.Callback):
     """Keep the tensors of the network that each validation looks at, by step."""
 
     only_watches = True
-    seen: dict[int, dict[str, Tensor]] = {}  # noqa: RUF012: hydra makes the instance
+    seen: dict[int, dict[str, Tensor]] = {}  # one for all: hydra makes the instance
 
     def on_validation_batch_start(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         state = pl_module.net.state_dict()

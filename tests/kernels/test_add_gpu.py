@@ -8,7 +8,7 @@ import importlib.util
 import os
 import subprocess
 import sys
-from itertools import cycle, product
+from itertools import cycle, islice, product
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,6 +31,7 @@ from tests.kernels.cases import (
     laid_out,
     tensors,
 )
+from tests.kernels.nonfinite import kinds, nonfinite_tensors
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 HAS_TRITON = importlib.util.find_spec("triton") is not None
@@ -187,6 +188,19 @@ def test_nan_stays_visible(groups: int) -> None:
     dx = gpu.add_conv2d_input_grad(g, x, w, *case.arguments)
     assert dx[0, 0, 0, 0].isnan()
     assert dx.isnan().sum() == 1
+
+
+@runs_kernels
+@pytest.mark.parametrize(
+    "case", [Case((1, 3, 4, 3), (2, 3, 1, 1)), Case((1, 2, 4, 3), (2, 1, 2, 2), padding=1, groups=2)]
+)
+@pytest.mark.usefixtures("_untuned")
+def test_what_is_not_finite_reaches_what_it_takes_part_in(case: Case) -> None:
+    for what, given in islice(nonfinite_tensors(case), None, None, 5):  # the interpreter is slow
+        g, x, w = (on_device(t) for t in given)
+        y, dx = gpu.add_conv2d(x, w, *case.arguments), gpu.add_conv2d_input_grad(g, x, w, *case.arguments)
+        assert torch.equal(kinds(y.cpu()), kinds(naive.add_conv2d(*given[1:], *case.arguments))), what
+        assert torch.equal(kinds(dx.cpu()), kinds(naive.add_conv2d_input_grad(*given, *case.arguments))), what
 
 
 @runs_kernels

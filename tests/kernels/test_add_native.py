@@ -93,19 +93,6 @@ def test_half_precision_is_computed_in_float32(core: Library, case: Case, dtype:
     assert_all_near(native, *tensors(case, dtype), case, HALF_TOLERANCE[dtype], core=core)
 
 
-@pytest.mark.parametrize("name", ["3x3", "depthwise", "3x3, vectors and a rest", "depthwise, vectors and a rest"])
-def test_a_nan_stays_visible(core: Library, name: str) -> None:
-    """In all that it takes part in, and in nothing else."""
-    case = ALL_CASES[name]
-    g, x, w = tensors(case)
-    x[0, 1, 2, 3] = float("nan")
-    y, dx, dw = results(native, g, x, w, case, core=core)
-    reference = Reference(x, w, case)
-    assert torch.equal(y.isnan(), reference.forward(y.shape).isnan())
-    assert torch.equal(dx.isnan(), x.isnan())
-    assert dw.isnan().any()
-
-
 @pytest.mark.parametrize("value", [float("inf"), -float("inf")])
 @pytest.mark.parametrize("name", ["3x3", "depthwise"])
 def test_infinity_is_clipped_as_any_other_value(core: Library, name: str, value: float) -> None:

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import torch
 from shiftaddaug.errors import UserError
 from shiftaddaug.kernels.add import describe, native
 from shiftaddaug.kernels.native import Library, build
-from shiftaddaug.kernels.native.build import ISAS, find_compiler, library_path, source_hash
+from shiftaddaug.kernels.native.build import ISAS, find_compiler, hash_path, library_path, source_hash
 from tests.kernels.cases import Case, laid_out, tensors
 from tests.kernels.needs import needs_compiler
 
@@ -22,6 +23,7 @@ library_module = importlib.import_module("shiftaddaug.kernels.native.library")  
 load = library_module._load.__wrapped__
 """As at the first use in a process."""
 
+DAMAGED = "damaged, or not a library of this package; install the package again (make setup)"
 QUICK = ("-O0",)
 CASE = Case((3, 33, 12, 12), (35, 33, 3, 3), padding=1)
 
@@ -51,7 +53,7 @@ def test_the_core_is_installed_wherever_there_is_a_compiler() -> None:
 def test_a_library_built_elsewhere_computes_the_same(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "library.so"
     assert build.build(path, QUICK)[0] == "portable"
-    assert [file.name for file in path.parent.iterdir()] == ["library.so"]
+    assert sorted(file.name for file in path.parent.iterdir()) == ["library.so", "library.so.sha256"]
     _, x, w = tensors(CASE)
     for isa in Library(library_path()).isas:
         one, other = (
@@ -110,10 +112,31 @@ def test_what_is_no_library_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     assert load() == (None, "no C compiler was found when the package was installed")
     path.write_text("not a library")
     core, reason = load()
-    assert core is None and str(path) in reason and "\n" not in reason
+    assert core is None and reason == f"{path}: {DAMAGED}"
     monkeypatch.setattr(library_module, "library_path", lambda: Path(importlib.import_module("_ctypes").__file__))
     core, reason = load()
-    assert core is None and reason.endswith("not a library of this package")
+    assert core is None and reason.endswith(DAMAGED)
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 0.999])
+def test_part_of_a_library_is_refused(core: Library, tmp_path: Path, share: float) -> None:
+    """To load half of one ends the process (SIGBUS)."""
+    path = tmp_path / "library.so"
+    whole = library_path().read_bytes()
+    shutil.copy(hash_path(library_path()), hash_path(path))
+    path.write_bytes(whole)
+    assert Library(path).isas == core.isas
+    other = tmp_path / "part.so"  # another file: the first is loaded
+    shutil.copy(hash_path(path), hash_path(other))
+    other.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(OSError, match=re.escape(f"{other}: {DAMAGED}")):
+        Library(other)
+    other.write_bytes(bytes([whole[-1] ^ 1]) + whole[1:])
+    with pytest.raises(OSError, match=re.escape(DAMAGED)):
+        Library(other)
+    hash_path(path).unlink()
+    with pytest.raises(OSError, match=re.escape(DAMAGED)):
+        Library(path)
 
 
 def test_the_environment_chooses(core: Library, monkeypatch: pytest.MonkeyPatch) -> None:

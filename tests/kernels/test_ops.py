@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from shiftaddaug.kernels.add import add_conv2d, add_conv2d_input_grad, add_conv2d_weight_grad, implementation
 from shiftaddaug.kernels.depthwise import depthwise_conv2d
+from shiftaddaug.kernels.tracing import TRACE_HANDLES
 from tests.kernels.cases import (
     CASES,
     LAYOUTS,
@@ -152,10 +153,16 @@ def test_operators_are_called_only_where_something_watches(operator: str, case: 
 
 
 @parametrize_operators
-def test_tracing_records_the_operator(operator: str, case: Case) -> None:
-    _, x, w = tensors(case)
+def test_tracing_records_what_counters_know(operator: str, case: Case) -> None:
+    """Add convolutions as our operator, and multiplied ones as torch's."""
+    g, x, w = tensors(case)
     traced = torch.jit.trace(function(operator, case), (x, w), check_trace=False)
-    assert f"shiftaddaug::{operator}" in str(traced.graph)
+    kinds = {node.kind(): node for node in traced.graph.nodes() if "conv" in node.kind()}
+    assert set(kinds) == {"shiftaddaug::add_conv2d" if operator == "add_conv2d" else "aten::_convolution"}
+    for kind, node in kinds.items():
+        if kind in TRACE_HANDLES:
+            counted = TRACE_HANDLES[kind](list(node.inputs()), list(node.outputs()))
+            assert counted == g.numel() * w[0].numel()
 
 
 @parametrize_operators
@@ -196,9 +203,10 @@ def test_a_compiled_function_equals_the_eager_one(operator: str, case: Case) -> 
     assert_equal(with_gradients(compiled, g, x, w), with_gradients(layer, g, x, w))
 
 
+@pytest.mark.parametrize("device", ["cpu", "meta"])
 @parametrize_operators
-def test_flops_are_two_for_each_multiply_accumulate(operator: str, case: Case) -> None:
-    g, x, w = tensors(case)
+def test_flops_are_two_for_each_multiply_accumulate(operator: str, case: Case, device: str) -> None:
+    g, x, w = (t.to(device) for t in tensors(case))
     with FlopCounterMode(display=False) as counter:
         with_gradients(function(operator, case), g, x, w)
     macs = g.numel() * w[0].numel()

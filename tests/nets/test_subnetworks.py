@@ -1,5 +1,6 @@
 """Any sub-network: it is computed, extracted and priced as the plain network of its widths, kernels and blocks."""
 
+import math
 import random
 import re
 from dataclasses import replace
@@ -35,8 +36,9 @@ from shiftaddaug.hybrid.layers import HybridConv2d
 from shiftaddaug.hybrid.reading import Blended, ByOperator, MultipliedBeside
 from shiftaddaug.hybrid.sharing import PLAIN, NetSharing, Sharing
 from shiftaddaug.hybrid.widths import Widths
+from shiftaddaug.kernels.tracing import TRACE_HANDLES
 from shiftaddaug.nets.build import build_supernet
-from shiftaddaug.nets.cost import net_cost, total_macs
+from shiftaddaug.nets.cost import layer_macs, net_cost, total_macs
 from shiftaddaug.nets.extract import Target, extract, load_target, save_target
 from shiftaddaug.nets.extras import plan_extra_blocks
 from shiftaddaug.nets.plan import Plan
@@ -228,6 +230,33 @@ class TestPlan:
             cost = net_cost(plan, target.assignment)
             assert cost.params == sum(p.numel() for p in target.net.parameters())
 
+    @pytest.mark.parametrize("op", ["mult", "shift", "add"])
+    def test_backward_it_is_twice_that_but_for_the_image(self, op: str) -> None:
+        """Of what is multiplied; an adder's own block is multiplied once more, by zeros, where channels surround it."""
+        supernet = make("mbv3_w035", op, extra_blocks=1)
+        for spec in (supernet.target_spec, random_spec(supernet, 1), SubnetSpec(supernet.widening.max_channels())):
+            plan = supernet.graph.at(spec)
+            with FlopCounterMode(display=False) as forward:
+                y = supernet(images(2), spec)
+            with FlopCounterMode(display=False) as backward:
+                y.sum().backward()
+            counted, stem = forward.get_total_flops(), 2 * 2 * layer_macs(plan, plan.layers()[0])
+            assert backward.get_total_flops() == 2 * counted - stem
+            least = 2 * 2 * total_macs(plan)
+            assert counted == least or (op == "add" and spec != supernet.target_spec and counted > least)
+
+    @pytest.mark.parametrize("op", ["mult", "shift", "add"])
+    @pytest.mark.parametrize("net", ["mcunet", "mbv3_w035", "resnet20", "vgg_small"])
+    def test_a_trace_of_the_target_shows_all_of_it(self, net: str, op: str) -> None:
+        """Counted as fvcore does: by the kinds of nodes, with our handles beside its own."""
+        supernet = make(narrowed(net), op)
+        target = extract(supernet, supernet.target_spec).net
+        graph, _ = torch.jit._get_trace_graph(target, (images(1),))  # of which all values have sizes
+        handles = TRACE_HANDLES | dict.fromkeys(("aten::_convolution", "aten::linear"), convolution_macs)
+        nodes = [node for node in graph.nodes() if node.kind() in handles]
+        counted = sum(handles[node.kind()](list(node.inputs()), list(node.outputs())) for node in nodes)
+        assert counted == total_macs(target.plan)
+
     def test_of_a_decoder_too(self) -> None:
         supernet = make_unet().eval()
         for seed in range(SPECS):
@@ -263,6 +292,12 @@ class TestPlan:
         readers = [node for node in cut.nodes if found.entry in node.inputs]
         assert [node.unit for node in readers] != [unit]
         assert not any(found.exit in node.inputs for node in cut.nodes)
+
+
+def convolution_macs(inputs: list[Any], outputs: list[Any]) -> int:
+    """Of a convolution or a linear map of torch's: outputs x elements of a filter."""
+    weight = inputs[1].type().sizes()
+    return math.prod(outputs[0].type().sizes()) * math.prod(weight[1:])
 
 
 def flops(net: Any, x: Tensor) -> int:

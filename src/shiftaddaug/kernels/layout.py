@@ -24,6 +24,16 @@ def empty_input_grad(x: Tensor) -> Tensor:
     return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=memory_format_of(x))
 
 
+def plain_weight(w: Tensor) -> Tensor:
+    """Return w (F, C / groups, kh, kw) with the strides of a plain tensor of its shape; a copy only if it must be.
+
+    A contiguous tensor may have any stride where a size is 1: `contiguous` returns it as it is, and torch may take it
+    for a channels_last one. NOTE: torch (2.15, on the CPU) then gets the weight gradient of a grouped 1x1 convolution
+    wrong, by more than its largest element, and refuses to compute that of a single filter.
+    """
+    return w.contiguous().view(-1).view(w.shape)
+
+
 def register_conv_flops(namespace: Any, name: str) -> None:
     """Let `torch.utils.flop_counter` count `name` and its `_input_grad` and `_weight_grad` as convolutions:
     two operations for each multiply-accumulate, or for each difference and sum."""

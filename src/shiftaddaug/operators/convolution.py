@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from shiftaddaug.kernels.depthwise import depthwise_conv2d
+from shiftaddaug.kernels.layout import plain_weight
 from shiftaddaug.operators.base import Operator, Pair
 
 
@@ -18,7 +20,13 @@ class Convolution(Operator):
     ) -> Tensor:
         if groups == x.shape[1] > 1:
             return depthwise_conv2d(x, weight, stride, padding, dilation)
+        if groups > 1 or weight.shape[0] == 1 or not _in_torch_s_order(weight):
+            weight = plain_weight(weight)
         return F.conv2d(x, weight, None, stride, padding, dilation, groups)
 
     def linear(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.linear(x, weight)
+
+
+def _in_torch_s_order(weight: Tensor) -> bool:
+    return weight.is_contiguous() or weight.is_contiguous(memory_format=torch.channels_last)

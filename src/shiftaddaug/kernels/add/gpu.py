@@ -59,7 +59,11 @@ def add_conv2d_input_grad(
     groups: int = 1,
     scale: float = 1.0,
 ) -> Tensor:
-    """Compute `naive.add_conv2d_input_grad` on a GPU."""
+    """Compute `naive.add_conv2d_input_grad` on a GPU.
+
+    NOTE: in a dense convolution a nan of a weight or an input counts where it meets the border too. There `naive` has
+    no term; the kernel has 0 * nan. To leave it out would cost an instruction for each of the 3 of a term.
+    """
     geometry = conv2d_geometry(x, w, stride, padding, dilation, groups)
     check_output_gradient(grad_y, x, geometry)
     dx = empty_input_grad(x)

@@ -147,7 +147,8 @@ def depthwise_input_grad(
                         g = tl.load(g_tap, mask=row_mask & inside[None], other=0.0).to(tl.float32)
                         w_tap = w_ptr + f * w_strides[0] + (i * w_strides[2] + j * w_strides[3])
                         w = tl.load(w_tap, mask=c < channels, other=0.0).to(tl.float32)
-                        total += g * tl.clamp(w[:, None] - x, -1.0, 1.0, tl.PropagateNan.ALL)
+                        slope = tl.clamp(w[:, None] - x, -1.0, 1.0, tl.PropagateNan.ALL)
+                        total += tl.where(row_mask & inside[None], g * slope, 0.0)  # 0 * nan would be nan
 
     place = (c * dx_c)[:, None] + (n * dx_n + top * dx_h + left * dx_w)[None]
     if ADJACENT:

@@ -28,7 +28,7 @@ from shiftaddaug.kernels.add.blocks import (
     taps,
 )
 from shiftaddaug.kernels.geometry import Geometry, Pair, check_output_gradient, conv2d_geometry
-from shiftaddaug.kernels.layout import memory_format_of
+from shiftaddaug.kernels.layout import memory_format_of, plain_weight
 
 DENSE_SHARE, DEPTHWISE_SHARE = 2, 8
 """A block's buffer holds at most this fraction of the layer's larger tensor: a few of them live at once, and together
@@ -143,7 +143,7 @@ def _convolution_weight_grad(grad_y: Tensor, x: Tensor, w: Tensor, geometry: Geo
     _, dw, _ = torch.ops.aten.convolution_backward(
         grad_y,
         x,
-        w.contiguous(),  # torch fails for a single filter with strides of its own
+        plain_weight(w),
         None,
         geometry.stride,
         geometry.padding,

@@ -2,7 +2,7 @@
 
 Same functions as `naive`. Channels adjacent in memory (channels_last, and slices of it) are read in place; other
 layouts are copied. Float16 and bfloat16 are computed in float32. The weight gradient of a dense convolution is a
-matrix product, and torch's own.
+matrix product, and torch's own. Input gradients in which a slope may be nan are those of `naive`.
 """
 
 import torch
@@ -55,7 +55,8 @@ def add_conv2d_input_grad(
     geometry = conv2d_geometry(x, w, stride, padding, dilation, groups)
     check_output_gradient(grad_y, x, geometry)
     dx = dense_channels_last(tuple(x.shape))
-    compute(core, ADD, INPUT_GRAD, readable(x), w.float(), readable(grad_y), dx, geometry, scale)
+    if not compute(core, ADD, INPUT_GRAD, readable(x), w.float(), readable(grad_y), dx, geometry, scale):
+        return naive.add_conv2d_input_grad(grad_y, x, w, stride, padding, dilation, groups, scale)
     return in_layout_of(x, dx)
 
 

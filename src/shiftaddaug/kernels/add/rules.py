@@ -23,7 +23,7 @@ from torch import Tensor
 from shiftaddaug.kernels.add.blocks import blocks, buffer_elements, patches_view, slab_of
 from shiftaddaug.kernels.add.naive import DENSE_SHARE
 from shiftaddaug.kernels.geometry import Geometry, Pair, check_output_gradient, conv2d_geometry
-from shiftaddaug.kernels.layout import memory_format_of
+from shiftaddaug.kernels.layout import memory_format_of, plain_weight
 
 INPUT_GRADIENTS = ("clipped", "full", "sign")
 WEIGHT_GRADIENTS = ("full", "sign")
@@ -152,7 +152,7 @@ def _transposed(grad_y: Tensor, shape: tuple[int, ...], w: Tensor, geometry: Geo
     dx, _, _ = torch.ops.aten.convolution_backward(
         grad_y,
         grad_y.new_empty(1).expand(shape),  # its values are not read
-        w.contiguous(),
+        plain_weight(w),
         None,
         geometry.stride,
         geometry.padding,

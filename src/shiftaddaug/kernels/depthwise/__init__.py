@@ -1,6 +1,7 @@
 """Depthwise convolution by multiplication: what `F.conv2d` computes, on the native CPU core where there is one.
 
 Torch's own depthwise gradients are several times slower on a CPU than its forward pass (benchmarks/operators.py).
+While `torch.jit.trace` watches, the convolution is torch's: whoever reads the trace knows it.
 """
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn.grad import conv2d_input, conv2d_weight
 
 from shiftaddaug.kernels.depthwise import native
 from shiftaddaug.kernels.geometry import Geometry, Pair, conv2d_geometry, pair
+from shiftaddaug.kernels.layout import plain_weight
 from shiftaddaug.kernels.native import library
 from shiftaddaug.kernels.native.run import in_layout_of
 from shiftaddaug.kernels.registration import Convolution
@@ -30,8 +32,8 @@ def depthwise_conv2d(x: Tensor, w: Tensor, stride: Pair = 1, padding: Pair = 0, 
     Raises:
         ValueError, RuntimeError: arguments that make no convolution.
     """
-    if not native.serves(x, w) or torch.is_autocast_enabled("cpu"):
-        return F.conv2d(x, w, None, stride, padding, dilation, x.shape[1])
+    if torch.jit.is_tracing() or not native.serves(x, w) or torch.is_autocast_enabled("cpu"):
+        return F.conv2d(x, plain_weight(w), None, stride, padding, dilation, x.shape[1])
     return _depthwise(x, w, pair("stride", stride, 1), pair("padding", padding, 0), pair("dilation", dilation, 1))
 
 

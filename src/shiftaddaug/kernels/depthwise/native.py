@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn.grad import conv2d_input
 
 from shiftaddaug.kernels.geometry import Pair, check_output_gradient, conv2d_geometry
 from shiftaddaug.kernels.native import FORWARD, INPUT_GRAD, MULT, WEIGHT_GRAD, Library
@@ -9,10 +10,15 @@ from shiftaddaug.kernels.native.run import compute, dense_channels_last, in_layo
 
 
 def serves(x: Tensor, w: Tensor) -> bool:
-    """Whether the core can serve these tensors: one filter for each of several channels, float32 on the CPU."""
+    """Whether the core can serve these tensors: one filter for each of several channels, float32 on the CPU.
+
+    It serves their shadows on the meta device, too: of a grouped convolution of torch's, torch counts too many FLOPs
+    backward (2.15: those of the weight gradient, times the groups).
+    """
     return (
         x.dim() == 4
-        and x.device.type == w.device.type == "cpu"
+        and x.device == w.device
+        and x.device.type in ("cpu", "meta")
         and x.dtype == w.dtype == torch.float32
         and x.shape[1] == w.shape[0]
     )
@@ -44,11 +50,16 @@ def input_grad(
     dilation: Pair = 1,
     core: Library | None = None,
 ) -> Tensor:
-    """Gradient with respect to x, given that of the output; x counts for its shape and layout alone."""
+    """Gradient with respect to x, given that of the output; x counts for its shape and layout alone.
+
+    Torch computes it where weights are not finite.
+    """
     geometry = conv2d_geometry(x, w, stride, padding, dilation, x.shape[1])
     check_output_gradient(grad_y, x, geometry)
     dx = dense_channels_last(tuple(x.shape))
-    compute(core, MULT, INPUT_GRAD, dx, w, readable(grad_y), dx, geometry, 1.0)
+    if not compute(core, MULT, INPUT_GRAD, dx, w, readable(grad_y), dx, geometry, 1.0):
+        pairs = (geometry.stride, geometry.padding, geometry.dilation)
+        return in_layout_of(x, conv2d_input(x.shape, w, grad_y, *pairs, geometry.groups))
     return in_layout_of(x, dx)
 
 

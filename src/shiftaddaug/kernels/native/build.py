@@ -30,6 +30,16 @@ def library_path() -> Path:
     return Path(__file__).resolve().parent / "libshiftaddaug.so"
 
 
+def hash_path(library: Path) -> Path:
+    """Where the hash of a library's content lies: a damaged library must not be loaded, which may end the process."""
+    return library.with_name(f"{library.name}.sha256")
+
+
+def content_hash(library: Path) -> str:
+    """Hash of a library's content, as it stands in its `hash_path`."""
+    return hashlib.sha256(library.read_bytes()).hexdigest()
+
+
 def source_hash() -> str:
     """Hash of the C sources: a library that carries another one was compiled from other sources."""
     digest = hashlib.sha256()
@@ -50,7 +60,7 @@ def build(output: Path | None = None, flags: Sequence[str] = OPTIMISED) -> list[
     """Compile every instruction set that the compiler knows into one shared library.
 
     Args:
-        output: of the library; `library_path()` by default. Replaced only once it is complete.
+        output: of the library; `library_path()` by default. Replaced only once it is complete; its hash lies beside it.
         flags: of optimisation or instrumentation.
 
     Returns:
@@ -83,6 +93,8 @@ def build(output: Path | None = None, flags: Sequence[str] = OPTIMISED) -> list[
         partial = output.with_name(f"{output.name}.{os.getpid()}")
         shutil.copy(library, partial)
         partial.replace(output)
+        partial.write_text(f"{content_hash(library)}\n")
+        partial.replace(hash_path(output))
     return list(built)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.kernels.native.build import ISAS, library_path, source_hash
+from shiftaddaug.kernels.native.build import ISAS, content_hash, hash_path, library_path, source_hash
 from shiftaddaug.kernels.native.problem import Problem
 
 ISA_VARIABLE = "SHIFTADDAUG_ISA"
@@ -18,6 +18,10 @@ ISA_VARIABLE = "SHIFTADDAUG_ISA"
 
 SINGLE_THREAD_MACS = 2**17
 """Work below which waking other threads costs more than it saves."""
+
+
+DONE, OUT_OF_MEMORY = 0, 1
+"""Outcomes of c/core.h."""
 
 
 class Library:
@@ -33,9 +37,9 @@ class Library:
     """
 
     def __init__(self, path: Path, isa: str | None = None) -> None:
+        if not _is_whole(path):
+            raise OSError(f"{path}: damaged, or not a library of this package; install the package again (make setup)")
         core = ctypes.CDLL(str(path))
-        if not hasattr(core, "shiftaddaug_source_hash"):
-            raise OSError(f"{path}: not a library of this package")
         core.shiftaddaug_source_hash.restype = ctypes.c_char_p
         if core.shiftaddaug_source_hash().decode() != source_hash():
             raise OSError(f"{path}: compiled from other sources; install the package again (make setup)")
@@ -51,8 +55,8 @@ class Library:
         self.isa = isa or self.isas[-1]
         self._parallel = _torch_threads(core) or _python_threads(core)
 
-    def run(self, problem: Problem, macs: int) -> None:
-        """Compute problem.out.
+    def run(self, problem: Problem, macs: int) -> bool:
+        """Compute problem.out. Return False where a nan of its input gradient would be lost: it is then not computed.
 
         Raises:
             MemoryError: not enough memory for the core's buffers.
@@ -66,8 +70,16 @@ class Library:
             self._parallel(job, threads)
         else:
             core.shiftaddaug_work(job)
-        if core.shiftaddaug_end(job):
+        outcome = core.shiftaddaug_end(job)
+        if outcome == OUT_OF_MEMORY:
             raise MemoryError("add convolution: out of memory")
+        return bool(outcome == DONE)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a library is what was built, by the hash beside it. To load half of one may end the process."""
+    known = hash_path(path)
+    return known.exists() and known.read_text(errors="replace").strip() == content_hash(path)
 
 
 def _torch_threads(core: ctypes.CDLL) -> Callable[[int, int], None] | None:

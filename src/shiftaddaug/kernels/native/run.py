@@ -38,8 +38,12 @@ def compute(
     out: Tensor,
     geometry: Geometry,
     scale: float,
-) -> None:
+) -> bool:
     """Fill `out`; arguments as in `make_problem`. Without outputs there is no gradient; without inputs, only padding.
+
+    Returns:
+        Whether that is done. The core leaves an input gradient to others where weights are not finite, or inputs of
+        an add convolution are nan.
 
     Raises:
         RuntimeError: there is no core.
@@ -50,6 +54,6 @@ def compute(
         raise RuntimeError("the native core is not there: see shiftaddaug.kernels.native.why_not()")
     if out.numel() == 0 or y.numel() == 0:
         out.zero_()
-        return
+        return True
     macs = y.numel() * math.prod(w.shape[1:])
-    core.run(make_problem(arithmetic, direction, x, w, y, out, geometry, scale), macs)
+    return core.run(make_problem(arithmetic, direction, x, w, y, out, geometry, scale), macs)

@@ -30,6 +30,11 @@ typedef struct {
     float scale;               /* of the output */
 } Problem;
 
+/* What a unit of work, and a call, may end with. IRREGULAR: an input gradient that is not computed, as a slope may be
+ * nan: a weight is not finite, or an input is nan. A clip may lose a nan, and a gradient beyond the border, which is 0,
+ * does not cancel one. */
+enum { DONE = 0, OUT_OF_MEMORY = 1, IRREGULAR = 2 };
+
 /* A problem at work. */
 typedef struct {
     Problem p;
@@ -41,6 +46,7 @@ typedef struct {
     int padded;                /* whether inputs are copied into a zero-padded slab */
     atomic_int_fast64_t next;  /* unit */
     atomic_int failed;         /* out of memory in a thread */
+    atomic_int irregular;      /* INPUT_GRAD: see IRREGULAR */
 } Job;
 
 static inline int is_depthwise(const Problem *p) { return p->groups == p->channels && p->filters == p->channels; }

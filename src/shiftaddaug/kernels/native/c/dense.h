@@ -122,7 +122,7 @@ static int forward_unit(const Job *job, int64_t image, int64_t first_row, int64_
     int64_t row = p->x_stride[1], column = p->x_stride[2];
     if (job->padded) {
         float *slab = shiftaddaug_scratch((size_t)slab_floats(&window, p->channels));
-        if (!slab) return 0;
+        if (!slab) return OUT_OF_MEMORY;
         pack_slab(x, row, column, p->size, &window, p->channels, slab);
         x = slab, row = slab_row(&window, p->channels), column = p->channels;
     } else {
@@ -146,7 +146,7 @@ static int forward_unit(const Job *job, int64_t image, int64_t first_row, int64_
             vectors -= now, first += now * LANES;
         }
     }
-    return 1;
+    return DONE;
 }
 
 /* ---- gradient of the input ------------------------------------------------------------------------------------ */
@@ -188,7 +188,8 @@ static void phase_taps(const Problem *p, int64_t row, int64_t column, int64_t g_
     }
 }
 
-INLINE void input_grad_tile(const float *const x[TILE], const float *const g[TILE], const Taps *taps, const float *w,
+/* 1 if an input is nan. */
+INLINE int input_grad_tile(const float *const x[TILE], const float *const g[TILE], const Taps *taps, const float *w,
                             int64_t filters, float scale, float *const dx[TILE], int64_t positions, int channels) {
     vec sum[TILE], input[TILE], one = v_set(1.0f);
     OPAQUE(one);
@@ -205,11 +206,12 @@ INLINE void input_grad_tile(const float *const x[TILE], const float *const g[TIL
         }
     }
     const vec factor = v_set(scale);
-    UNROLL for (int t = 0; t < TILE; t++)
-        if (t < positions) {
-            if (taps->count) sum[t] = v_clipped_nan(input[t], sum[t]);
-            v_store_some(dx[t], v_mul(sum[t], factor), channels);
-        }
+    int nan = 0;
+    UNROLL for (int t = 0; t < TILE; t++) {
+        nan |= v_has_nan(input[t]);
+        if (t < positions) v_store_some(dx[t], v_mul(sum[t], factor), channels);
+    }
+    return nan;
 }
 
 static int input_grad_unit(const Job *job, int64_t image, int64_t first_row, int64_t last_row) {
@@ -222,7 +224,7 @@ static int input_grad_unit(const Job *job, int64_t image, int64_t first_row, int
     int64_t taps_at_most = p->kernel[0] * p->kernel[1];
     size_t slab = job->padded ? (size_t)slab_floats(&window, p->filters) : 0;
     int64_t *offsets = (int64_t *)shiftaddaug_scratch(slab + 4 * (size_t)taps_at_most);
-    if (!offsets) return 0;
+    if (!offsets) return OUT_OF_MEMORY;
     Taps taps = {offsets, offsets + taps_at_most, 0};
     int64_t origin[2] = {0, 0};
     if (job->padded) {
@@ -234,6 +236,7 @@ static int input_grad_unit(const Job *job, int64_t image, int64_t first_row, int
     int64_t channels = p->channels / p->groups, filters = p->filters / p->groups;
     const float *from_x[TILE], *from_g[TILE];
     float *to[TILE];
+    int nan = 0;
     for (int64_t down = first_row; down < last_row && down < first_row + p->stride[0]; down++)
         for (int64_t across = 0; across < p->size[1] && across < p->stride[1]; across++) {
             /* the phase of inputs (down + s t, across + s u): input (t, u) of it reads g at (t, u) plus the taps' */
@@ -259,11 +262,11 @@ static int input_grad_unit(const Job *job, int64_t image, int64_t first_row, int
                             from_g[t] = g + at.row * row + at.column * column + c / channels * filters;
                             next_position(&at);
                         }
-                        input_grad_tile(from_x, from_g, &taps, w, filters, p->scale, to, left, lanes);
+                        nan |= input_grad_tile(from_x, from_g, &taps, w, filters, p->scale, to, left, lanes);
                     }
                 }
         }
-    return 1;
+    return nan ? IRREGULAR : DONE;
 }
 
 #endif

@@ -70,7 +70,8 @@ INLINE void depthwise_forward_tile(const int n, const float *x, int64_t step, co
     UNROLL for (int t = 0; t < n; t++) v_store_some(y + t * y_step, v_mul(sum[t], factor), lanes);
 }
 
-INLINE void depthwise_input_grad_tile(const int n, const float *x, int64_t x_step, const float *g, int64_t g_step,
+/* 1 if an input that is subtracted is nan. */
+INLINE int depthwise_input_grad_tile(const int n, const float *x, int64_t x_step, const float *g, int64_t g_step,
                                       const int64_t *taps, const int64_t *w_taps, int64_t count, const float *w,
                                       int64_t w_step, int arithmetic, float scale, float *dx, int64_t dx_step, int lanes) {
     vec sum[DEPTHWISE_TILE], one = v_set(1.0f);
@@ -89,10 +90,12 @@ INLINE void depthwise_input_grad_tile(const int n, const float *x, int64_t x_ste
         }
     }
     const vec factor = v_set(scale);
+    int nan = 0;
     UNROLL for (int t = 0; t < n; t++) {
-        if (arithmetic == ADD && count) sum[t] = v_clipped_nan(v_load(x + t * x_step), sum[t]);
+        if (arithmetic == ADD) nan |= v_has_nan(v_load(x + t * x_step));
         v_store_some(dx + t * dx_step, v_mul(sum[t], factor), lanes);
     }
+    return nan;
 }
 
 /* CALL(n) computes n positions from `at`; runs it until all `total` are done. */
@@ -118,7 +121,7 @@ INLINE int depthwise_forward_unit(const Job *job, int64_t image, int64_t first, 
     input_range(p, 1, 0, p->out_size[1], &window);
     int64_t count = p->kernel[0] * p->kernel[1], width = block_width(job, first);
     int64_t *taps = (int64_t *)shiftaddaug_scratch(2 * (size_t)count + (size_t)slab_floats(&window, job->block));
-    if (!taps) return 0;
+    if (!taps) return OUT_OF_MEMORY;
     View x;
     view_block(job, p->x + image * p->x_stride[0] + first, p->x_stride, p->size, &window, width,
                (float *)(taps + count), &x);
@@ -137,7 +140,7 @@ INLINE int depthwise_forward_unit(const Job *job, int64_t image, int64_t first, 
                            to + at * p->y_stride[2] + v, p->y_stride[2], some_lanes(width - v))
         TILED(p->out_size[1], at, FORWARD_TILE);
     }
-    return 1;
+    return DONE;
 }
 
 INLINE int depthwise_input_grad_unit(const Job *job, int64_t image, int64_t first, const int arithmetic) {
@@ -149,7 +152,7 @@ INLINE int depthwise_input_grad_unit(const Job *job, int64_t image, int64_t firs
     size_t g_floats = (size_t)slab_floats(&window, job->block);
     int64_t *offsets =
         (int64_t *)shiftaddaug_scratch(4 * (size_t)count + g_floats + (size_t)slab_floats(&all, job->block));
-    if (!offsets) return 0;
+    if (!offsets) return OUT_OF_MEMORY;
     Taps taps = {offsets, offsets + count, 0};
     float *slab = (float *)(offsets + 2 * count);
     View g, x = {0, 0, 0};
@@ -162,6 +165,7 @@ INLINE int depthwise_input_grad_unit(const Job *job, int64_t image, int64_t firs
     const int64_t origin[2] = {window.low[0], window.low[1]};
     const float *w = job->packed + first;
     int64_t w_step = vectors_of(p->channels) * LANES;
+    int nan = 0;
     for (int64_t down = 0; down < p->size[0] && down < p->stride[0]; down++)
         for (int64_t across = 0; across < p->size[1] && across < p->stride[1]; across++) {
             phase_taps(p, down, across, g.row, g.column, origin, 1, &taps);
@@ -174,13 +178,13 @@ INLINE int depthwise_input_grad_unit(const Job *job, int64_t image, int64_t firs
                 float *to = p->out + image * p->out_stride[0] + y * p->out_stride[1] + across * p->out_stride[2] + first;
 #define GRAD_TILE(n)                                                                                           \
     for (int64_t v = 0; v < width; v += LANES)                                                                 \
-    depthwise_input_grad_tile(n, from_x + at * x_step + v, x_step, from_g + at * g.column + v, g.column,       \
+    nan |= depthwise_input_grad_tile(n, from_x + at * x_step + v, x_step, from_g + at * g.column + v, g.column,       \
                               taps.g, taps.w, taps.count, w + v, w_step, arithmetic, p->scale,                 \
                               to + at * dx_step + v, dx_step, some_lanes(width - v))
                 TILED(columns, at, GRAD_TILE);
             }
         }
-    return 1;
+    return nan ? IRREGULAR : DONE;
 }
 
 /* ---- gradient of the weights: sum of g x, and for add of g, over the images of a unit -------------------------- */
@@ -228,7 +232,7 @@ static int depthwise_weight_grad_unit(const Job *job, int64_t chunk, int64_t blo
     int64_t count = p->kernel[0] * p->kernel[1], first = block * job->block, width = block_width(job, first);
     size_t x_floats = (size_t)slab_floats(&window, job->block);
     int64_t *taps = (int64_t *)shiftaddaug_scratch(2 * (size_t)count + x_floats + (size_t)slab_floats(&all, job->block));
-    if (!taps) return 0;
+    if (!taps) return OUT_OF_MEMORY;
     float *slab = (float *)(taps + count);
     int64_t step = vectors_of(p->channels) * LANES;
     float *partial = job->partial + chunk * (count + 1) * step + first;
@@ -261,7 +265,7 @@ static int depthwise_weight_grad_unit(const Job *job, int64_t chunk, int64_t blo
             if (p->arithmetic == ADD) sum_gradients(p, &gv, partial + count * step + v);
         }
     }
-    return 1;
+    return DONE;
 }
 
 /* dw = sum of g x, less w times the sum of g for add; partial sums are added in the order of the images. */

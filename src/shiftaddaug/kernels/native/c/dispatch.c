@@ -3,6 +3,7 @@
 #include "core.h"
 #include "table.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,6 +124,12 @@ static void divide(Job *job, const Table *table) {
     }
 }
 
+static int all_finite(const float *values, size_t count) {
+    int finite = 1;
+    for (size_t i = 0; i < count; i++) finite &= isfinite(values[i]) != 0;
+    return finite;
+}
+
 /* A job for this problem; NULL if memory is out or the instruction set is missing. */
 Job *shiftaddaug_begin(const Problem *problem, int isa) {
     const Table *table = table_of(isa);
@@ -144,6 +151,7 @@ Job *shiftaddaug_begin(const Problem *problem, int isa) {
     job->isa = isa;
     atomic_init(&job->next, 0);
     atomic_init(&job->failed, 0);
+    atomic_init(&job->irregular, problem->direction == INPUT_GRAD && !all_finite(job->packed, packed));
     return job;
 }
 
@@ -153,16 +161,18 @@ void shiftaddaug_work(void *opaque) {
     const Table *table = table_of(job->isa);
     for (;;) {
         int64_t number = atomic_fetch_add(&job->next, 1);
-        if (number >= job->units || atomic_load(&job->failed)) break;
-        if (!table->unit(job, number)) atomic_store(&job->failed, 1);
+        if (number >= job->units || atomic_load(&job->failed) || atomic_load(&job->irregular)) break;
+        int outcome = table->unit(job, number);
+        if (outcome == OUT_OF_MEMORY) atomic_store(&job->failed, 1);
+        if (outcome == IRREGULAR) atomic_store(&job->irregular, 1);
     }
     if (scratch.floats > SCRATCH_KEPT) replace_scratch(0);
 }
 
-/* 0 if the result is complete, 1 if memory ran out. */
+/* DONE if the result is complete, or why it is not. */
 int shiftaddaug_end(Job *job) {
-    int failed = atomic_load(&job->failed);
-    if (!failed && job->p.direction == WEIGHT_GRAD) table_of(job->isa)->weight_grad_end(job);
+    int outcome = atomic_load(&job->failed) ? OUT_OF_MEMORY : atomic_load(&job->irregular) ? IRREGULAR : DONE;
+    if (outcome == DONE && job->p.direction == WEIGHT_GRAD) table_of(job->isa)->weight_grad_end(job);
     free(job->packed), free(job->partial), free(job);
-    return failed;
+    return outcome;
 }

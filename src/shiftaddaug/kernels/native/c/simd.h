@@ -30,11 +30,9 @@ INLINE vec v_sub(vec a, vec b) { return _mm512_sub_ps(a, b); }
 INLINE vec v_mul(vec a, vec b) { return _mm512_mul_ps(a, b); }
 INLINE vec v_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
 INLINE vec v_abs(vec a) { return _mm512_abs_ps(a); }
-/* sign(a) * min(|a|, 1) in one instruction, which makes 1 of a nan: hence v_clipped_nan */
+/* sign(a) * min(|a|, 1) in one instruction, which makes 1 of a nan: see `irregular` in core.h */
 INLINE vec v_clip1(vec a, vec one) { return _mm512_range_ps(a, one, 0x2); }
-INLINE vec v_clipped_nan(vec x, vec sum) {
-    return _mm512_mask_mov_ps(sum, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x);
-}
+INLINE int v_has_nan(vec a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q) != 0; }
 /* a - b on the multiply-add units, whatever the compiler knows of `one` */
 INLINE vec v_sub_fma(vec a, vec b, vec one) { return _mm512_fmsub_ps(a, one, b); }
 #define OPAQUE(v) __asm__("" : "+v"(v))
@@ -58,9 +56,10 @@ INLINE vec v_sub(vec a, vec b) { return _mm256_sub_ps(a, b); }
 INLINE vec v_mul(vec a, vec b) { return _mm256_mul_ps(a, b); }
 INLINE vec v_fma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
 INLINE vec v_abs(vec a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
-INLINE vec v_clip1(vec a, vec one) { /* in this order of operands a nan stays one */
+INLINE vec v_clip1(vec a, vec one) {
     return _mm256_max_ps(_mm256_xor_ps(one, _mm256_set1_ps(-0.0f)), _mm256_min_ps(one, a));
 }
+INLINE int v_has_nan(vec a) { return _mm256_movemask_ps(_mm256_cmp_ps(a, a, _CMP_UNORD_Q)) != 0; }
 INLINE vec v_sub_fma(vec a, vec b, vec one) { return _mm256_fmsub_ps(a, one, b); }
 #define OPAQUE(v) __asm__("" : "+x"(v))
 
@@ -84,17 +83,15 @@ INLINE vec v_abs(vec a) { return (vec)((ivec)a & (ivec){0x7fffffff, 0x7fffffff, 
 INLINE vec v_select(ivec mask, vec a, vec b) { return (vec)((mask & (ivec)a) | (~mask & (ivec)b)); }
 INLINE vec v_clip1(vec a, vec one) {
     vec low = v_select((ivec)(a < one), a, one);
-    /* written so that a nan stays one, as it does in HardTanh */
-    return v_select((ivec)(low < -one), -one, v_select((ivec)(a != a), a, low));
+    return v_select((ivec)(low < -one), -one, low);
+}
+INLINE int v_has_nan(vec a) {
+    ivec nan = (ivec)(a != a);
+    return (nan[0] | nan[1] | nan[2] | nan[3]) != 0;
 }
 INLINE vec v_sub_fma(vec a, vec b, vec one) { (void)one; return a - b; }
 #define OPAQUE(v) (void)(v)
 
-#endif
-
-#if LANES != 16
-/* A sum of clipped differences from x, which is nan if x is. */
-INLINE vec v_clipped_nan(vec x, vec sum) { (void)x; return sum; }
 #endif
 
 /* n lanes if they are not all of them */

@@ -9,7 +9,7 @@ typedef struct {
     int64_t (*packed_floats)(const Problem *);
     int64_t (*partial_floats)(const Job *);
     void (*pack)(const Problem *, float *);
-    int (*unit)(const Job *, int64_t); /* 0: out of memory */
+    int (*unit)(const Job *, int64_t);
     void (*weight_grad_end)(const Job *);
 } Table;
 
