@@ -35,17 +35,26 @@ class _Training:
         self.trainer: Any = SimpleNamespace(world_size=world_size, optimizers=[optimizer], sanity_checking=False)
         self.module: Any = SimpleNamespace(log=lambda name, value, **_: self.logged.append((name, value)))
 
-    def epoch(self, *steps: tuple[int, float]) -> None:
-        """(images, seconds) of each step."""
+    def epoch(self, *steps: tuple[int, float], validated: int | None = None) -> None:
+        """(images, seconds) of each step; before which step there is a validation, besides that at the end."""
         self.callback.on_train_epoch_start(self.trainer, self.module)
         group = self.trainer.optimizers[0].param_groups[0]
         for i, (images, seconds) in enumerate(steps):
             batch = (torch.zeros(images, 1), torch.zeros(images))
+            if i == validated:
+                self.validate(40.0)
             self.callback.on_train_batch_start(self.trainer, self.module, batch, i)
             self.clock.now += seconds
             group["lr"] /= 2  # as Lightning does before it calls what follows
             self.callback.on_train_batch_end(self.trainer, self.module, None, batch, i)
+        self.validate(7.0)
+        self.callback.on_train_epoch_end(self.trainer, self.module)
+
+    def validate(self, seconds: float) -> None:
+        """A validation that takes so long."""
         self.callback.on_validation_start(self.trainer, self.module)
+        self.clock.now += seconds
+        self.callback.on_validation_end(self.trainer, self.module)
 
     def rates(self) -> list[float]:
         return [value for name, value in self.logged if name == "images_per_s"]
@@ -120,11 +129,11 @@ class TestThroughput:
         clock.now += 10
         assert resumed.seconds is None and resumed.state_dict() == {"seconds": None}
 
-    def test_a_sanity_check_is_no_end_of_an_epoch(self, clock: _Clock) -> None:
+    def test_time_of_a_validation_within_an_epoch_is_not_counted(self, clock: _Clock) -> None:
         training = _Training(clock)
-        training.trainer.sanity_checking = True
-        training.epoch((10, 7.0), (10, 2.0))
-        assert training.callback.images_per_s is None
+        training.epoch((10, 50.0), (10, 2.0), (30, 2.0), validated=2)
+        assert training.rates() == [5.0, 10.0]
+        assert training.callback.images_per_s == 10.0
 
 
 class TestEpochLog:
@@ -138,21 +147,33 @@ class TestEpochLog:
         metrics: dict[str, float],
         rank_zero: bool = True,
         headline: str = "top1",
+        validated: bool = True,
     ) -> list[str]:
         trainer: Any = SimpleNamespace(
             is_global_zero=rank_zero,
             current_epoch=2,
             max_epochs=5,
+            global_step=30,
+            sanity_checking=False,
+            is_last_batch=True,
+            enable_validation=True,
             callback_metrics={name: torch.tensor(value) for name, value in metrics.items()},
         )
+        log = EpochLog()
+        if validated:
+            log.on_validation_end(trainer, self.of_headline(headline))
         with caplog.at_level(logging.INFO, logger=progress.__name__):
-            EpochLog().on_train_epoch_end(trainer, self.of_headline(headline))
+            log.on_train_epoch_end(trainer, self.of_headline(headline))
         return [record.getMessage() for record in caplog.records if record.name == progress.__name__]
 
     def test_what_is_known_in_a_fixed_order_epochs_counted_from_one(self, caplog: pytest.LogCaptureFixture) -> None:
         metrics = {"val/top1": 0.5, "lr": 0.1, "images_per_s": 1234.56, "train/loss": 1.23456, "val/top5": 0.9}
         lines = self.line(caplog, metrics)
         assert lines == ["epoch 3/5: train/loss 1.235, val/top1 0.5, images_per_s 1235"]
+
+    def test_scores_that_other_weights_earned_are_none(self, caplog: pytest.LogCaptureFixture) -> None:
+        metrics = {"val/top1": 0.5, "train/loss": 1.0, "val/loss": 2.0}
+        assert self.line(caplog, metrics, validated=False) == ["epoch 3/5: train/loss 1, val/loss -, val/top1 -"]
 
     def test_of_another_headline(self, caplog: pytest.LogCaptureFixture) -> None:
         metrics = {"val/error": 0.5, "train/error": 0.25, "train/loss": 1.0, "val/loss": 2.0, "val/top1": 0.9}

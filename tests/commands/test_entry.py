@@ -9,7 +9,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from shiftaddaug.commands.entry import run_command
-from shiftaddaug.commands.folders import refuse_unusable_folders
+from shiftaddaug.commands.folders import claim_folders
 from shiftaddaug.errors import UserError
 from shiftaddaug.runs.compose import expand_home
 from shiftaddaug.runs.settings import read_settings
@@ -21,7 +21,7 @@ def test_unwritable_folders(key: str, tmp_path: Path, monkeypatch: pytest.Monkey
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(UserError, match=rf"{key}=.*/below: cannot write there \(.*file is not a writable folder\)"):
-        refuse_unusable_folders([f"{key}={file}/below"])
+        claim_folders([f"{key}={file}/below"])
 
 
 @pytest.mark.parametrize(
@@ -81,10 +81,10 @@ def test_a_full_disk_is_answered_in_one_line(
 def test_a_sweep_folder_is_never_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHIFTADDAUG_ROOT", str(tmp_path))
     (tmp_path / "sweep" / "0").mkdir(parents=True)
-    refuse_unusable_folders([f"hydra.sweep.dir={tmp_path}/sweep"])
+    claim_folders([f"hydra.sweep.dir={tmp_path}/sweep"])
     (tmp_path / "sweep" / "0" / "run.json").touch()
     with pytest.raises(UserError, match=r"hydra\.sweep\.dir=.*: holds a run already, which is never overwritten"):
-        refuse_unusable_folders([f"hydra.sweep.dir={tmp_path}/sweep"])
+        claim_folders([f"hydra.sweep.dir={tmp_path}/sweep"])
 
 
 def test_an_unknown_key_is_looked_for_in_the_commands_own_configuration(

@@ -58,15 +58,6 @@ def test_so_are_other_images_and_remaps_of_the_same_name(tmp_path: Path) -> None
     assert len(names) == 2
 
 
-@pytest.mark.parametrize(
-    ("overrides", "direction"),
-    [((), "maximize"), (("task.headline=loss", "task.better=min"), "minimize")],
-)
-def test_the_direction_is_that_of_the_headline(overrides: tuple[str, ...], direction: str) -> None:
-    assert with_hydra("train", "sweep=augmentation", *overrides).hydra.sweeper.direction == direction
-    assert (study_of(*overrides) == study_of()) == (direction == "maximize")
-
-
 def test_a_second_call_continues_its_study() -> None:
     assert study_of("trainer.accelerator=cpu", "logger=tensorboard") == study_of()
     assert study_of("hydra.sweeper.n_trials=3", "seed=0") == study_of()

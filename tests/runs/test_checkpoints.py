@@ -189,3 +189,17 @@ def test_a_run_from_before_a_key_is_resumed_where_the_key_says_what_was_done(
         refuse_other_run(tmp_path, {"config": older}, config)
     config[group][name] = False
     refuse_other_run(tmp_path, {"config": older}, config)
+
+
+def test_no_flipped_bit_of_a_checkpoint_is_read(tmp_path: Path) -> None:
+    """Torch compares no checksums; a bit of a tensor would be another weight."""
+    path = tmp_path / "last.ckpt"
+    torch.save({"config": CONFIG, "state_dict": {"w": torch.arange(4096, dtype=torch.float32)}}, path)
+    whole = path.read_bytes()
+    tensor = whole.index(torch.arange(64, dtype=torch.float32).numpy().tobytes())
+    for place in (tensor, tensor + 5000, tensor + 16383, whole.index(b"state_dict") + 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        with pytest.raises(UserError, match=r"^ckpt_path=.*last\.ckpt: not a readable checkpoint"):
+            read_checkpoint(path)
+    path.write_bytes(whole)
+    assert read_checkpoint(path)["config"] == CONFIG

@@ -42,6 +42,10 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
         ["+trainer.gradient_clip_algorithm=value", "trainer.gradient_clip_val=1"],
     ),
     "trainer.sync_batchnorm": (["trainer.sync_batchnorm=true"], ["trainer.sync_batchnorm=true", "trainer.devices=2"]),
+    "trainer.val_check_interval": (
+        ["data.val_fraction=0", "+trainer.val_check_interval=0.5"],
+        ["+trainer.val_check_interval=0.5"],
+    ),
 }
 """For the first key of each rule: what the rule applies to, and what it does not."""
 
@@ -80,9 +84,13 @@ def test_only_whom_it_surprises_is_told_of_what_nobody_typed(caplog: pytest.LogC
         assert ("no effect" in caplog.text) == (not rule.typed), key
 
 
+VALIDATION = ("+trainer.val_check_interval=1", "+trainer.check_val_every_n_epoch=1", "+trainer.limit_val_batches=1")
+
+
 def test_keys_of_a_rule_exist(tmp_path: Path) -> None:
     """One that was renamed would never be warned of again."""
-    cfg = composed(tmp_path / "run", "op=add", "sharing=heterogeneous", "+trainer.gradient_clip_algorithm=norm")
+    added = ("+trainer.gradient_clip_algorithm=norm", *VALIDATION)
+    cfg = composed(tmp_path / "run", "op=add", "sharing=heterogeneous", *added)
     config, kl = plain(cfg), plain(composed(tmp_path / "run", "sharing=kl"))
     config["sharing"] |= kl["sharing"]
     for rule in all_rules(checked(cfg)):

@@ -260,3 +260,26 @@ def test_absurd_numbers_are_refused(run: Path, tmp_path: Path, key: str, value: 
     stored = json.loads((target / "architecture.json").read_text())
     put(target, with_value(stored, ("config", "data", key), value))
     assert evaluate_quietly(target, tmp_path).startswith(f"data.{key}={value}: must be a whole number >= ")
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "message"),
+    [
+        ("model.safetensors", "bit", "model.safetensors is not as it was written: damaged, or changed"),
+        ("architecture.json", "value", "architecture.json is not as it was written: damaged, or changed"),
+        ("model.safetensors", "nan", "classifier.bias holds inf or nan: its training diverged"),
+    ],
+)
+def test_a_target_is_what_was_written(file: str, damage: str, message: str, run: Path, tmp_path: Path) -> None:
+    target = Path(shutil.copytree(run / "target", tmp_path / "target"))
+    path, content = target / file, (target / file).read_bytes()
+    if damage == "bit":
+        path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    elif damage == "value":
+        path.write_bytes(content.replace(b'"digits"', b'"digitz"'))
+    else:
+        state = load_file(path)
+        state["classifier.bias"][1] = float("nan")
+        save_file(state, path)
+        put(target, json.loads((target / "architecture.json").read_text()))
+    assert message in evaluate_quietly(target, tmp_path)

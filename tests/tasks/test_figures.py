@@ -1,7 +1,5 @@
 """What stands in results.json, tables and drawings of a figure."""
 
-import math
-
 import pytest
 
 from shiftaddaug.errors import UserError
@@ -39,10 +37,6 @@ def test_values(figure: Figure, value: float, recorded: float, written: str) -> 
 def test_gains_are_positive_where_it_is_better() -> None:
     assert TOP1.gain(91.0, 90.0) == 1.0
     assert ERROR.gain(1.0, 3.0) == 2.0
-
-
-def test_the_worst_is_worse_than_any_value() -> None:
-    assert (TOP1.worst, PLAIN.worst, ERROR.worst) == (0.0, -math.inf, math.inf)
 
 
 def test_what_a_run_records_comes_back() -> None:

@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
 
 from shiftaddaug.callbacks.order import Stage
 from shiftaddaug.errors import UserError
@@ -47,8 +48,14 @@ class _OfWholeEpochs(ModelCheckpoint):
 class BestCheckpoint(_OfWholeEpochs):
     """best.ckpt: the best value of `monitor` so far, the highest or (`mode="min"`) the lowest.
 
+    It holds the weights that were validated when its score was measured. After a validation at an epoch's end it is
+    written with the epoch; after a scheduled one within an epoch (`trainer.val_check_interval`) it is written at once.
+    An epoch that was not validated at its end leaves it alone. A validation that a stop within an epoch brought about
+    does not count, for a resumed run trains that epoch again.
+
     A resumed run writes into a folder of its own. Lightning then forgets which score was the best; here the best of
-    the resumed run stands until it is beaten, so that resuming changes nothing; its file is copied.
+    the resumed run stands until it is beaten, so that resuming changes nothing; its file is copied. Its score is read
+    from that file: one that was written within the epoch that is trained again is newer than the resumed checkpoint.
 
     A task that is not `validated` has no best epoch, and gets no such file.
     """
@@ -66,14 +73,23 @@ class BestCheckpoint(_OfWholeEpochs):
             enable_version_counter=False,
         )
         self._resumed: Path | None = None
+        self._validated_step: int | None = None
 
     def idle(self, trainer: pl.Trainer, pl_module: Any) -> str | None:
         """Say that no epoch can be the best, if so."""
         return None if getattr(pl_module, "validated", True) else "nothing is validated with data.val_fraction=0"
 
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Note which weights have a score now; save them, if they are trained further before their epoch ends."""
+        if trainer.sanity_checking:
+            return
+        self._validated_step = trainer.global_step
+        if not trainer.is_last_batch and _is_scheduled(trainer):
+            ModelCheckpoint.on_train_epoch_end(self, trainer, pl_module)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Save, where there is something to compare."""
-        if getattr(pl_module, "validated", True):
+        """Save, where the weights of this moment have a score."""
+        if getattr(pl_module, "validated", True) and self._validated_step == trainer.global_step:
             super().on_train_epoch_end(trainer, pl_module)
 
     def on_load_checkpoint(
@@ -101,8 +117,23 @@ class BestCheckpoint(_OfWholeEpochs):
         if old != new:
             _copy(old, new)
         paths = {"best_model_path": str(new), "kth_best_model_path": str(new), "dirpath": self.dirpath}
-        score = state_dict["best_model_score"]
-        super().load_state_dict({**state_dict, **paths, "best_k_models": {str(new): score}})
+        score = self._score_in(old)
+        scores = {"best_model_score": score, "kth_value": score, "best_k_models": {str(new): score}}
+        super().load_state_dict({**state_dict, **paths, **scores})
+
+    def _score_in(self, path: Path) -> Tensor:
+        """Return the score of the weights in a best.ckpt, which its own state says.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            score: Tensor = content["callbacks"][self.state_key]["best_model_score"]
+        except Exception as error:  # damaged bytes make the unpickler raise almost anything
+            reason = " ".join(str(error).split())[:120]
+            raise UserError(f"ckpt_path: best checkpoint of the resumed run, {path}, is damaged ({reason})") from None
+        return score
 
 
 class LastCheckpoint(_OfWholeEpochs):
@@ -119,6 +150,13 @@ class LastCheckpoint(_OfWholeEpochs):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load nothing: what was last is past."""
+
+
+def _is_scheduled(trainer: pl.Trainer) -> bool:
+    """Whether `trainer.val_check_interval` asks for a validation after this batch."""
+    loop, interval = trainer.fit_loop, trainer.val_check_batch
+    batch = loop.total_batch_idx if trainer.check_val_every_n_epoch is None else loop.batch_idx
+    return interval is not None and (batch + 1) % interval == 0
 
 
 @rank_zero_only

@@ -12,7 +12,7 @@ from shiftaddaug.settings import PositiveInt, checked
 
 
 class RecalibrateBatchNorm(pl.Callback):
-    """Average the target's batch-norm statistics over the last batches of the epoch, before each validation.
+    """Average the target's batch-norm statistics over the last trained batches of an epoch, before each validation.
 
     A task that is not `validated` has them measured at the end of each epoch.
 
@@ -21,7 +21,7 @@ class RecalibrateBatchNorm(pl.Callback):
     and the deployed target, hold the measured ones.
 
     Args:
-        batches: how many; kept in memory.
+        batches: how many; kept in memory until their epoch ends.
 
     Raises:
         UserError: not a positive number of batches.
@@ -49,6 +49,7 @@ class RecalibrateBatchNorm(pl.Callback):
         """Measure for the checkpoint, where no validation comes before it."""
         if not getattr(pl_module, "validated", True):
             self._measure(trainer, pl_module)
+        self.images.clear()
 
     def _measure(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if not self.images:
@@ -56,4 +57,3 @@ class RecalibrateBatchNorm(pl.Callback):
         with trainer.precision_plugin.forward_context():  # callbacks run outside of it, validation within
             recalibrate(pl_module, self.images)
         average_over_processes(pl_module)
-        self.images.clear()

@@ -5,6 +5,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
@@ -15,10 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from shiftaddaug.catalogue import catalogue_of
-from shiftaddaug.commands.folders import refuse_null_groups, refuse_unusable_folders
+from shiftaddaug.commands.folders import claim_folders, refuse_null_groups
 from shiftaddaug.commands.usage import asks_for_help, help_text
-from shiftaddaug.errors import TrainingDiverged, UserError
+from shiftaddaug.errors import UserError
 from shiftaddaug.runs.compose import (
     config_dir,
     default_root,
@@ -34,6 +34,9 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 MISTAKES = (UserError, HydraException, OmegaConfBaseException, YAMLError)
 BUGS = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError)
 """What code raises that is wrong itself: worth a traceback. Arguments are refused by other errors."""
+
+NO_TRIAL = "No trials are completed"
+"""What Optuna says at the end of a search without a single score."""
 
 LONGEST = 1000
 """Characters of a message: a stored value may be a book."""
@@ -57,7 +60,7 @@ def run_command(config_name: str, function: Callable[[DictConfig], Any]) -> None
             print(help_text(folders, config_name, with_plugin_configs(sys.argv[1:])))
             return
         refuse_null_groups(sys.argv[1:])
-        refuse_unusable_folders(sys.argv[1:])
+        claim_folders(sys.argv[1:])
         sys.argv[1:] = with_plugin_configs(sys.argv[1:])
         with without_collector():
             command()
@@ -67,6 +70,10 @@ def run_command(config_name: str, function: Callable[[DictConfig], Any]) -> None
         if _is_a_bug(error):
             raise
         fail(describe(error, config_name, sys.argv[1:]))
+    except ValueError as error:
+        if failed and str(error).startswith(NO_TRIAL):
+            fail(f"all {len(failed)} trials failed: {failed[0]}")
+        raise
     except OSError as error:
         _answer_full_disk(error)
         raise
@@ -82,7 +89,7 @@ def _answering_mistakes(
     """Answer a job's mistakes here: Hydra would print the overrides before letting them through.
 
     A job of a multirun that cannot be run, or whose loss diverged, does not end the others: it is noted in `failed`.
-    In a search, which learns from scores, one that diverged gets the worst there is; one that cannot be run ends it.
+    In a search it has no score, and its trial is a failed one.
     """
 
     @functools.wraps(function)
@@ -95,24 +102,17 @@ def _answering_mistakes(
             if isinstance(error, InstantiationException) and isinstance(error.__cause__, MISTAKES):
                 error = error.__cause__
             message = describe(error, config_name, sys.argv[1:])
-            if not _goes_on_after(error):
+            if HydraConfig.get().mode != RunMode.MULTIRUN:
                 fail(message)
             print(f"error: {message}", file=sys.stderr)
             failed.append(message)
-            return worst_score(cfg) if isinstance(error, TrainingDiverged) else 0.0
+            return None
         except OSError as error:
             _answer_full_disk(error)
+            _answer_lost_folder(error, OmegaConf.select(cfg, "paths.output_dir"))
             raise
 
     return answering
-
-
-def worst_score(cfg: DictConfig) -> float:
-    """What a search is told of a training that has no score: the worst value of its task's headline figure."""
-    from shiftaddaug.tasks import settings_from
-
-    task: Any = OmegaConf.to_container(cfg.task, resolve=True)
-    return settings_from(task, catalogue_of(cfg.plugins)).headline_figure.worst
 
 
 def _is_a_bug(error: Exception) -> bool:
@@ -120,17 +120,15 @@ def _is_a_bug(error: Exception) -> bool:
     return isinstance(error, InstantiationException) and isinstance(error.__cause__, BUGS)
 
 
-def _goes_on_after(error: Exception) -> bool:
-    """Whether the other jobs of a multirun are to be run."""
-    hydra_config = HydraConfig.get()
-    if hydra_config.mode != RunMode.MULTIRUN:
-        return False
-    return isinstance(error, TrainingDiverged) or hydra_config.sweeper["_target_"].endswith(".BasicSweeper")
-
-
 def _answer_full_disk(error: OSError) -> None:
     if error.errno in FULL:
         fail(f"{error.filename or 'a file'}: could not be written ({error.strerror})")
+
+
+def _answer_lost_folder(error: OSError, folder: object) -> None:
+    """Answer in one line what is about a file of the run: its folder is gone, say, or became read-only."""
+    if error.filename is not None and Path(os.fsdecode(error.filename)).absolute().is_relative_to(str(folder)):
+        fail(f"{os.fsdecode(error.filename)}: {error.strerror}; was the folder of the run removed, or made read-only?")
 
 
 def typed_overrides() -> list[str]:

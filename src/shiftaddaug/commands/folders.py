@@ -1,5 +1,6 @@
 """Refuse folders and groups that Hydra would answer with a traceback, before it writes anything."""
 
+import fcntl
 import os
 import re
 from pathlib import Path
@@ -28,8 +29,10 @@ def refuse_null_groups(arguments: list[str]) -> None:
             raise UserError(f"{group}={value}: no such option; options: {', '.join(groups[folder])}{remedy}")
 
 
-def refuse_unusable_folders(arguments: list[str]) -> None:
-    """Refuse a run folder that holds a run already, or that cannot be made, before Hydra writes into it.
+def claim_folders(arguments: list[str]) -> None:
+    """Refuse a folder that holds a run already, that another run is at work in, or that cannot be made.
+
+    That is before Hydra writes into it. Folders of runs stay locked until the process ends.
 
     Raises:
         UserError: naming the key.
@@ -43,11 +46,10 @@ def refuse_unusable_folders(arguments: list[str]) -> None:
     folders = {
         key: Path(given[key].strip("'\"")).expanduser() for key in FOLDERS if key in given and "${" not in given[key]
     }
-    for key, pattern in (("hydra.run.dir", "run.json"), ("hydra.sweep.dir", "*/run.json")):
-        if key in folders and any(folders[key].glob(pattern)):
-            last = folders[key] / "checkpoints" / "last.ckpt"
-            remedy = f"ckpt_path={last} resumes it in a new folder" if last.exists() else "give another folder"
-            raise UserError(f"{key}={folders[key]}: holds a run already, which is never overwritten; {remedy}")
+    _refuse_runs(folders)
+    for key, folder in _of_runs(folders).items():
+        _lock(key, folder)
+    _refuse_runs(folders)  # one may have ended meanwhile
     root = folders.get("paths.root_dir", Path(os.environ["SHIFTADDAUG_ROOT"]))
     folders.setdefault("paths.log_dir", root / "logs")
     for key, folder in folders.items():
@@ -57,6 +59,32 @@ def refuse_unusable_folders(arguments: list[str]) -> None:
         if not existing.is_dir() or not _writable(existing):
             raise UserError(f"{key}={folder}: cannot write there ({existing} is not a writable folder)")
     folders["paths.log_dir"].mkdir(parents=True, exist_ok=True)  # a sweep's study is opened before any run
+
+
+def _refuse_runs(folders: dict[str, Path]) -> None:
+    for key, pattern in (("hydra.run.dir", "run.json"), ("hydra.sweep.dir", "*/run.json")):
+        if key in folders and any(folders[key].glob(pattern)):
+            last = folders[key] / "checkpoints" / "last.ckpt"
+            remedy = f"ckpt_path={last} resumes it in a new folder" if last.exists() else "give another folder"
+            raise UserError(f"{key}={folders[key]}: holds a run already, which is never overwritten; {remedy}")
+
+
+def _of_runs(folders: dict[str, Path]) -> dict[str, Path]:
+    """Folders that one run or sweep alone writes into, each once."""
+    keys = ("hydra.run.dir", "hydra.sweep.dir", "paths.output_dir")
+    named = {folders[key].absolute(): key for key in reversed(keys) if key in folders}
+    return {key: folder for folder, key in named.items()}
+
+
+def _lock(key: str, folder: Path) -> None:
+    """Lock a folder itself, which leaves nothing in it; a process that ends gives its locks back."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"{key}={folder}: another run is at work there; give another folder") from None
+    except OSError:  # what cannot be made is refused below; some network file systems know no locks
+        return
 
 
 def _writable(folder: Path) -> bool:

@@ -72,8 +72,18 @@ class OperatorSettings:
     without_remap: ClassVar[tuple[str, ...]] = ()
     """Further ones, which concern the stored weight: R stores it in Gaussian form."""
 
+    single_under_autocast: ClassVar[bool] = False
+    """Whether layers compute and return float32 under autocast (`trainer.precision=bf16-mixed`)."""
+    computes_in_single: ClassVar[bool] = False
+    """Whether half precision is computed on float32 copies."""
+
     def __post_init__(self) -> None:
         check_fields("op", self)
+
+    @property
+    def copies_input(self) -> bool:
+        """Whether the backward pass keeps an input of the layer's own, made of what the layer reads."""
+        return False
 
     @property
     def without_effect(self) -> Mapping[str, str]:

@@ -44,16 +44,18 @@ def check_resumed(settings: RunSettings) -> None:
     Warns of another number of devices.
 
     Raises:
-        UserError: there is none, it is damaged, of another run, or of one that has finished: resuming that would
-            test the same target once more.
+        UserError: there is none, it is damaged, of another run, written within an epoch, or of a run that has finished:
+            resuming that would test the same target once more.
     """
     if settings.top.ckpt_path is None:
         return
     path = find_checkpoint(str(settings.top.ckpt_path), Path(settings.paths.log_dir))
-    theirs = read_config(path)
+    content = _read_plainly(path)
+    theirs = content["config"]
     refuse_other_run(path, {"config": theirs}, settings.config)
     if (path.absolute().parents[1] / RESULTS).exists():
         raise UserError(f"ckpt_path={path}: that run has finished: there is nothing left to train")
+    _refuse_half_epoch(path, content)
     devices, ours = theirs["trainer"].get("devices"), settings.config["trainer"].get("devices")
     if isinstance(devices, int) and isinstance(ours, int) and devices != ours:
         log.warning(
@@ -91,12 +93,35 @@ def _refuse_damage(path: Path) -> None:
         raise ValueError(f"{damaged} in it has another checksum than was written")
 
 
+def _refuse_half_epoch(path: Path, content: Mapping[str, Any]) -> None:
+    """Refuse what a validation within an epoch has left: a run goes on where an epoch has ended.
+
+    Raises:
+        UserError: it is of that kind.
+    """
+    try:
+        whole = content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
+    except (LookupError, TypeError):  # of no trainer that we know
+        return
+    if not whole:
+        raise UserError(
+            f"ckpt_path={path}: was written within an epoch (trainer.val_check_interval), and a run goes on where one "
+            f"has ended; options: last.ckpt beside it"
+        )
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """The configuration in a checkpoint, without torch and without executing anything.
 
     Raises:
         UserError: as `read_checkpoint`.
     """
+    config: dict[str, Any] = _read_plainly(path)["config"]
+    return config
+
+
+def _read_plainly(path: Path) -> dict[str, Any]:
+    """A checkpoint whose tensors are left out, without torch and without executing anything."""
     try:
         with zipfile.ZipFile(path) as archive:
             name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
@@ -104,8 +129,7 @@ def read_config(path: Path) -> dict[str, Any]:
                 checkpoint = _PlainUnpickler(file).load()
     except Exception as error:
         raise _unreadable(path, error) from None
-    config: dict[str, Any] = _of_a_run(path, checkpoint)["config"]
-    return config
+    return _of_a_run(path, checkpoint)
 
 
 class _Object:

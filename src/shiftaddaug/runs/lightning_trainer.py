@@ -52,6 +52,27 @@ def check_limits(
                 raise UserError(f"trainer.limit_{split}_batches={share}: is less than one of the {batches} batches")
 
 
+def check_interval(config: Mapping[str, Any], data: pl.LightningDataModule, processes: int) -> None:
+    """Check that an epoch is as long as the interval between two validations, if that is a number of batches.
+
+    Lightning would say so when it gets there. Arguments are as in `check_limits`.
+
+    Raises:
+        UserError: it is not.
+    """
+    interval = config.get("val_check_interval")
+    if not isinstance(interval, int) or config.get("check_val_every_n_epoch", 1) is None or config.get("fast_dev_run"):
+        return
+    batches, limit = math.ceil(len(data.train_dataloader()) / processes), config.get("limit_train_batches")
+    if limit is not None:
+        batches = min(batches, limit) if isinstance(limit, int) else int(limit * batches)
+    if interval > batches:
+        raise UserError(
+            f"trainer.val_check_interval={interval}: an epoch has {batches} batches; options: fewer, or "
+            f"+trainer.check_val_every_n_epoch=null, which counts batches across epochs"
+        )
+
+
 def warn_of_global_draws(data: pl.LightningDataModule, name: str) -> None:
     """Warn of a training loader that draws from torch's global generator whenever it is opened.
 

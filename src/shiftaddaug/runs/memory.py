@@ -1,66 +1,190 @@
-"""Refuse a run that needs more memory than the machine has, before torch is imported."""
+"""Refuse a run that needs more memory than the machine has, before torch is imported.
+
+A step needs the supernet's weights, their gradients and the optimiser's tensors; what the passes compute with instead
+of the stored weights; and the values that are kept for the backward pass, of the target and of the widest sub-network
+(`nets/activations.py`). The sum of the tensors is exact to a few percent (`tests/nets/test_activations.py`). What a
+process takes for them is within a factor of 1.5 of the figures here (`benchmarks/memory.py`).
+"""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from shiftaddaug.errors import UserError
+from shiftaddaug.hybrid.settings import SharingSettings
+from shiftaddaug.nets.activations import LayerMemories, LayerMemory, peak_bytes
 from shiftaddaug.nets.cost import count_parameters
+from shiftaddaug.nets.nodes import Node, is_extra
+from shiftaddaug.nets.plan import Plan
+from shiftaddaug.nets.sizes import shown_size
 from shiftaddaug.nets.spec import SubnetSpec, Widening
-
-STATES = {
-    **{"torch.optim.SGD": 0, "torch.optim.RMSprop": 1, "torch.optim.Adagrad": 1, "torch.optim.Adadelta": 2},
-    **{f"torch.optim.{name}": 2 for name in ("Adam", "AdamW", "NAdam", "RAdam", "Adamax")},
-}
-"""Tensors of a weight's size that an optimiser keeps besides momentum; none are counted for others."""
-
-BYTES = {"64": 8, "64-true": 8, "16-true": 2, "bf16-true": 2}
-"""Bytes of a weight by `trainer.precision`, where they are not 4."""
+from shiftaddaug.operators.settings import OperatorSettings
+from shiftaddaug.tasks.optim_settings import optimizer_facts
 
 DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/accel0")
 """Files of accelerators that hold the weights in memory of their own."""
 
 GIB = 2**30
 
+HEAP = 1.5
+"""What a process takes for a byte of tensors. Measured: 1.2 to 2.1, for the C library keeps what a step frees, in
+pieces (`commands/freed_memory.py`)."""
 
-def check_memory(config: Mapping[str, Any], widening: Widening) -> None:
-    """Refuse a supernet whose weights, gradients and optimiser state the machine's memory cannot hold.
+R_TEMPORARIES = 8
+"""Tensors that are made, at once, of all weights that are read through R (`hybrid/remap.py`)."""
 
-    Activations come on top of it: what passes may still need too much. Runs on accelerators pass.
+MASK = 1
+"""Bytes of an element of a mask, such as of what a fixed-point input does not saturate."""
 
-    Args:
-        config: of a run, as plain containers, checked.
-        widening: of its target.
+IMAGE_COPIES = 2
+"""Copies of a batch of images while it is prepared."""
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Bytes of an element, by `trainer.precision`."""
+
+    weight: int
+    value: int
+    """Result of a layer that leaves the precision to others."""
+
+
+PRECISIONS = {
+    **dict.fromkeys(("64", "64-true"), Precision(8, 8)),
+    **dict.fromkeys(("16-true", "bf16-true"), Precision(2, 2)),
+    **dict.fromkeys(("16", "bf16", "16-mixed", "bf16-mixed"), Precision(4, 2)),
+}
+SINGLE = Precision(4, 4)
+"""Every other precision."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A training step, as far as memory goes."""
+
+    config: Mapping[str, Any]
+    """The run's configuration as plain containers, checked."""
+    widening: Widening
+    operator: OperatorSettings
+    """The operator of the layers that are not in `mult_layers`."""
+    sharing: SharingSettings
+    mult_layers: Collection[str]
+    """Names of the target's layers that multiply."""
+
+    @property
+    def precision(self) -> Precision:
+        """Bytes of an element."""
+        return PRECISIONS.get(str(self.config["trainer"].get("precision")), SINGLE)
+
+    @cached_property
+    def target(self) -> Plan:
+        """The plan of the target when training begins, extra blocks among its own."""
+        return self.widening.deepened()
+
+    @cached_property
+    def widest(self) -> Plan:
+        """The plan of the whole supernet."""
+        return self.target.at(SubnetSpec(self.widening.max_channels()))
+
+    def weight_bytes(self) -> int:
+        """Return the bytes of the supernet's weights, their gradients and the optimiser's tensors."""
+        optimizer = self.config["optim"]["optimizer"]
+        facts = optimizer_facts(optimizer)
+        states = (0 if facts is None else facts.states) + bool(optimizer.get("momentum"))
+        return count_parameters(self.widest) * (2 + states) * self.precision.weight
+
+    def read_bytes(self) -> int:
+        """Return the bytes of what passes read instead of the stored weights: slices, powers of two, R(W)."""
+        target, widest = count_parameters(self.target), count_parameters(self.widest)
+        copies = target + (widest if widest > target else 0)
+        through_r = R_TEMPORARIES * target if self.sharing.remaps and self.operator.remap is not None else 0
+        return copies * self.precision.weight + through_r * max(4, self.precision.weight)
+
+    def value_bytes(self) -> int:
+        """Return the most bytes that are held of the values of one image."""
+        passes = [(self.target, self.layers(widened=False))]
+        if self.widest != self.widening.plan:
+            passes.append((self.widest, self.layers(widened=True)))
+        plan = self.widening.plan
+        pixels = plan.in_channels * plan.image_size[0] * plan.image_size[1]
+        return IMAGE_COPIES * pixels * max(4, self.precision.weight) + peak_bytes(passes, self.precision.weight)
+
+    def total_bytes(self) -> int:
+        """Return the bytes that steps take at their peak, beside what the process has with everything imported."""
+        return self._taken(self.weight_bytes() + self.read_bytes() + self._batch * self.value_bytes())
+
+    def layers(self, widened: bool) -> LayerMemories:
+        """Return what each layer of a pass keeps; in a widened pass another operator may compute beside its own."""
+        operator, value = self.operator, self.precision.value
+        multiplied = LayerMemory(value, (value,), workspace=value, unfolds=value == 8)
+        result = self.precision.weight if operator.single_under_autocast else value
+        workspace = max(4, result) if operator.computes_in_single else result
+        unfolds = result == 8 and not operator.computes_in_single
+        prepared = (result, MASK) if operator.copies_input else ()
+        own = LayerMemory(result, () if prepared else (result,), prepared, workspace, unfolds)
+        multiplies = self.config["aug"]["operator"] == "mult"
+        beside = LayerMemory(result, tuple({*own.inputs, value}), prepared, workspace, unfolds)
+
+        def of(node: Node) -> LayerMemory:
+            if node.name in self.mult_layers or (is_extra(node.name) and multiplies):
+                return multiplied
+            return beside if widened and multiplies else own
+
+        return of
+
+    @property
+    def _batch(self) -> int:
+        return int(self.config["data"]["batch_size"])
+
+    @property
+    def _processes(self) -> int:
+        """How many processes of this machine train, each with all of it."""
+        devices = self.config["trainer"].get("devices")
+        return devices if isinstance(devices, int) and devices > 1 else 1
+
+    def _taken(self, tensors: int) -> int:
+        """Return what the processes take for so many bytes of tensors in each."""
+        return int(HEAP * tensors) * self._processes
+
+    def refuse_beyond(self, memory: int) -> None:
+        """Refuse a step that needs more than that.
+
+        Raises:
+            UserError: naming the figures and the remedy.
+        """
+        net, aug, batch = self.config["net"], self.config["aug"], self._batch
+        run = f"net={net['name']} with aug={aug['name']}"
+        weights = self.weight_bytes()
+        if weights * self._processes > memory:
+            raise UserError(
+                f"net.width_mult={net.get('width_mult', 1.0)}: {run} needs {weights / GIB:.1f} GiB for weights, "
+                f"gradients and optimiser state, and this machine has {memory / GIB:.1f} GiB; options: fewer channels, "
+                "or smaller aug.width_multipliers and aug.expand_multipliers"
+            )
+        fixed, each = self._taken(weights + self.read_bytes()), self._taken(self.value_bytes())
+        needed = fixed + batch * each
+        if needed > memory:
+            most, size = max(0, memory - fixed) // each, shown_size(self.widening.plan.image_size)
+            smaller = f"data.batch_size={most} at most, or " if most else ""
+            raise UserError(
+                f"data.batch_size={batch}: {run} at data.image_size={size} needs {needed / GIB:,.1f} GiB "
+                f"for a step, {batch * each / GIB:,.1f} GiB of it for activations, and this machine has "
+                f"{memory / GIB:.1f} GiB; options: {smaller}smaller images, or fewer channels"
+            )
+
+
+def check_memory(step: Step) -> None:
+    """Refuse what the machine's memory cannot hold. Runs on accelerators pass.
 
     Raises:
-        UserError: naming both figures.
+        UserError: naming the figures and the remedy.
     """
     memory = machine_memory()
-    if memory is None or not _trains_on_cpu(config["trainer"].get("accelerator", "auto")):
-        return
-    needed = training_bytes(config, widening)
-    if needed > memory:
-        net, aug = config["net"], config["aug"]
-        raise UserError(
-            f"net.width_mult={net.get('width_mult', 1.0)}: net={net['name']} with aug={aug['name']} needs "
-            f"{needed / GIB:.1f} GiB for weights, gradients and optimiser state, and this machine has "
-            f"{memory / GIB:.1f} GiB; options: fewer channels, or smaller aug.width_multipliers and "
-            "aug.expand_multipliers"
-        )
-
-
-def training_bytes(config: Mapping[str, Any], widening: Widening) -> int:
-    """Return the bytes of the supernet's weights, their gradients and the optimiser's tensors.
-
-    Args:
-        config: of a run, as plain containers, checked.
-        widening: of its target.
-    """
-    weights = count_parameters(widening.deepened().at(SubnetSpec(widening.max_channels())))
-    optimizer = config["optim"]["optimizer"]
-    states = STATES.get(optimizer["_target_"], 0) + bool(optimizer.get("momentum"))
-    return weights * (2 + states) * BYTES.get(str(config["trainer"].get("precision")), 4)
+    if memory is not None and _trains_on_cpu(step.config["trainer"].get("accelerator", "auto")):
+        step.refuse_beyond(memory)
 
 
 def machine_memory() -> int | None:

@@ -22,6 +22,7 @@ from shiftaddaug.runs.checkpoints import find_checkpoint, read_checkpoint, refus
 from shiftaddaug.runs.idle import note_idle
 from shiftaddaug.runs.lightning_trainer import (
     build_trainer,
+    check_interval,
     check_limits,
     quieten_lightning,
     refuse_search_in_processes,
@@ -123,4 +124,6 @@ def _read_data(settings: RunSettings, data: pl.LightningDataModule, processes: i
     data.setup("fit")
     warn_of_global_draws(data, settings.config["data"]["name"])
     check_limits(settings.config["trainer"], data, processes)
+    if settings.validated:
+        check_interval(settings.config["trainer"], data, processes)
     refuse_search_in_processes(processes)

@@ -111,8 +111,7 @@ def _hyperparameters(run: Prepared, record: Record) -> dict[str, Any]:
 def report(run: Prepared, deployed: Deployed, record: Record) -> float:
     """Write results.json, print the table; return the headline figure on validation, as it was measured.
 
-    A figure that is no number counts as the worst there is: a search cannot be told of it. Where nothing was validated
-    there is none: nan is returned, which no search ever sees.
+    It is nan where nothing was validated. A search takes a trial whose score is nan for a failed one.
 
     Args:
         run: that was trained.
@@ -127,10 +126,9 @@ def report(run: Prepared, deployed: Deployed, record: Record) -> float:
     if not deployed.validated:
         return math.nan
     value = headline.measured(record[headline.key("val")])
-    if not math.isnan(value):
-        return value
-    log.warning("task=%s: its headline %s is no number on validation", task.name, headline.name)
-    return headline.worst
+    if math.isnan(value):
+        log.warning("task=%s: its headline %s is no number on validation", task.name, headline.name)
+    return value
 
 
 def _tell_loggers(run: Prepared, record: Record) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from shiftaddaug.data.checks import without_effect
+from shiftaddaug.data.checks import holds_validation, without_effect
 from shiftaddaug.hybrid.settings import SharingSettings
 from shiftaddaug.nets.settings import AugSettings
 from shiftaddaug.operators.settings import OperatorSettings
@@ -115,6 +115,7 @@ def _stated(config: Mapping[str, Any], key: str) -> str:
 
 _MAKES_AUGMENTATION = ("name", "width_multipliers", "expand_multipliers", "extra_blocks")
 _OF_EXTRA_BLOCKS = ("aug.retire_start", "aug.retire_end", "aug.retire_fade", "aug.extra_after", "aug.depth_until")
+_OF_VALIDATION = ("trainer.val_check_interval", "trainer.check_val_every_n_epoch", "trainer.limit_val_batches")
 _OF_AUGMENTATION = tuple(f"aug.{field.name}" for field in fields(AugSettings) if field.name not in _MAKES_AUGMENTATION)
 
 
@@ -211,6 +212,10 @@ def _one_process(checked: Checked) -> str | None:
     return "trainer.devices=1 is one process" if alone and trainer.get("sync_batchnorm") else None
 
 
+def _nothing_is_validated(checked: Checked) -> str | None:
+    return None if holds_validation(checked.config["data"]) else "data.val_fraction=0 leaves nothing to validate"
+
+
 RULES = (
     Rule(("aug.distill_weight",), _no_augmented_pass, typed=False),
     Rule(_OF_AUGMENTATION, _nothing_surrounds),
@@ -226,6 +231,7 @@ RULES = (
     *(Rule((key,), _not_obeyed(key)) for key in OBEYED_BY),
     Rule(("trainer.gradient_clip_algorithm",), _nothing_is_clipped),
     Rule(("trainer.sync_batchnorm",), _one_process),
+    Rule(_OF_VALIDATION, _nothing_is_validated),
 )
 """The table; what the operator and the data of a run state comes on top."""
 

@@ -30,7 +30,7 @@ from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.nets.timetable import check_timetables
 from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.runs.compose import plain
-from shiftaddaug.runs.memory import check_memory
+from shiftaddaug.runs.memory import Step, check_memory
 from shiftaddaug.runs.rules import Checked, warn_of_no_effect
 from shiftaddaug.runs.searching import is_search
 from shiftaddaug.runs.trainer_settings import check_trainer
@@ -103,6 +103,12 @@ class RunSettings(Groups):
         return Path(self.paths.output_dir)
 
     @property
+    def step(self) -> Step:
+        """What is computed in a training step, as far as memory goes."""
+        mult_layers = select_layers(self.plan, list(self.net.mult_layers))
+        return Step(self.config, widening_of(self.plan, self.aug), self.operator, self.sharing, mult_layers)
+
+    @property
     def validated(self) -> bool:
         """Whether there are images to validate on; else the last epoch is deployed, and no validation is claimed."""
         return holds_validation(self.config["data"])
@@ -135,12 +141,11 @@ def read_settings(
     operator = operators.settings_from(config["op"], catalogue)
     warn_of_no_effect(Checked(config, written, operator, groups.sharing), typed)
     _warn_of_operator(config, operator, groups.sharing)
-    widening = _widening(plan, groups.aug)
+    widening = widening_of(plan, groups.aug)
     mult_layers = select_layers(plan, list(groups.net.mult_layers))
     _check_operator(str(config["trainer"].get("precision")), operator, widening, mult_layers)
-    check_memory(config, widening)
     config = with_remap_file(config)
-    return RunSettings(
+    settings = RunSettings(
         **vars(groups),
         config=config,
         operator=operators.settings_from(config["op"], catalogue),
@@ -150,6 +155,8 @@ def read_settings(
         typed=tuple(typed),
         started=time.time() if started is None else started,
     )
+    check_memory(settings.step)
+    return settings
 
 
 def read_groups(
@@ -181,7 +188,8 @@ def read_groups(
     return Groups(top=top, paths=paths, net=net, aug=aug, sharing=sharing, optim=optim)
 
 
-def _widening(plan: Plan, aug: AugSettings) -> Widening:
+def widening_of(plan: Plan, aug: AugSettings) -> Widening:
+    """Return how far a plan is widened and deepened."""
     extras = plan_extra_blocks(plan, aug.extra_blocks, aug.extra_after)
     return Widening(plan, tuple(aug.width_multipliers), tuple(aug.expand_multipliers), aug.divisor, extras)
 

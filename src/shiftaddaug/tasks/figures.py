@@ -1,7 +1,6 @@
 """Figures: the numbers that a run measures, logs and reports, described so that nobody names one. Imports no torch."""
 
 import dataclasses
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,12 +50,6 @@ class Figure:
     def symbol(self) -> str:
         """The unit as it stands behind a number."""
         return "%" if self.unit == PERCENT else self.unit
-
-    @property
-    def worst(self) -> float:
-        """What a search is told of a run that has no value."""
-        lowest = 0.0 if self.unit == PERCENT else -math.inf
-        return lowest if self.better == "max" else math.inf
 
     def key(self, split: str) -> str:
         """Key of results.json, such as `val_top1_percent`."""

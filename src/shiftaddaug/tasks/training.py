@@ -17,6 +17,7 @@ from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.operators.base import Operator
 from shiftaddaug.tasks.base import Objective
 from shiftaddaug.tasks.evaluation import Batch, Evaluation
+from shiftaddaug.tasks.last_validation import LastValidation
 from shiftaddaug.tasks.scheduler import COSINE
 
 
@@ -66,6 +67,7 @@ class Training(Evaluation):
         super().__init__(net, objective)
         self.optimizer, self.scheduler, self.decay_norms = optimizer, scheduler, decay_norms
         self.aug_weight, self.validated = aug_weight, validated
+        self._last_validation = LastValidation()
         self._weight_decay = 0.0  # the optimiser's, once there is one
         self.distill_weight, self.distill_temperature = distill_weight, distill_temperature
         self.weight_penalty = weight_penalty
@@ -143,8 +145,26 @@ class Training(Evaluation):
         if not torch.isfinite(loss):
             raise self._diverged(f"the loss became {loss.item()}")
 
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Have the weights validated that training ends with.
+
+        Callbacks have had their say by now whether this batch is the last: `trainer.max_time` is one.
+        """
+        if self.validated:
+            self._last_validation.ask(self.trainer)
+
+    def on_validation_start(self) -> None:
+        self._last_validation.begun(self.trainer)
+
+    def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
+        self._check_weights()
+
     def on_train_epoch_end(self) -> None:
-        """Stop before the checkpoints are written if weights are no numbers: no checkpoint holds such weights."""
+        self._check_weights()
+
+    def _check_weights(self) -> None:
+        """Stop before checkpoints are written if weights are no numbers: no checkpoint holds such weights."""
         if not all(torch.isfinite(parameter).all() for parameter in self.net.parameters()):
             raise self._diverged("weights became inf or nan")
 

@@ -23,6 +23,8 @@ class AddSettings(OperatorSettings):
     name = "add"
     weight_prior = "laplace"
     replaced_by_remap = ("init_std",)
+    single_under_autocast = True
+    computes_in_single = True
 
     eta: PositiveNumber = 0.8
     """Adaptive local learning rate: the root mean square of the rescaled weight gradient."""

@@ -69,6 +69,11 @@ class PowerOfTwoSettings(OperatorSettings):
         """A shift and an accumulation."""
         return Arithmetic({"shift": 1, "add": 1}, self.weight_bits, self.activation_bits or 32)
 
+    @property
+    def copies_input(self) -> bool:
+        """Say that fixed point makes an input of its own."""
+        return self.activation_bits is not None
+
     def check_precision(self, precision: str) -> str | None:
         """Refuse inputs of more bits than half precision has."""
         for dtype, bits in HALF_BITS.items():
