@@ -150,7 +150,18 @@ class TestWhen:
         both, hidden, none = (self.widened(plan, *factors) for factors in ((2, 3), (1, 3), (1, 1)))
         assert found == [None, both, both, hidden, hidden, hidden, hidden, none]
 
+    def test_hidden_channels_alone(self, widening: Widening) -> None:
+        found = self.epochs(ReorderChannels(spaces="hidden", width_until=0.25), widening)
+        targets = tuple(space.channels for space in widening.plan.spaces)
+        for channels, factor in ((found[1], 6), (found[4], 3)):
+            wanted = [
+                n * factor if space.kind == "hidden" else n for n, space in zip(targets, widening.spaces, strict=True)
+            ]
+            assert channels == tuple(wanted) != targets
+
     def test_mistakes(self) -> None:
+        with pytest.raises(UserError, match=r"^callbacks\.reorder\.spaces='?gates'?: .*all, hidden"):
+            ReorderChannels(spaces="gates")
         with pytest.raises(UserError, match=r"^callbacks\.reorder\.every_n_epochs=0: must be a whole number >= 1"):
             ReorderChannels(every_n_epochs=0)
         with pytest.raises(UserError, match=r"^callbacks\.reorder\.until=1\.1: must be a number >= 0 and <= 1"):

@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra._internal.callbacks import Callbacks
-from omegaconf import DictConfig, OmegaConf
-from tests.build import CONFIGS
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from tests.build import CONFIGS, plan_of
+
+from shiftaddaug.nets.spec import Widening
 
 
 @cache
@@ -68,7 +71,19 @@ def test_a_table_ends_multiruns_of_commands_that_leave_results(command: str, tab
     assert ("table" in callbacks) == table
 
 
-def test_netaugs_recipe_sorts_channels() -> None:
-    """NetAug (arXiv 2110.08890) keeps the most important channels in the target."""
+def test_netaugs_recipe_is_its_code_s() -> None:
+    """NetAug (arXiv 2110.08890), and its code: 155 epochs, in the first 80 of which it sorts and widens outputs."""
     cfg = with_hydra("train", "experiment=imagenet_netaug", "data.data_dir=/imagenet")
-    assert OmegaConf.select(cfg, "callbacks.reorder._target_") is not None
+    epochs, reorder = cfg.trainer.max_epochs, cfg.callbacks.reorder
+    plan = plan_of("mcunet", classes=1000, side=176)
+    widening = Widening(plan, tuple(cfg.aug.width_multipliers), tuple(cfg.aug.expand_multipliers), cfg.aug.divisor)
+    callback = instantiate(reorder)
+    due = [epoch for epoch in range(epochs) if callback.sorted_channels(widening, epoch, epochs)]
+    assert (epochs, due) == (155, list(range(1, 80)))
+    assert [epoch for epoch in range(epochs) if epoch / epochs < cfg.aug.width_until] == list(range(80))
+    hidden = {space.name for space in widening.spaces if space.kind == "hidden"}
+    for space, count in zip(widening.spaces, callback.sorted_channels(widening, 1, epochs), strict=True):
+        assert (count > space.channels) == (space.name in hidden), space.name
+    assert (cfg.aug.init, cfg.aug.weight, cfg.data.image_size) == ("widest", 1.0, 176)
+    assert (cfg.data.brightness, cfg.data.saturation) == (32 / 255, 0.5)
+    assert cfg.callbacks.recalibrate.batches * cfg.data.batch_size == 16_000

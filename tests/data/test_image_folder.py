@@ -1,5 +1,6 @@
 """Class folders streamed from disk."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 from tests.data.builders import module_of
+from torchvision.transforms.v2.functional import pil_to_tensor
+from torchvision.transforms.v2.functional import to_pil_image as to_pil
 
 from shiftaddaug.data.class_folders import count_classes
 from shiftaddaug.data.image_folder import FolderImages, ImageFolderDataModule, _Cover
@@ -133,6 +136,9 @@ def test_an_unreadable_image_is_named_in_one_line(make_folders: MakeFolders, num
         ({"num_classes": 1000, "name": "imagenet"}, r"data\.num_classes=1000: imagenet holds 2 classes"),
         ({"in_channels": 2, "mean": [0, 0], "std": [1, 1]}, r"data\.in_channels=2: no such option; options: 1, 3"),
         ({"num_workers": -1}, r"data\.num_workers=-1"),
+        ({"brightness": -0.1}, r"data\.brightness=-0\.1: must be a number >= 0 and <= 1"),
+        ({"saturation": 1.5}, r"data\.saturation=1\.5: must be a number >= 0 and <= 1"),
+        ({"eval_share": 0.05}, r"data\.eval_share=0\.05: must be a share of the image's side, >= 0\.1 and <= 1"),
     ],
 )
 def test_wrong_values_are_named(make_folders: MakeFolders, options: dict[str, Any], message: str) -> None:
@@ -173,8 +179,41 @@ def test_an_evaluated_image_is_its_centre_at_full_height_or_width(stored: tuple[
 
     image = Image.new("L", stored, 200)
     for size in ((14, 21), (21, 14), (14, 14)):
-        covering = _Cover(size)(image)
-        least = [round(side * 8 / 7) for side in size]
+        covering = _Cover(size, 0.875)(image)
+        least = [math.ceil(side / 0.875) for side in size]
         assert covering.height >= least[0] - 1 and covering.width >= least[1] - 1
         assert min(covering.height - least[0], covering.width - least[1]) <= 1
         assert covering.height >= size[0] and covering.width >= size[1]
+
+
+@pytest.mark.parametrize(("size", "share", "covered"), [(176, 0.875, 202), (224, 0.875, 256), (32, 1.0, 32)])
+def test_an_evaluated_image_covers_more_than_its_crop(size: int, share: float, covered: int) -> None:
+    """NetAug evaluates 176 of 202 px: 201.1, rounded up."""
+    from PIL import Image
+
+    assert _Cover((size, size), share)(Image.new("L", (300, 400))).width == covered
+
+
+def test_colours_change_by_factors(make_folders: MakeFolders) -> None:
+    """Brightness by 1 - b to 1 + b, saturation about the grey of a pixel; nothing is drawn where nothing changes."""
+    root, image = make_folders({"train": 6, "val": 3}), torch.tensor([100, 60, 20], dtype=torch.uint8)
+    grey = 0.299 * 100 + 0.587 * 60 + 0.114 * 20
+    picture = to_pil(image.view(3, 1, 1).expand(3, 8, 8))
+
+    def drawn(**options: float) -> torch.Tensor:
+        jitter = ready(root, **options)._jitter()[0]
+        return torch.stack([pil_to_tensor(jitter(picture))[:, 0, 0].double() for _ in range(100)])
+
+    brighter = drawn(brightness=0.5)
+    factors = brighter / image
+    assert (factors - factors[:, :1]).abs().max() <= 0.06  # of one rounding of 20
+    assert 0.45 <= factors[:, 0].min() < 0.6 and 1.4 < factors[:, 0].max() <= 1.55
+    difference = (drawn(saturation=0.5) - grey) / (image - grey)
+    assert 0.45 <= difference[:, 2].min() < 0.6 and 1.4 < difference[:, 2].max() <= 1.55
+    assert ready(root)._jitter() == []
+    assert ready(root, in_channels=1, mean=[0.5], std=[0.5], saturation=0.5)._jitter() == []
+
+
+def test_grey_images_have_no_saturation(make_folders: MakeFolders) -> None:
+    data = ready(make_folders({"train": 6, "val": 3}), in_channels=1, mean=[0.5], std=[0.5], saturation=0.5)
+    assert data.settings.without_effect() == {"saturation": "images are read as grey (data.in_channels=1)"}

@@ -1,5 +1,6 @@
 """The supernet's invariants, for every net, operator and augmentation."""
 
+import math
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -231,3 +232,19 @@ class TestReadingOnce:
         layers[turned].weight.grad = before[turned]
         layers[turned].rescale_gradients()
         torch.testing.assert_close(together, layers[turned].weight.grad, rtol=2e-6, atol=0)
+
+
+@pytest.mark.parametrize("op", ["mult", "shift", "add"])
+def test_the_target_may_start_as_part_of_the_widest_layers(op: str) -> None:
+    """Kaiming-uniform weights reach 1 / sqrt(fan_in) of the shape they are drawn for; an adder's know no fan-in."""
+    for as_widest in (False, True):
+        supernet = make_supernet("mbv2_micro", op, width_multipliers=(1.0, 2.0), init_widest=as_widest)
+        for name, layer in supernet.hybrid_layers().items():
+            drawn, fan_in = (
+                layer.target_weight(),
+                math.prod((layer.full_shape if as_widest else layer.target_shape)[1:]),
+            )
+            if layer.operator.name == "add":
+                assert drawn.std() > 4, name
+            else:
+                assert 0.8 < drawn.abs().max() * math.sqrt(fan_in) <= 1 + 1e-6, name

@@ -1,7 +1,7 @@
 """Reorder between epochs: the most important channels move into the target's slots."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import WeightAveraging
@@ -25,6 +25,8 @@ class ReorderChannels(pl.Callback):
     Args:
         every_n_epochs: reorder after so many epochs, positive.
         until: share of the epochs, in [0, 1], after which the channels stay where they are.
+        spaces: whose channels are sorted: `all` widened ones, or those of `hidden` layers of blocks alone, as in
+            NetAug's code.
         width_until, expand_until: as of `SampleSubnets`. Channels that no augmented pass has trained in the epoch
             that ended are not sorted: once width augmentation has stopped, its channels are out of date.
 
@@ -36,9 +38,14 @@ class ReorderChannels(pl.Callback):
 
     @checked("callbacks.reorder")
     def __init__(
-        self, every_n_epochs: PositiveInt = 1, until: Share = 1.0, width_until: Share = 1.0, expand_until: Share = 1.0
+        self,
+        every_n_epochs: PositiveInt = 1,
+        until: Share = 1.0,
+        spaces: Literal["all", "hidden"] = "all",
+        width_until: Share = 1.0,
+        expand_until: Share = 1.0,
     ) -> None:
-        self.every_n_epochs, self.until = every_n_epochs, until
+        self.every_n_epochs, self.until, self.spaces = every_n_epochs, until, spaces
         self.width_until, self.expand_until = width_until, expand_until
 
     def sorted_channels(self, widening: Widening, epoch: int, max_epochs: int) -> tuple[int, ...] | None:
@@ -50,7 +57,13 @@ class ReorderChannels(pl.Callback):
         width = max(widening.width_multipliers) if progress < self.width_until else 1.0
         expand = max(widening.expand_multipliers) if progress < self.expand_until else 1.0
         names = [space.name for space in widening.spaces]
-        return widening.channels(dict.fromkeys(names, width), dict.fromkeys(names, expand))
+        channels = widening.channels(dict.fromkeys(names, width), dict.fromkeys(names, expand))
+        if self.spaces == "all":
+            return channels
+        return tuple(
+            count if space.kind == "hidden" else space.channels
+            for space, count in zip(widening.spaces, channels, strict=True)
+        )
 
     def idle(self, trainer: pl.Trainer, pl_module: Any) -> str | None:
         """Say why no channel is ever sorted: nothing is widened, or no reorder is due."""

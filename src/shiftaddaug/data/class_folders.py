@@ -6,12 +6,17 @@ Imports no torch.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from shiftaddaug.data.listing import folders_in
 from shiftaddaug.data.settings import ClassificationSettings, Folder
 from shiftaddaug.errors import UserError
 from shiftaddaug.settings import Count
+
+JitterShare = Annotated[float, Meta(ge=0, le=1)]
+EvalShare = Annotated[float, Meta(ge=0.1, le=1, title="a share of the image's side, >= 0.1 and <= 1, such as 0.875")]
 
 EXPECTED = "expected train/<class>/*.jpg, val/<class>/*.jpg and optionally test/<class>/*.jpg"
 
@@ -28,14 +33,23 @@ class ImageFolderSettings(ClassificationSettings):
     """Folder that has train/ and val/; must be given."""
     num_workers: Count = 4
     """Processes that decode images."""
+    brightness: JitterShare = 0.0
+    """Training images become brighter or darker by a factor of at most 1 + this, drawn anew for each."""
+    saturation: JitterShare = 0.0
+    """Training images become more or less colourful by a factor of at most 1 + this, drawn anew for each."""
+    eval_share: EvalShare = 0.875
+    """Share of an evaluated image's shorter side that its central crop covers: 224 px of 256 px."""
 
     def validates(self) -> bool:
         return super().validates() or self._brings_splits()
 
     def without_effect(self) -> Mapping[str, str]:
-        if not self._brings_splits():
-            return {}
-        return dict.fromkeys(("val_fraction", "split_seed"), f"{self.data_dir} has a test/ besides its val/")
+        idle: dict[str, str] = {}
+        if self._brings_splits():
+            idle = dict.fromkeys(("val_fraction", "split_seed"), f"{self.data_dir} has a test/ besides its val/")
+        if self.saturation and self.in_channels == 1:
+            idle["saturation"] = "images are read as grey (data.in_channels=1)"
+        return idle
 
     def _brings_splits(self) -> bool:
         return has_test_split(Path(self.data_dir or ""))

@@ -1,5 +1,6 @@
 """Any tree of class folders of images, read from disk as it trains; ImageNet is one."""
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,7 +21,6 @@ from shiftaddaug.nets.sizes import Size
 Transform = Callable[[Any], Tensor]
 
 _PIL_MODES = {1: "L", 3: "RGB"}
-_EVAL_MARGIN = 8 / 7  # what an image covers before the central crop, in image_size; 256 for 224, as is usual
 _ASPECTS = (3 / 4, 4 / 3)  # width over height of the random part of a file, where image_size is a square
 
 
@@ -79,10 +79,10 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
 
 
 class _Cover:
-    """Scale a PIL image until it covers 8/7 of a size, its proportions kept."""
+    """Scale a PIL image until a size is at most a share of what it covers, its proportions kept."""
 
-    def __init__(self, size: Size) -> None:
-        self.height, self.width = (round(side * _EVAL_MARGIN) for side in size)
+    def __init__(self, size: Size, share: float) -> None:
+        self.height, self.width = (math.ceil(side / share - 1e-9) for side in size)
 
     def __call__(self, image: Any) -> Any:
         from torchvision.transforms.v2.functional import resize
@@ -113,8 +113,9 @@ class ImageFolderDataModule(ClassificationDataModule):
     end, and validation images are carved out of train/ by `split_seed`: ImageNet's own test labels are not
     public, and choosing the best epoch on val/ would leave nothing to report on.
 
-    Training images are a random part of the file (8 to 100 % of its area) scaled to `image_size`; the others are
-    scaled until they cover 8/7 `image_size` (of a square: until their shorter side does) and cropped at the centre.
+    Training images are a random part of the file (8 to 100 % of its area) scaled to `image_size`, then mirrored by
+    chance, then made brighter and more colourful or less. The others are scaled until they cover `image_size` /
+    `eval_share`, rounded up (of a square: until their shorter side does), and cropped at the centre.
 
     What is no image of its class is left out, with a warning (`listing.py`). A picture is read as a viewer shows it,
     its transparent parts on white (`pixels.py`).
@@ -161,12 +162,24 @@ class ImageFolderDataModule(ClassificationDataModule):
         flip = [v2.RandomHorizontalFlip()] if self.settings.horizontal_flip else []
         height, width = self.settings.size
         aspects = tuple(aspect * (width / height) for aspect in _ASPECTS)
-        return v2.Compose([v2.RandomResizedCrop(self.settings.size, ratio=aspects), *flip, v2.PILToTensor()])
+        crop = v2.RandomResizedCrop(self.settings.size, ratio=aspects)
+        return v2.Compose([crop, *flip, *self._jitter(), v2.PILToTensor()])
+
+    def _jitter(self) -> list[Transform]:
+        """What changes the colours of training images; nothing, which draws nothing, where nothing is to change."""
+        from torchvision.transforms import v2
+
+        brightness, saturation = self.settings.brightness, self.settings.saturation
+        if self.settings.in_channels == 1:
+            saturation = 0.0
+        return [v2.ColorJitter(brightness=brightness, saturation=saturation)] if brightness or saturation else []
 
     def _eval_transform(self) -> Transform:
         from torchvision.transforms import v2
 
-        return v2.Compose([_Cover(self.settings.size), v2.CenterCrop(self.settings.size), v2.PILToTensor()])
+        return v2.Compose(
+            [_Cover(self.settings.size, self.settings.eval_share), v2.CenterCrop(self.settings.size), v2.PILToTensor()]
+        )
 
     def _train_sampler(self, dataset: Dataset[Any], **options: Any) -> DistributedSampler[Any]:
         return DrawSampler(dataset, shuffle=True, **options)

@@ -132,12 +132,22 @@ class HybridWeight(nn.Module):
             (self._target_slice(parameter) if name == "weight" else parameter).copy_(value)
 
     @torch.no_grad()
-    def init_augmented(self) -> None:
+    def init_augmented(self, widest: bool = False) -> None:
         """Draw everything around the target's slice: kaiming-uniform at the fan-in of the widest layer, or, where
-        the operator computes it, as the operator's own."""
+        the operator computes it, as the operator's own.
+
+        Args:
+            widest: draw the target's slice anew, as part of the widest layer's weight.
+        """
         if self.full_shape == self.target_shape:
             return
         target = self._target_slice(self.weight).clone()
+        if widest:
+            remapped = self.sharing.remap is not None
+            shape, operator = self.full_shape, self.operator
+            target = self._target_slice(
+                kaiming_normal(shape) if remapped else operator.init_parameters(shape)["weight"]
+            )
         own = not self.sharing.multiplicative_augmentation and self.sharing.remap is None
         drawn = self.operator.init_parameters(self.full_shape)["weight"] if own else kaiming_uniform(self.full_shape)
         self.weight.copy_(drawn)

@@ -35,6 +35,7 @@ def build_supernet(
     sharing: NetSharing = PLAIN,
     synchronised_norm: bool = False,
     kernel_transform: bool = False,
+    init_widest: bool = False,
 ) -> Supernet:
     """The network that is trained; with multipliers (1,) and no extra block it is the target and nothing else.
 
@@ -44,7 +45,7 @@ def build_supernet(
     """
     extras = plan_extra_blocks(plan, extra_blocks, extra_after)
     widening = Widening(plan, tuple(width_multipliers), tuple(expand_multipliers), divisor, extras)
-    return Supernet(widening, assignment, sharing, synchronised_norm, kernel_transform)
+    return Supernet(widening, assignment, sharing, synchronised_norm, kernel_transform, init_widest)
 
 
 def supernet_from_config(config: Mapping[str, Any], plan: Plan, assignment: Assignment[Operator]) -> Supernet:
@@ -63,7 +64,8 @@ def supernet_from_config(config: Mapping[str, Any], plan: Plan, assignment: Assi
         aug["extra_blocks"],
         aug["extra_after"],
         sharing_from_config(config["sharing"], aug["operator"] == "mult"),
-        config["trainer"].get("sync_batchnorm", False),  # older checkpoints have no such key
+        config["trainer"].get("sync_batchnorm", False),  # older checkpoints have no such key, nor the next
+        init_widest=aug.get("init", "target") == "widest",
     )
 
 

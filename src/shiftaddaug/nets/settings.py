@@ -94,6 +94,7 @@ class AugSettings:
     expand_until: Share = 1.0
     depth_until: Share = 1.0
     divisor: Width = 8
+    init: Literal["target", "widest"] = "target"
     extra_blocks: Annotated[int, Meta(ge=0, le=100)] = 0
     extra_after: list[str] | None = None
     retire_start: Share = 0.25

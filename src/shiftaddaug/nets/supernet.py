@@ -116,6 +116,7 @@ class Supernet(Net):
             operator, they do as the block that they are built as.
         synchronised_norm: normalise over the batches of all processes while training.
         kernel_transform: learn what smaller kernels read (`hybrid/weight.py`); else they are the centre of the largest.
+        init_widest: draw the target's first weights as part of the widest layers', instead of as a plain net's.
 
     Raises:
         UserError: widening a layer whose operator cannot share its weight, or transforming the kernel of one whose
@@ -129,6 +130,7 @@ class Supernet(Net):
         sharing: NetSharing = PLAIN,
         synchronised_norm: bool = False,
         kernel_transform: bool = False,
+        init_widest: bool = False,
     ) -> None:
         graph, all_layers = widening.deepened(), _with_extras(widening, assignment, sharing)
         make = hybrid_factory(widening, all_layers, sharing, synchronised_norm, kernel_transform)
@@ -136,7 +138,7 @@ class Supernet(Net):
         self.widening, self.plan, self.target_spec = widening, widening.plan, widening.target()
         self.assignment, self._index = assignment, widening.index()
         self._widest = widening.max_channels()
-        self.init_parameters()
+        self.init_parameters(init_widest)
         # once the target is drawn: making a layer draws, too
         self.build([node for node in graph.nodes if node.unit in widening.extras()], make)
         self._init_extras()
@@ -145,13 +147,17 @@ class Supernet(Net):
         self.graph.check(self.target_spec)  # what the plan keeps of itself is there before a compiler looks
         self._own = frozenset(name for name, layer in layers if "weight" not in layer.parameter_names)
 
-    def init_parameters(self) -> None:
-        """Draw the target first, all of it: under one seed it begins the same whatever surrounds it."""
+    def init_parameters(self, widest: bool = False) -> None:
+        """Draw the target first, all of it: under one seed it begins the same whatever surrounds it.
+
+        Args:
+            widest: then draw it anew, as part of the widest layers' weights, whose fan-in is larger.
+        """
         layers = self.hybrid_layers()
         for layer in layers.values():
             layer.init_target()
         for layer in layers.values():
-            layer.init_augmented()
+            layer.init_augmented(widest)
 
     @torch.no_grad()
     def _init_extras(self) -> None:
