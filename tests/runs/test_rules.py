@@ -16,6 +16,7 @@ from tests.commands.running import composed
 FULL = "aug=full"
 CASES: dict[str, tuple[list[str], list[str]]] = {
     "aug.distill_weight": (["aug=none", "aug.distill_weight=1"], [FULL, "aug.distill_weight=1"]),
+    "aug": ([FULL, "callbacks.sample_subnets=null"], [FULL]),
     "aug.weight": (["aug=none", "aug.weight=2"], [FULL, "aug.weight=2"]),
     "aug.distill_temperature": ([FULL, "aug.distill_temperature=4"], [FULL, "aug.distill_weight=1"]),
     "aug.retire_start": (["aug=expand", "aug.retire_end=0.5"], [FULL, "aug.retire_end=0.5"]),
@@ -160,6 +161,7 @@ def test_a_setting_of_what_is_off_is_warned_of(
     [
         (("sharing=heterogeneous", "op=mult"), "because op=mult has no remap: sharing=heterogeneous"),
         (("reorder=l1", "aug=none"), "because aug=none widens nothing: callbacks.reorder"),
+        (("aug=width", "aug.weight=0"), "because aug.weight=0 leaves the augmented pass, which is computed, out of"),
         (("sharing=kl", "op=shift"), "because op=shift says nothing that its weights are pulled to: sharing=kl"),
         (("sharing=kl", "op=mult", "sharing.normal_std=null"), "because sharing.normal_std=null and op=mult is pulled"),
         (("aug=none", "aug.distill_weight=1"), "because aug=none has no augmented pass: aug.distill_weight=1"),

@@ -11,12 +11,12 @@ BEST = "best_checkpoint"
 """The callback whose file is deployed."""
 
 
-def check_callbacks(callbacks: Any, measured: Sequence[str], validated: bool = True) -> None:
+def check_callbacks(callbacks: Any, measured: Mapping[str, str], validated: bool = True) -> None:
     """Refuse what is no callback, what one does not take, and a monitor that nobody measures.
 
     Args:
         callbacks: the group, as plain containers; a name without content is a callback that is off.
-        measured: names of the figures that are measured on the validation split.
+        measured: figures that are measured on the validation split, and which way each is better, max or min.
         validated: whether there are images to validate on; without any, the best checkpoint has nothing to do.
 
     Raises:
@@ -28,7 +28,9 @@ def check_callbacks(callbacks: Any, measured: Sequence[str], validated: bool = T
         if callback and (not isinstance(callback, Mapping) or "_target_" not in callback):
             raise UserError(f"callbacks.{name}={shown(callback)}: must name a callback by `_target_`, or be null")
         if callback:
-            _check_monitor(name, callback.get("monitor"), [f"val/{figure}" for figure in measured], validated)
+            better = {f"val/{figure}": way for figure, way in measured.items()}
+            _check_monitor(name, callback.get("monitor"), list(better), validated)
+            _check_mode(name, callback, better)
 
 
 def _check_monitor(name: str, monitor: Any, options: Sequence[str], validated: bool) -> None:
@@ -37,3 +39,13 @@ def _check_monitor(name: str, monitor: Any, options: Sequence[str], validated: b
         raise UserError(f"callbacks.{name}.monitor={monitor}: is not measured; options: {', '.join(options)}")
     if isinstance(monitor, str) and monitor in options and not validated and name != BEST:
         raise UserError(f"callbacks.{name}.monitor={monitor}: nothing is validated with data.val_fraction=0")
+
+
+def _check_mode(name: str, callback: Mapping[str, Any], better: Mapping[str, str]) -> None:
+    """Refuse to take the worst for the best; Lightning's own callbacks look for the least unless told otherwise."""
+    monitor, lightnings = callback.get("monitor"), str(callback["_target_"]).startswith(("lightning.", "pytorch_l"))
+    mode = callback.get("mode", "max" if name == BEST else "min" if lightnings else None)
+    wanted = better.get(monitor) if isinstance(monitor, str) else None
+    if mode in ("max", "min") and wanted is not None and mode != wanted:
+        said = f"callbacks.{name}.mode={mode}" if "mode" in callback else f"callbacks.{name}.mode: is {mode} by default"
+        raise UserError(f"{said}, and {monitor} is better the other way; options: {wanted}")

@@ -12,7 +12,7 @@ from shiftaddaug.data.stored import data_module_of
 from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.report.results import RESULTS, print_result, write_json
 from shiftaddaug.runs.eval_settings import EvalSettings
-from shiftaddaug.runs.lightning_trainer import build_trainer, check_limits, quieten_lightning
+from shiftaddaug.runs.lightning_trainer import build_trainer, check_limits, interruptible, quieten_lightning
 from shiftaddaug.runs.subnetworks import Subnetwork, load_subnetwork, recalibrate_on_training_data
 from shiftaddaug.tasks.base import Objective
 from shiftaddaug.tasks.evaluation import Evaluation
@@ -43,7 +43,8 @@ def evaluate(settings: EvalSettings) -> float:
     recalibrate_on_training_data(subnetwork.net, data, settings.recalibrate_batches, device)
     module = Evaluation(subnetwork.net, objective)
     run = trainer.validate if split == "val" else trainer.test
-    metrics = run(module, datamodule=data, verbose=False)[0]
+    with interruptible(trainer):
+        metrics = run(module, datamodule=data, verbose=False)[0]
     results = _results(settings, subnetwork, module.results(split, metrics))
     if trainer.is_global_zero:
         settings.folder.mkdir(parents=True, exist_ok=True)

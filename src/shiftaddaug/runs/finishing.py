@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from shiftaddaug.report.drawing import draw_figures
 from shiftaddaug.runs.prepare import Prepared
+from shiftaddaug.runs.processes import resuming
 
 
 @contextmanager
@@ -13,15 +14,26 @@ def finishing(run: Prepared) -> Iterator[None]:
     """Draw all figures of what the run has recorded, then let the next job of a multirun start afresh.
 
     Figures come last: one that takes for ever costs nothing. W&B is told whether the run failed.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, at whichever step; its arguments say how to resume.
     """
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         _draw(run)
         _close(exit_code=1)
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(*_how_to_resume(run)) from None
         raise
     _draw(run)
     _close(exit_code=0)
+
+
+def _how_to_resume(run: Prepared) -> list[str]:
+    last = run.settings.folder / "checkpoints" / "last.ckpt"
+    path = last if last.exists() else run.ckpt_path
+    return [] if path is None else [resuming(path)]
 
 
 def _draw(run: Prepared) -> None:

@@ -3,24 +3,20 @@
 from typing import Any
 
 from shiftaddaug.report.results import read_history
+from shiftaddaug.runs.lightning_trainer import interruptible
 from shiftaddaug.runs.prepare import Prepared
-from shiftaddaug.runs.processes import resuming
 
 
 def fit(run: Prepared) -> dict[str, Any]:
     """Train the network in `run.task`; return how long it took, and the figures of its last epoch.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C; its arguments say how to resume.
+        KeyboardInterrupt: Ctrl-C.
         TrainingDiverged: the loss is no longer a number.
     """
     trainer = run.trainer
-    try:
+    with interruptible(trainer):
         trainer.fit(run.task, datamodule=run.data, ckpt_path=run.ckpt_path)
-    except SystemExit:
-        if trainer.interrupted:  # Lightning's answer to Ctrl-C; the command has its own
-            raise KeyboardInterrupt(*_how_to_resume(run)) from None
-        raise
     first, seconds = run.throughput.first_step_time, run.throughput.seconds
     return {
         "train_seconds": None if seconds is None else round(seconds, 1),
@@ -29,12 +25,6 @@ def fit(run: Prepared) -> dict[str, Any]:
         "epochs": trainer.current_epoch,
         **_last_training_figures(run),
     }
-
-
-def _how_to_resume(run: Prepared) -> list[str]:
-    last = run.settings.folder / "checkpoints" / "last.ckpt"
-    path = last if last.exists() else run.ckpt_path
-    return [] if path is None else [resuming(path)]
 
 
 def _last_training_figures(run: Prepared) -> dict[str, float | None]:

@@ -3,7 +3,8 @@
 import logging
 import math
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
@@ -28,6 +29,25 @@ def quieten_lightning() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in ("does not have many workers", "exists and is not empty", "LeafSpec", "smaller than the logging"):
         warnings.filterwarnings("ignore", f".*{message}.*")
+
+
+@contextmanager
+def interruptible(trainer: pl.Trainer, *how_to_go_on: str) -> Iterator[None]:
+    """Turn Lightning's answer to Ctrl-C, which ends the process without a word, into one that the command answers.
+
+    Args:
+        trainer: that works inside.
+        how_to_go_on: what the user is told.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; its arguments are `how_to_go_on`.
+    """
+    try:
+        yield
+    except SystemExit:
+        if trainer.interrupted:
+            raise KeyboardInterrupt(*how_to_go_on) from None
+        raise
 
 
 def check_limits(

@@ -136,6 +136,17 @@ def _nothing_is_distilled(checked: Checked) -> str | None:
     return None if checked.config["aug"]["distill_weight"] else "aug.distill_weight=0"
 
 
+def _nothing_of_it_is_learnt(checked: Checked) -> str | None:
+    aug, callbacks = checked.config["aug"], checked.config["callbacks"]
+    if not checked.augmented:
+        return None
+    if "sample_subnets" in callbacks and not callbacks["sample_subnets"]:
+        return "callbacks.sample_subnets=null trains the target alone"
+    if not aug["weight"] and not aug["distill_weight"]:
+        return "aug.weight=0 leaves the augmented pass, which is computed, out of the loss"
+    return None
+
+
 def _widens_nothing(kind: str) -> Reason:
     def reason(checked: Checked) -> str | None:
         return None if checked.widest(kind) > 1 else f"aug.{kind}_multipliers widen nothing"
@@ -154,11 +165,17 @@ def _nothing_to_share(checked: Checked) -> str | None:
         return f"op={op} has no remap"
     if not checked.sharing.penalises:
         return None
-    if operator.weight_prior is None and not checked.config["callbacks"].get("block_variant"):
+    if operator.weight_prior is None and not _multiplies_somewhere(checked):
         return f"op={op} says nothing that its weights are pulled to"
     if operator.weight_prior == "normal" and checked.config["sharing"]["normal_std"] is None:
         return f"sharing.normal_std=null and op={op} is pulled to it"
     return None
+
+
+def _multiplies_somewhere(checked: Checked) -> bool:
+    """Whether layers of blocks or head multiply, for a while or for ever: their weights have a prior of their own."""
+    exempt = set(checked.config["net"]["mult_layers"]) - {"stem", "classifier"}
+    return bool(exempt or checked.config["callbacks"].get("block_variant"))
 
 
 def _no_penalty(checked: Checked) -> str | None:
@@ -218,6 +235,7 @@ def _nothing_is_validated(checked: Checked) -> str | None:
 
 RULES = (
     Rule(("aug.distill_weight",), _no_augmented_pass, typed=False),
+    Rule(("aug",), _nothing_of_it_is_learnt, typed=False),
     Rule(_OF_AUGMENTATION, _nothing_surrounds),
     Rule(("aug.distill_temperature",), _nothing_is_distilled),
     Rule(_OF_EXTRA_BLOCKS, _no_extra_blocks),

@@ -186,7 +186,9 @@ def read_groups(
     check_node("data", config["data"], IMAGES)
     check("logger", config.get("logger"), dict[str, Any] | None)
     check_node("logger", config.get("logger") or {})
-    check_callbacks(config["callbacks"], [figure.name for figure in task.measured], holds_validation(config["data"]))
+    check_callbacks(
+        config["callbacks"], {figure.name: figure.better for figure in task.measured}, holds_validation(config["data"])
+    )
     return Groups(top=top, paths=paths, net=net, aug=aug, sharing=sharing, optim=optim)
 
 

@@ -9,7 +9,7 @@ from shiftaddaug.callbacks.checkpoint import BestCheckpoint, checkpoint_path
 from shiftaddaug.nets.extract import load_target, save_target
 from shiftaddaug.nets.net import Net
 from shiftaddaug.runs.checkpoints import read_checkpoint
-from shiftaddaug.runs.lightning_trainer import build_trainer
+from shiftaddaug.runs.lightning_trainer import build_trainer, interruptible
 from shiftaddaug.runs.prepare import Prepared
 from shiftaddaug.runs.proofs import extract_checked, refuse_difference
 from shiftaddaug.tasks.evaluation import Evaluation
@@ -82,6 +82,7 @@ def test(run: Prepared, deployed: Deployed) -> dict[str, Any]:
     for split, evaluate in splits.items():
         if split == "val" and not deployed.validated:
             continue
-        metrics = evaluate(module, datamodule=run.data, verbose=False)[0]
+        with interruptible(trainer):
+            metrics = evaluate(module, datamodule=run.data, verbose=False)[0]
         figures |= module.results(split, metrics)
     return figures
