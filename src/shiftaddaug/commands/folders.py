@@ -12,21 +12,28 @@ FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "paths.log_dir", "paths.root_dir"
 """Keys of folders that Hydra, or a command, writes into."""
 
 
+NO_NAME = re.compile(r"null|true|false|[-+]?[\d.]+(e[-+]?\d+)?", re.IGNORECASE)
+"""What Hydra reads as something else than the name of an option."""
+
+
 def refuse_null_groups(arguments: list[str]) -> None:
-    """Answer `logger=null`, which Hydra meets with a traceback, and `aug=_base`, which options inherit from.
+    """Answer `logger=null`, `data=3` and `~trainer`, which Hydra meets with a traceback.
 
     Raises:
         UserError: naming the group and its options.
     """
-    given = [
-        argument.split("=", 1) for argument in arguments if re.fullmatch(r"[\w/]+=(null|([\w/]+/)?_\w*)", argument)
-    ]
+    given = [argument for argument in arguments if argument.startswith("~") or NO_NAME.fullmatch(_value(argument))]
     groups = group_options([config_dir()]) if given else {}
-    for group, value in given:
-        folder = f"{group}/{value}".rpartition("/")[0]
-        if folder in groups:
-            remedy = "; leave it out for none" if group in OPTIONAL_GROUPS else ""
-            raise UserError(f"{group}={value}: no such option; options: {', '.join(groups[folder])}{remedy}")
+    for argument in given:
+        group = argument.lstrip("~").partition("=")[0]
+        if group not in groups or (argument.startswith("~") and group in OPTIONAL_GROUPS):
+            continue
+        remedy = "; leave it out for none" if group in OPTIONAL_GROUPS else ""
+        raise UserError(f"{argument}: no such option; options: {', '.join(groups[group])}{remedy}")
+
+
+def _value(argument: str) -> str:
+    return argument.partition("=")[2].strip("'\"")
 
 
 def claim_folders(arguments: list[str]) -> None:
