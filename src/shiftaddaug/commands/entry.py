@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from shiftaddaug.commands.folders import claim_folders, refuse_null_groups
+from shiftaddaug.commands.folders import claim_folders, refuse_no_options
 from shiftaddaug.commands.usage import asks_for_help, help_text
 from shiftaddaug.errors import UserError
 from shiftaddaug.runs.compose import (
@@ -61,7 +61,7 @@ def run_command(config_name: str, function: Callable[[DictConfig], Any]) -> None
             folders = [config_dir(), *plugin_config_dirs(sys.argv[1:])]
             print(help_text(folders, config_name, with_plugin_configs(sys.argv[1:])))
             return
-        refuse_null_groups(sys.argv[1:])
+        refuse_no_options(sys.argv[1:])
         claim_folders(sys.argv[1:])
         sys.argv[1:] = with_plugin_configs(sys.argv[1:])
         with without_collector():

@@ -12,28 +12,25 @@ FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "paths.log_dir", "paths.root_dir"
 """Keys of folders that Hydra, or a command, writes into."""
 
 
-NO_NAME = re.compile(r"null|true|false|[-+]?[\d.]+(e[-+]?\d+)?", re.IGNORECASE)
-"""What Hydra reads as something else than the name of an option."""
+NO_OPTION = re.compile(r"[\w/]+=['\"]?(null|true|false|[-+]?[\d.]+(e[-+]?\d+)?|([\w/]+/)?_\w*)['\"]?", re.IGNORECASE)
+"""A group that is given what Hydra reads as no name, or as the name of what options inherit from."""
 
 
-def refuse_null_groups(arguments: list[str]) -> None:
-    """Answer `logger=null`, `data=3` and `~trainer`, which Hydra meets with a traceback.
+def refuse_no_options(arguments: list[str]) -> None:
+    """Answer `logger=null`, `data=3` and `~trainer`, which Hydra meets with a traceback, and `aug=_base`.
 
     Raises:
         UserError: naming the group and its options.
     """
-    given = [argument for argument in arguments if argument.startswith("~") or NO_NAME.fullmatch(_value(argument))]
+    given = [argument for argument in arguments if argument.startswith("~") or NO_OPTION.fullmatch(argument)]
     groups = group_options([config_dir()]) if given else {}
     for argument in given:
-        group = argument.lstrip("~").partition("=")[0]
-        if group not in groups or (argument.startswith("~") and group in OPTIONAL_GROUPS):
+        group, _, value = argument.lstrip("~").partition("=")
+        folder = f"{group}/{value}".rpartition("/")[0] if value else group
+        if folder not in groups or (argument.startswith("~") and group in OPTIONAL_GROUPS):
             continue
         remedy = "; leave it out for none" if group in OPTIONAL_GROUPS else ""
-        raise UserError(f"{argument}: no such option; options: {', '.join(groups[group])}{remedy}")
-
-
-def _value(argument: str) -> str:
-    return argument.partition("=")[2].strip("'\"")
+        raise UserError(f"{argument}: no such option; options: {', '.join(groups[folder])}{remedy}")
 
 
 def claim_folders(arguments: list[str]) -> None:
