@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from shiftaddaug import settings
 from shiftaddaug.errors import UserError
+from shiftaddaug.runs.eval_settings import SubnetSettings as EvalSubnet
 from shiftaddaug.settings import (
     ODD,
     CheckpointPath,
@@ -190,3 +191,8 @@ def test_groups(key: str, values: dict[str, Any], line: str) -> None:
 
 def test_groups_with_more_keys() -> None:
     check_group("g", {"lr": 1, "other": object()}, Group, more=["other"])
+
+
+def test_a_group_is_a_group() -> None:
+    with pytest.raises(UserError, match=r"^subnet=null: must be a group of keys$"):
+        check_group("subnet", None, EvalSubnet)  # type: ignore[arg-type]

@@ -240,6 +240,8 @@ def check_group(key: str, values: Mapping[str, Any], schema: type[Settings], mor
         UserError: the first mistake.
     """
     hints = typing.get_type_hints(schema, include_extras=True)
+    if not isinstance(values, Mapping):
+        raise UserError(f"{key}={shown(values)}: must be a group of keys")
     known = {field.name: field for field in fields(schema)}  # type: ignore[arg-type]
     start = f"{key}." if key else ""
     for name, value in values.items():

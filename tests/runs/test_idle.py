@@ -8,6 +8,7 @@ import pytest
 from omegaconf import DictConfig
 
 from shiftaddaug.callbacks.build import build_callbacks
+from shiftaddaug.errors import UserError
 from shiftaddaug.runs.idle import note_idle
 from shiftaddaug.runs.prepare import Prepared, prepare
 from shiftaddaug.runs.record import begin
@@ -123,3 +124,10 @@ def test_a_plugins_callback_is_one_file_and_one_line(
     caplog.clear()
     assert built(tmp_path / "one", *given, "trainer.max_epochs=1").idle["between"] == "there is nothing between"
     assert "no effect, because there is nothing between: callbacks.between" in caplog.text
+
+
+def test_what_is_no_logger_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    cfg = configured(tmp_path, "+logger.x._target_=datetime.timedelta")
+    with pytest.raises(UserError, match=r"^logger\.x: is a timedelta; must be a Lightning logger$"):
+        prepare(read_settings(cfg))
+    assert not (tmp_path / "run").exists()

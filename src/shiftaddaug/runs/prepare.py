@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 from hydra.utils import instantiate
@@ -13,6 +14,7 @@ from shiftaddaug import operators, tasks
 from shiftaddaug.callbacks.build import build_callbacks
 from shiftaddaug.callbacks.checkpoint import AtomicCheckpointIO
 from shiftaddaug.callbacks.progress import Throughput
+from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.kl import penalty_from_config
 from shiftaddaug.nets.assignment import Assignment
 from shiftaddaug.nets.build import assign, supernet_from_config
@@ -79,7 +81,7 @@ def prepare(settings: RunSettings) -> Prepared:
     throughput = Throughput()
     callbacks = build_callbacks(config["callbacks"])
     loggers: list[Logger] = [CSVLogger(str(settings.folder), name="", version="")]
-    loggers += [instantiate(logger) for logger in (config.get("logger") or {}).values()]
+    loggers += _loggers(config.get("logger") or {})
     options = {"logger": loggers, "plugins": [AtomicCheckpointIO()]}
     options |= {} if settings.validated else {"limit_val_batches": 0}
     trainer = build_trainer(config["trainer"], [*callbacks.values(), throughput], **options)
@@ -88,6 +90,14 @@ def prepare(settings: RunSettings) -> Prepared:
     # Lightning does so once a checkpoint has been read into it: float64 weights would come back rounded
     trainer.precision_plugin.convert_module(task)
     return Prepared(settings, assignment, task, data, trainer, throughput, ckpt_path, idle)
+
+
+def _loggers(nodes: Mapping[str, Any]) -> list[Logger]:
+    made = {name: instantiate(node) for name, node in nodes.items() if node}
+    for name, logger in made.items():
+        if not isinstance(logger, Logger):
+            raise UserError(f"logger.{name}: is a {type(logger).__name__}; must be a Lightning logger")
+    return list(made.values())
 
 
 def _training(settings: RunSettings, assignment: Assignment[Operator], objective: Objective) -> Training:
