@@ -173,7 +173,7 @@ class DigitsSettings(InMemorySettings):
 Settings = TypeVar("Settings", bound=ImageSettings)
 
 
-def read_settings(kind: type[Settings], keys: Mapping[str, Any]) -> Settings:
+def settings_from(kind: type[Settings], keys: Mapping[str, Any]) -> Settings:
     """Return settings from keys as a configuration holds them; Hydra's lists become tuples.
 
     Raises:

@@ -97,7 +97,7 @@ def write_features(
         out = writer.space("stem", scaled(stem["channels"]), "width")
         options = {"kernel": stem.get("kernel", 3), "stride": _stem_stride(table, writer.image_size)}
         value = writer.level(writer.conv_norm_act("stem", IMAGE, out=out, act=act_of(stem), **options))
-        if stem.get("pool") is not None and not _keeps_size(table, writer.image_size):
+        if stem.get("pool") is not None and not keeps_size(table, writer.image_size):
             value = writer.level(writer.max_pool("stem.pool", value, kernel=stem["pool"], stride=2))
     count = 0
     for stage in table["stages"]:
@@ -111,7 +111,7 @@ def write_features(
     return value
 
 
-def _keeps_size(table: Mapping[str, Any], image_size: Size) -> bool:
+def keeps_size(table: Mapping[str, Any], image_size: Size) -> bool:
     """Whether the image is so small that the stem keeps its size, unless the table says otherwise."""
     return table.get("stem_stride", "auto") == "auto" and max(image_size) <= SMALL_IMAGE
 
@@ -119,7 +119,7 @@ def _keeps_size(table: Mapping[str, Any], image_size: Size) -> bool:
 def _stem_stride(table: Mapping[str, Any], image_size: Size) -> int:
     stride = table.get("stem_stride", "auto")
     if stride == "auto":
-        return 1 if _keeps_size(table, image_size) else int(table["stem"].get("stride", 2))
+        return 1 if keeps_size(table, image_size) else int(table["stem"].get("stride", 2))
     if not isinstance(stride, int) or stride < 1:
         raise UserError(f"net.stem_stride={stride}: must be 'auto' or a positive integer")
     return stride

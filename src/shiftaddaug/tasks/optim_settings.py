@@ -76,6 +76,16 @@ def obeys(scheduler: Mapping[str, Any], key: str) -> bool:
     return any(value in OBEYED_BY[key] for value in scheduler.values() if isinstance(value, str))
 
 
+def sets_rate(scheduler: Mapping[str, Any]) -> bool:
+    """Whether a schedule, of which this is the node, sets the learning rate whatever the optimiser was made with."""
+    return str(scheduler["_target_"]).startswith("torch.") and "max_lr" in scheduler
+
+
+def cycles_momentum(scheduler: Mapping[str, Any]) -> bool:
+    """Whether a schedule sets the momentum, too."""
+    return sets_rate(scheduler) and scheduler.get("cycle_momentum", True) is True
+
+
 def check_optim(optim: Mapping[str, Any], written: Mapping[str, Any], epochs: int) -> OptimSettings:
     """Check rates, warm-up, optimiser and schedule.
 
