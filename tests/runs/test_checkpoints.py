@@ -185,7 +185,7 @@ def test_a_run_from_before_a_key_is_resumed_where_the_key_says_what_was_done(
     older = {name: dict(group) if isinstance(group, dict) else group for name, group in config.items()}
     group, name = key.split(".")
     del older[group][name]
-    with pytest.raises(UserError, match=rf"was trained with {key}=False, this run has {key}=True"):
+    with pytest.raises(UserError, match=rf"was trained with {key}=false, this run has {key}=true"):
         refuse_other_run(tmp_path, {"config": older}, config)
     config[group][name] = False
     refuse_other_run(tmp_path, {"config": older}, config)

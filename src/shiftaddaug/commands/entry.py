@@ -16,17 +16,18 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from shiftaddaug.commands.folders import claim_folders, refuse_no_options
+from shiftaddaug.commands.arguments import refuse_arguments
+from shiftaddaug.commands.folders import claim_folders, refuse_within_runs
 from shiftaddaug.commands.usage import asks_for_help, help_text
 from shiftaddaug.errors import UserError
 from shiftaddaug.runs.compose import (
     config_dir,
     default_root,
-    describe,
     expand_home,
     plugin_config_dirs,
     with_plugin_configs,
 )
+from shiftaddaug.runs.explain import describe
 from shiftaddaug.runs.importing import without_collector
 from shiftaddaug.runs.processes import follow
 
@@ -61,7 +62,8 @@ def run_command(config_name: str, function: Callable[[DictConfig], Any]) -> None
             folders = [config_dir(), *plugin_config_dirs(sys.argv[1:])]
             print(help_text(folders, config_name, with_plugin_configs(sys.argv[1:])))
             return
-        refuse_no_options(sys.argv[1:])
+        refuse_arguments(sys.argv[1:], config_name)
+        refuse_within_runs(sys.argv[1:], config_name)
         claim_folders(sys.argv[1:])
         sys.argv[1:] = with_plugin_configs(sys.argv[1:])
         with without_collector():

@@ -1,36 +1,13 @@
-"""Refuse folders and groups that Hydra would answer with a traceback, before it writes anything."""
+"""Refuse folders that hold a run, that another run is at work in, or that cannot be made, before Hydra writes there."""
 
 import fcntl
 import os
-import re
 from pathlib import Path
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.runs.compose import OPTIONAL_GROUPS, config_dir, group_options
 
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "paths.log_dir", "paths.root_dir", "paths.output_dir", "folder")
 """Keys of folders that Hydra, or a command, writes into."""
-
-
-NO_OPTION = re.compile(r"[\w/]+=['\"]?(null|true|false|[-+]?[\d.]+(e[-+]?\d+)?|([\w/]+/)?_\w*)['\"]?", re.IGNORECASE)
-"""A group that is given what Hydra reads as no name, or as the name of what options inherit from."""
-
-
-def refuse_no_options(arguments: list[str]) -> None:
-    """Answer `logger=null`, `data=3` and `~trainer`, which Hydra meets with a traceback, and `aug=_base`.
-
-    Raises:
-        UserError: naming the group and its options.
-    """
-    given = [argument for argument in arguments if argument.startswith("~") or NO_OPTION.fullmatch(argument)]
-    groups = group_options([config_dir()]) if given else {}
-    for argument in given:
-        group, _, value = argument.lstrip("~").partition("=")
-        folder = f"{group}/{value}".rpartition("/")[0] if value else group
-        if folder not in groups or (argument.startswith("~") and group in OPTIONAL_GROUPS):
-            continue
-        remedy = "; leave it out for none" if group in OPTIONAL_GROUPS else ""
-        raise UserError(f"{argument}: no such option; options: {', '.join(groups[folder])}{remedy}")
 
 
 def claim_folders(arguments: list[str]) -> None:
@@ -47,9 +24,7 @@ def claim_folders(arguments: list[str]) -> None:
     for key in FOLDERS:
         if given.get(key, "unset").strip("'\"") in ("", "null"):
             raise UserError(f"{key}={given[key]}: must name a folder")
-    folders = {
-        key: Path(given[key].strip("'\"")).expanduser() for key in FOLDERS if key in given and "${" not in given[key]
-    }
+    folders = _folders(arguments)
     _refuse_runs(folders)
     for key, folder in _of_runs(folders).items():
         _lock(key, folder)
@@ -71,6 +46,32 @@ def _refuse_runs(folders: dict[str, Path]) -> None:
             last = folders[key] / "checkpoints" / "last.ckpt"
             remedy = f"ckpt_path={last} resumes it in a new folder" if last.exists() else "give another folder"
             raise UserError(f"{key}={folders[key]}: holds a run already, which is never overwritten; {remedy}")
+
+
+def refuse_within_runs(arguments: list[str], config_name: str) -> None:
+    """Refuse a folder inside of a run's, such as its target/: the files of two runs would be mixed.
+
+    An evaluation or a fit may have a folder of its own there.
+
+    Raises:
+        UserError: naming the key.
+    """
+    for key, folder in _folders(arguments).items():
+        place = Path(os.path.abspath(folder))
+        run = next((parent for parent in place.parents if (parent / "run.json").exists()), None)
+        if run is None:
+            continue
+        below = place.relative_to(run).parts[0]
+        if config_name in ("train", "ablate") or below in ("target", "checkpoints"):
+            raise UserError(f"{key}={folder}: is inside of {run}, which holds a run; give a folder outside of it")
+
+
+def _folders(arguments: list[str]) -> dict[str, Path]:
+    """Return the folders that arguments name, by key, as far as they are no interpolations."""
+    given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    return {
+        key: Path(given[key].strip("'\"")).expanduser() for key in FOLDERS if key in given and "${" not in given[key]
+    }
 
 
 def _of_runs(folders: dict[str, Path]) -> dict[str, Path]:

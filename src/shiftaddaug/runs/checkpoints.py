@@ -12,6 +12,7 @@ from shiftaddaug.files import remove_halves
 from shiftaddaug.report.results import RESULTS
 from shiftaddaug.runs.identity import first_difference
 from shiftaddaug.runs.settings import RunSettings
+from shiftaddaug.settings import shown
 
 log = logging.getLogger(__name__)
 
@@ -173,6 +174,6 @@ def refuse_other_run(path: Path, checkpoint: Mapping[str, Any], config: Mapping[
     if difference is not None:
         key, was, is_now = difference
         raise UserError(
-            f"ckpt_path={path}: was trained with {key}={was}, this run has {key}={is_now}; "
+            f"ckpt_path={path}: was trained with {key}={shown(was)}, this run has {key}={shown(is_now)}; "
             f"repeat the overrides of the run that is resumed"
         )

@@ -62,16 +62,16 @@ def _no_extra_blocks(checked: Checked) -> str | None:
 
 
 def no_slots(start: str, end: str) -> Reason:
-    """Return the reason for which nothing goes or turns little by little: two keys, which leave no time between them."""
+    """Return the reason for which nothing goes or turns little by little: two keys that are the same."""
 
     def reason(checked: Checked) -> str | None:
-        first, last = (value(checked, key) for key in (start, end))
+        first, last = (_value(checked, key) for key in (start, end))
         return f"{start} and {end} are both {first}" if first is not None and first == last else None
 
     return reason
 
 
-def value(checked: Checked, key: str) -> Any:
+def _value(checked: Checked, key: str) -> Any:
     node: Any = checked.config
     for part in key.split("."):
         node = node.get(part) if node else None

@@ -19,7 +19,7 @@ _LIMITS = ("trainer.limit_train_batches", "trainer.limit_val_batches")
 _MADE_BY_RUNS = ("trainer.logger", "trainer.callbacks", "trainer.plugins")
 OUR_OWN = "the command makes its own"
 
-OF_TRAINING = (
+_OF_TRAINING = (
     *("max_epochs", "min_epochs", "min_steps", "max_time", "gradient_clip_val", "gradient_clip_algorithm"),
     *("accumulate_grad_batches", "limit_train_batches", "check_val_every_n_epoch", "val_check_interval"),
     *("num_sanity_val_steps", "sync_batchnorm", "log_every_n_steps", "enable_model_summary", "detect_anomaly"),
@@ -28,22 +28,24 @@ OF_TRAINING = (
 """Keys of the `trainer` group that only a training reads."""
 
 
-def warn_of_evaluation(split: str, typed: Sequence[str]) -> None:
-    """Log which typed keys of the `trainer` group an evaluation does not read.
+def warn_of_evaluation(split: str, draws: bool, typed: Sequence[str]) -> None:
+    """Log which typed keys an evaluation does not read.
 
     Args:
         split: that is evaluated, val or test.
+        draws: whether it reads training images, which are augmented at random.
         typed: what the user typed.
     """
-    others = [f"limit_{each}_batches" for each in ("val", "test", "predict") if each != split]
+    others = [f"trainer.limit_{each}_batches" for each in ("val", "test", "predict") if each != split]
     reasons = {
-        **dict.fromkeys(OF_TRAINING, "an evaluation trains nothing"),
+        **{f"trainer.{key}": "an evaluation trains nothing" for key in _OF_TRAINING},
         **dict.fromkeys(others, f"split={split} is evaluated"),
-        **dict.fromkeys(("logger", "callbacks", "plugins", "enable_checkpointing"), OUR_OWN),
-        "enable_progress_bar": "an evaluation shows no bar",
+        **dict.fromkeys((*_MADE_BY_RUNS, "trainer.enable_checkpointing"), OUR_OWN),
+        "trainer.enable_progress_bar": "an evaluation shows no bar",
+        **({} if draws else {"seed": "nothing is drawn at random"}),
     }
     for reason in dict.fromkeys(reasons.values()):
-        found = typed_of([f"trainer.{key}" for key, each in reasons.items() if each == reason], typed)
+        found = typed_of([key for key, each in reasons.items() if each == reason], typed)
         if found:
             say_no_effect(reason, found)
 

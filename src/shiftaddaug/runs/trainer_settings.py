@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.hydra_nodes import check_node
-from shiftaddaug.settings import NonNegativeNumber, PositiveInt, PositiveNumber, check
+from shiftaddaug.settings import NonNegativeNumber, PositiveInt, PositiveNumber, check, shown
 
 Limit = Annotated[int, Meta(ge=0)] | Annotated[float, Meta(ge=0, le=1)]
 
@@ -78,7 +78,9 @@ def check_trainer(trainer: Mapping[str, Any]) -> None:
             f"({', '.join(SEVERAL_NODES[:3])}); options: 1, or a launcher that starts a process on each"
         )
     if trainer.get("max_steps", -1) != -1:
-        raise UserError(f"trainer.max_steps={trainer['max_steps']}: schedules go by epochs; set trainer.max_epochs")
+        raise UserError(
+            f"trainer.max_steps={shown(trainer['max_steps'])}: schedules go by epochs; set trainer.max_epochs"
+        )
     for split in ("train", "val", "test"):
         limit = trainer.get(f"limit_{split}_batches")
         if limit is not None:
