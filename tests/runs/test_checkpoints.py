@@ -1,5 +1,6 @@
 """Finding, reading and refusing checkpoints."""
 
+import json
 import os
 from collections import OrderedDict
 from collections.abc import Callable
@@ -116,20 +117,39 @@ def test_a_run_of_before_there_were_tasks_is_a_classification(checkpoint: Path) 
         refuse_other_run(checkpoint, {"config": earlier}, other)
 
 
-def test_last_is_the_newest_run(tmp_path: Path) -> None:
-    for i, name in enumerate(("new", "old")):
+def test_last_is_the_newest_run_that_has_not_finished_and_trains_the_same(tmp_path: Path) -> None:
+    """Passed over are those that finished, that a finished one went on from, that train otherwise, that are damaged."""
+    runs = {"oldest": 0, "older": 0, "resumed": 0, "other": 1, "damaged": 0, "finished": 0}
+    for age, (name, seed) in enumerate(runs.items()):
         path = tmp_path / "train" / "runs" / name / "checkpoints" / "last.ckpt"
         path.parent.mkdir(parents=True)
-        path.touch()
-        os.utime(path, (1000 - i, 1000 - i))
-    assert find_checkpoint("last", tmp_path).parts[-3] == "new"
+        torch.save({"config": {"seed": seed}, "state_dict": {}}, path)
+        os.utime(path, (1000 + age, 1000 + age))
+    folder = tmp_path / "train" / "runs"
+
+    def found(seed: int = 0) -> str:
+        return find_checkpoint("last", tmp_path, {"seed": seed}).parts[-3]
+
+    assert (found(), found(seed=1)) == ("finished", "other")
+    assert found(seed=2) == "finished", "the newest is refused by whoever reads it"
+    (folder / "damaged" / "checkpoints" / "last.ckpt").write_bytes(b"")
+    os.utime(folder / "damaged" / "checkpoints" / "last.ckpt", (1004, 1004))
+    (folder / "finished" / "results.json").touch()
+    assert found() == "resumed"
+    went_on_from = {"resumed_from": str(folder / "resumed" / "checkpoints" / "last.ckpt")}
+    (folder / "finished" / "run.json").write_text(json.dumps(went_on_from))
+    assert found() == "older"
+    for name in runs:
+        (folder / name / "results.json").touch()
+    with pytest.raises(UserError, match=r"^ckpt_path=last: all runs .* have finished, the newest in .*/finished;"):
+        found()
 
 
 def test_nothing_to_resume(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"ckpt_path=last: no checkpoints/last\.ckpt in any run under"):
-        find_checkpoint("last", tmp_path)
+        find_checkpoint("last", tmp_path, {})
     with pytest.raises(UserError, match=r"ckpt_path=/no\.ckpt: no such file; options: a \.ckpt file, or last"):
-        find_checkpoint("/no.ckpt", tmp_path)
+        find_checkpoint("/no.ckpt", tmp_path, {})
 
 
 def test_a_run_that_has_finished_is_not_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +164,7 @@ def test_a_run_that_has_finished_is_not_resumed(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(checkpoint.parent)
     with pytest.raises(UserError, match=r"^ckpt_path=last\.ckpt: that run has finished"):
         check_resumed(read_settings(composed(tmp_path / "run", "ckpt_path=last.ckpt")))
-    with pytest.raises(UserError, match=rf"^ckpt_path={checkpoint}: that run has finished: there is nothing left"):
+    with pytest.raises(UserError, match=rf"^ckpt_path=last: all runs under {tmp_path} .* have finished"):
         check_resumed(read_settings(cfg))
 
 

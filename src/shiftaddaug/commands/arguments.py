@@ -74,7 +74,9 @@ def _values(override: Override) -> list[Any]:
 
 
 def _is_name(value: Any) -> bool:
-    """Whether a value may name an option: a word that does not begin as what others inherit from."""
+    """Whether a value may name an option, or holds keys: a word does not begin as what others inherit from."""
+    if isinstance(value, dict):
+        return True
     text = getattr(value, "text", value)
     return isinstance(text, str) and bool(text) and not text.rpartition("/")[2].startswith("_")
 

@@ -3,13 +3,13 @@
 import logging
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.files import remove_halves
-from shiftaddaug.report.results import RESULTS
+from shiftaddaug.report.results import RESULTS, resumed_run
 from shiftaddaug.runs.identity import first_difference
 from shiftaddaug.runs.settings import RunSettings
 from shiftaddaug.settings import shown
@@ -17,26 +17,62 @@ from shiftaddaug.settings import shown
 log = logging.getLogger(__name__)
 
 LAST = "last"
-"""`ckpt_path=last`: the newest run's last checkpoint."""
+"""`ckpt_path=last`: the last checkpoint of the newest run that has not finished and trains the same."""
 
 
-def find_checkpoint(ckpt_path: str, log_dir: Path) -> Path:
-    """The file that `ckpt_path` means.
+def find_checkpoint(ckpt_path: str, log_dir: Path, config: Mapping[str, Any]) -> Path:
+    """Return the file that `ckpt_path` means.
+
+    Args:
+        ckpt_path: a path, or `last`.
+        log_dir: of all runs.
+        config: of the run that resumes it, as plain containers.
 
     Raises:
         UserError: no such file, or no checkpoint to resume under `log_dir`.
     """
     if ckpt_path == LAST:
-        found = sorted(log_dir.rglob("checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
-        if not found:
-            raise UserError(f"ckpt_path=last: no checkpoints/last.ckpt in any run under {log_dir}")
-        return found[-1]
+        return _find_last(log_dir, config)
     path = Path(ckpt_path).expanduser()
     if path.parent.is_dir():
         remove_halves(path.parent)
     if not path.is_file():
         raise UserError(f"ckpt_path={ckpt_path}: no such file; options: a .ckpt file, or last")
     return path
+
+
+def _find_last(log_dir: Path, config: Mapping[str, Any]) -> Path:
+    """Return the newest checkpoint that a run may go on from; if there is none, the newest, which others refuse."""
+    found = sorted(log_dir.rglob("checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
+    if not found:
+        raise UserError(f"ckpt_path=last: no checkpoints/last.ckpt in any run under {log_dir}")
+    finished = _finished_runs(path.parents[1] for path in found)
+    stopped = [path for path in found if path.absolute().parents[1] not in finished]
+    if not stopped:
+        raise UserError(
+            f"ckpt_path=last: all runs under {log_dir} that left a checkpoint have finished, the newest in "
+            f"{found[0].parents[1]}; leave it out to train anew"
+        )
+    return next((path for path in stopped if _trains_the_same(path, config)), stopped[0])
+
+
+def _finished_runs(folders: Iterable[Path]) -> set[Path]:
+    """Return those runs that have finished, and those that a finished one went on from."""
+    runs = {folder.absolute() for folder in folders}
+    finished: set[Path] = set()
+    for run in runs:
+        attempt: Path | None = run if (run / RESULTS).exists() else None
+        while attempt is not None and attempt not in finished:
+            finished.add(attempt)
+            attempt = resumed_run(attempt)
+    return finished
+
+
+def _trains_the_same(path: Path, config: Mapping[str, Any]) -> bool:
+    try:
+        return first_difference(read_config(path), config) is None
+    except UserError:  # damaged
+        return False
 
 
 def check_resumed(settings: RunSettings) -> None:
@@ -50,7 +86,7 @@ def check_resumed(settings: RunSettings) -> None:
     """
     if settings.top.ckpt_path is None:
         return
-    path = find_checkpoint(str(settings.top.ckpt_path), Path(settings.paths.log_dir))
+    path = find_checkpoint(str(settings.top.ckpt_path), Path(settings.paths.log_dir), settings.config)
     content = _read_plainly(path)
     theirs = content["config"]
     refuse_other_run(path, {"config": theirs}, settings.config)

@@ -123,7 +123,7 @@ def _training(settings: RunSettings, assignment: Assignment[Operator], objective
 def _resumed_checkpoint(settings: RunSettings) -> Path | None:
     if settings.top.ckpt_path is None:
         return None
-    path = find_checkpoint(str(settings.top.ckpt_path), Path(settings.paths.log_dir))
+    path = find_checkpoint(str(settings.top.ckpt_path), Path(settings.paths.log_dir), settings.config)
     refuse_other_run(path, read_checkpoint(path), settings.config)
     log.info("resuming %s", path)
     return path
