@@ -251,7 +251,7 @@ def check_group(key: str, values: Mapping[str, Any], schema: type[Settings], mor
     start = f"{key}." if key else ""
     for name, value in values.items():
         if name not in known and name not in more:
-            raise UserError(f"{start}{name}={shown(value)}: no such key; {options_near(name, [*known], start)}")
+            raise UserError(f"{start}{name}={shown(value)}: no such key; {options_near(name, [*known, *more], start)}")
         if name in known:
             check(f"{start}{name}", value, hints[name])
     for name, field in known.items():

@@ -23,6 +23,7 @@ SPECIMENS = [
     *("trainer.max_epochs=2.5", "trainer.devices=-3", "trainer.devices=foo", "+trainer.foo=1"),
     *("trainer.deterministic=maybe", "trainer.log_every_n_steps=-1", "+trainer.limit_val_batches=1.5"),
     *("+trainer.overfit_batches=-1", "+trainer.fast_dev_run=x"),
+    *("+trainer.enable_checkpointing=false", "+trainer.profiler=foo", "+trainer.gradient_clip_algorithm=foo"),
     # optim
     *(
         "optim.min_lr=10",

@@ -102,6 +102,11 @@ CASES: list[Case] = [
     ),
     (
         "trainer.limit_train_batches",
+        ["+trainer.fast_dev_run=1", "trainer.max_epochs=3"],
+        ["trainer.max_epochs=3"],
+    ),
+    (
+        "trainer.limit_train_batches",
         [OVERFITTED, "+trainer.limit_train_batches=3"],
         ["+trainer.limit_train_batches=3"],
     ),
@@ -151,7 +156,7 @@ def test_a_rule_applies_where_it_says_and_nowhere_else(
 
 ADDED = (
     *(f"+trainer.{key}=1" for key in ("val_check_interval", "check_val_every_n_epoch", "limit_predict_batches")),
-    *(f"+trainer.limit_{split}_batches=1" for split in ("train", "val")),
+    *(f"+trainer.limit_{split}_batches=1" for split in ("train", "val", "test")),
     *(f"+trainer.{key}=null" for key in ("logger", "callbacks", "plugins")),
     *("+trainer.gradient_clip_algorithm=norm", "+optim.optimizer.dampening=0", "optim.optimizer.nesterov=false"),
     *("optim/scheduler=timm", "+net.stem.pool=3", "block_variant=layer"),

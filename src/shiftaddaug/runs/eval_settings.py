@@ -122,7 +122,7 @@ def read_eval_settings(cfg: DictConfig, typed: Sequence[str] = ()) -> EvalSettin
         UserError: the first mistake, by key; nothing there to evaluate; a folder that holds results already.
     """
     config = plain(cfg)
-    top = check_group("", {key: value for key, value in config.items() if key not in GROUPS}, TopLevel)
+    top = check_group("", config, TopLevel, more=GROUPS)
     subnet = check_group("subnet", config["subnet"], SubnetSettings)
     data = check_group("data", config["data"], DataChanges)
     paths = check_group("paths", config["paths"], PathsSettings)

@@ -9,6 +9,7 @@ from typing import Any
 
 from shiftaddaug.data.checks import holds_validation, without_effect
 from shiftaddaug.runs.rules import Checked, Reason, Rule, always, say_no_effect, stated_rules, typed_of
+from shiftaddaug.settings import shown
 from shiftaddaug.tasks.optim_settings import OBEYED_BY, cycles_momentum, obeys, sets_rate
 
 _OF_VALIDATION = (
@@ -16,6 +17,7 @@ _OF_VALIDATION = (
     "trainer.num_sanity_val_steps",
 )
 _LIMITS = ("trainer.limit_train_batches", "trainer.limit_val_batches")
+_OF_LENGTH = tuple(f"trainer.{key}" for key in ("limit_test_batches", "max_epochs", "val_check_interval"))
 _MADE_BY_RUNS = ("trainer.logger", "trainer.callbacks", "trainer.plugins")
 OUR_OWN = "the command makes its own"
 
@@ -104,6 +106,11 @@ def _nothing_is_validated(checked: Checked) -> str | None:
     return None if holds_validation(checked.config["data"]) else "data.val_fraction=0 leaves nothing to validate"
 
 
+def _tried(checked: Checked) -> str | None:
+    batches = checked.config["trainer"].get("fast_dev_run")
+    return f"trainer.fast_dev_run={shown(batches)} takes its place" if batches else None
+
+
 def _overfitted(checked: Checked) -> str | None:
     batches = checked.config["trainer"].get("overfit_batches")
     return f"trainer.overfit_batches={batches} takes their place" if batches else None
@@ -120,6 +127,7 @@ TRAINING = (
     Rule(("trainer.gradient_clip_algorithm",), _nothing_is_clipped),
     Rule(("trainer.sync_batchnorm",), _one_process),
     Rule(_OF_VALIDATION, _nothing_is_validated),
+    Rule((*_LIMITS, *_OF_LENGTH), _tried),
     Rule(_LIMITS, _overfitted),
     Rule(_MADE_BY_RUNS, always(OUR_OWN)),
     Rule(("trainer.limit_predict_batches",), always("nothing is predicted")),

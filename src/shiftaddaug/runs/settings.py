@@ -183,7 +183,7 @@ def read_groups(
     Raises:
         UserError: the first mistake, by key.
     """
-    top = check_group("", {key: value for key, value in config.items() if key not in GROUPS}, TopLevel)
+    top = check_group("", config, TopLevel, more=GROUPS)
     paths = check_group("paths", config["paths"], PathsSettings)
     net, aug, sharing = check_net(config["net"], catalogue), check_aug(config["aug"]), check_sharing(config["sharing"])
     check_trainer(config["trainer"])
