@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from shiftaddaug.catalogue import Catalogue, catalogue_of
 from shiftaddaug.errors import UserError
+from shiftaddaug.hardware.settings import Hardware, hardware_from
 from shiftaddaug.report.results import RESULTS
 from shiftaddaug.runs.checkpoints import read_config
 from shiftaddaug.runs.compose import plain
@@ -20,7 +21,7 @@ from shiftaddaug.settings import CheckpointPath, Count, PathName, PluginNames, P
 RECALIBRATE_BATCHES = 16
 """Training batches that a sub-network without statistics of its own is measured on."""
 
-GROUPS = ("subnet", "data", "paths", "trainer")
+GROUPS = ("subnet", "data", "paths", "trainer", "hardware")
 """Keys of the top level that hold keys."""
 
 
@@ -69,6 +70,8 @@ class EvalSettings:
     paths: PathsSettings
     trainer: Mapping[str, Any]
     """The `trainer` group, of which Hydra builds the Trainer."""
+    hardware: Hardware
+    """What its costs are told of."""
     catalogue: Catalogue
     typed: tuple[str, ...]
     """Overrides that the user typed."""
@@ -128,7 +131,10 @@ def read_eval_settings(cfg: DictConfig, typed: Sequence[str] = ()) -> EvalSettin
     _check_subnet(subnet, top, path)
     if path.suffix == ".ckpt" and not path.is_dir():
         read_config(path)
-    settings = EvalSettings(top, path, subnet, data, paths, config["trainer"], catalogue, tuple(typed))
+    hardware = hardware_from(config["hardware"])
+    settings = EvalSettings(
+        top, path, subnet, data, paths, config["trainer"], hardware_from(config["hardware"]), catalogue, tuple(typed)
+    )
     if (settings.folder / RESULTS).exists():
         raise UserError(f"paths.output_dir={settings.folder}: holds results already, which are never overwritten")
     return settings

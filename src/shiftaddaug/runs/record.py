@@ -14,6 +14,7 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.files import write_whole
 from shiftaddaug.nets.cost import NetCost, net_cost
 from shiftaddaug.nets.sizes import shown_size
+from shiftaddaug.report.cost import cost_record, cost_rows
 from shiftaddaug.report.harmless import harmless
 from shiftaddaug.report.results import RESULTS, RUN, code_hash, git_commit, print_result, shortest_path, write_json
 from shiftaddaug.runs.compose import PACKAGE, ROOT
@@ -35,7 +36,8 @@ def begin(run: Prepared) -> Record:
         UserError: the folder holds a run already.
     """
     settings, cost = run.settings, net_cost(run.settings.plan, run.assignment)
-    record = _identity(run) | _cost(cost) | _circumstances(run)
+    priced = cost_record(settings.plan, run.assignment, settings.hardware)
+    record = _identity(run) | _cost(cost) | priced | _circumstances(run)
     _announce(run, cost, record["supernet_params"])
     if run.trainer.is_global_zero:
         if (settings.folder / RUN).exists():
@@ -152,6 +154,7 @@ def _print(run: Prepared, deployed: Deployed, r: Mapping[str, Any]) -> None:
             f"{headline.title} (validation)": validation,
             "params": f"{r['params']:,}",
             "MACs": f"{r['macs']:,} ({r['multiplication_free_macs_percent']} % multiplication-free)",
+            **cost_rows(r),
             "target": shortest_path(deployed.folder),
         },
     )

@@ -17,10 +17,12 @@ from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.data.checks import check_data_config, holds_validation, settings_of
 from shiftaddaug.data.settings import ClassificationSettings
 from shiftaddaug.errors import DAMAGE, UserError
+from shiftaddaug.hardware.budget import check_budget
+from shiftaddaug.hardware.settings import Hardware, hardware_from
 from shiftaddaug.hybrid.remap_file import with_remap_file
 from shiftaddaug.hybrid.settings import SharingSettings, check_sharing
 from shiftaddaug.hydra_nodes import check_node
-from shiftaddaug.nets.assignment import select_layers
+from shiftaddaug.nets.assignment import select_layers, uniform
 from shiftaddaug.nets.extras import plan_extra_blocks
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.settings import AugSettings, NetSettings, check_aug, check_net
@@ -40,7 +42,7 @@ from shiftaddaug.tasks.settings import TaskSettings
 
 log = logging.getLogger(__name__)
 
-GROUPS = ("op", "net", "aug", "data", "task", "optim", "callbacks", "sharing", "trainer", "logger", "paths")
+GROUPS = ("op", "net", "aug", "data", "task", "optim", "callbacks", "sharing", "trainer", "logger", "paths", "hardware")
 """Keys of the top level that hold keys: each is a field of `RunSettings`, or read from its configuration."""
 
 
@@ -90,6 +92,8 @@ class RunSettings(Groups):
     task: TaskSettings
     plan: Plan
     """The target network's."""
+    hardware: Hardware
+    """What the target's costs are told of."""
     catalogue: Catalogue
     """What the package and the plugins in use hold."""
     typed: tuple[str, ...]
@@ -153,12 +157,20 @@ def read_settings(
         operator=operators.settings_from(config["op"], catalogue),
         task=task,
         plan=plan,
+        hardware=hardware_from(config["hardware"]),
         catalogue=catalogue,
         typed=tuple(typed),
         started=time.time() if started is None else started,
     )
     check_memory(settings.step)
+    _check_budget(settings, mult_layers)
     return settings
+
+
+def _check_budget(settings: RunSettings, mult_layers: Collection[str]) -> None:
+    """Refuse a target that takes more memory than the hardware has."""
+    assignment = uniform(settings.plan, settings.operator, mult_layers, operators.settings_from({"name": "mult"}))
+    check_budget(settings.plan, assignment, settings.hardware)
 
 
 def read_groups(
@@ -206,7 +218,7 @@ def _plan(config: Mapping[str, Any], task: TaskSettings, catalogue: Catalogue) -
         _check_unvalidated(config["callbacks"])
     task.check_data(data)
     task.check_distillation(config["aug"]["distill_weight"])
-    plan = plan_net(config["net"], _outputs(data, task), data["in_channels"], data["image_size"], catalogue)
+    plan = plan_net(config["net"], outputs_of(data, task), data["in_channels"], data["image_size"], catalogue)
     _check_batch(config, plan)
     return plan
 
@@ -290,7 +302,12 @@ def _check_operator(
             raise operators.cannot_be_augmented(operator.name)
 
 
-def _outputs(config: Mapping[str, Any], task: TaskSettings) -> int:
+def outputs_of(config: Mapping[str, Any], task: TaskSettings) -> int:
+    """Return how many channels a network of these data and this task ends in.
+
+    Raises:
+        UserError: the data do not say what the task reads.
+    """
     data = dict(config)
     if data.get("num_classes", 0) is None:
         data["num_classes"] = _held_classes(data)
