@@ -1,5 +1,6 @@
 """Hardware yamls: all of them are read, and each mistake is one line."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ def hardware(*overrides: str) -> Hardware:
 
 def test_the_yamls_are_the_published_hardware() -> None:
     found = {name: hardware(f"hardware={name}") for name in names("hardware")}
-    assert found["eyeriss_168"] == Hardware("eyeriss_168", eyeriss(168))
-    assert found["eyeriss_192"] == Hardware("eyeriss_192", eyeriss(192))
+    assert found["eyeriss_168"] == Hardware("eyeriss_168", replace(eyeriss(168), pad=True))
+    assert found["eyeriss_192"] == Hardware("eyeriss_192", replace(eyeriss(192), pad=True))
     budgets = {name: (each.sram_kib, each.flash_kib) for name, each in found.items() if each.accelerator is None}
     assert budgets == {"stm32f412": (256, 1024), "stm32f746": (320, 1024), "stm32h743": (512, 2048)}
 

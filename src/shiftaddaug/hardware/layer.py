@@ -16,7 +16,7 @@ MOST_PADDING = 64
 """Rows that are added at most."""
 
 SLICES = {"dram": slice(0, 3), "buffer": slice(3, 5), "noc": slice(5, 8), "rf": slice(8, 11)}
-"""Columns of `tilings.MOVES` by memory."""
+"""Rows of `Tilings.moves` by memory."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,11 @@ class Cost:
     buffer: float = 0.0
     dram: float = 0.0
     norm: float = 0.0
-    """Of the batch-norm after it."""
+    """Energy of the batch-norm after a layer."""
     cycles: float = 0.0
     ms: float = 0.0
+    padded_rows: int = 0
+    """Rows of outputs that were added because nothing divides the layer's."""
 
     @property
     def energy(self) -> float:
@@ -62,21 +64,22 @@ def layer_cost(shape: LayerShape, accelerator: Accelerator, unit: Unit) -> Cost 
     found = _tilings(shape, limits, accelerator.pad)
     if found is None:
         return None
-    shape, tilings = found
+    added, (shape, tilings) = found[0].out_size[0] - shape.out_size[0], found
     compute = shape.macs / shape.groups * unit.mac
-    energies = tilings.moves @ np.array(unit.moves) + compute
+    energies = np.array(unit.moves) @ tilings.moves + compute
     latencies = tilings.cycles * unit.cycle
     distance = (energies - energies.min()) / (energies.max() or 1)
     distance += (latencies - latencies.min()) / latencies.max()
     best = int(np.argmin(distance))
-    moved = tilings.moves[best] * np.array(unit.moves) * shape.groups / PICO_IN_MILLI
+    moved = tilings.moves[:, best] * np.array(unit.moves) * shape.groups / PICO_IN_MILLI
     cycles = float(tilings.cycles[best]) * shape.groups
-    parts = {name: float(moved[columns].sum()) for name, columns in SLICES.items()}
+    parts = {name: float(moved[rows].sum()) for name, rows in SLICES.items()}
     return Cost(
         compute=compute * shape.groups / PICO_IN_MILLI,
         **parts,
         cycles=cycles,
         ms=cycles * unit.cycle / (accelerator.clock_mhz * 1e3),
+        padded_rows=added,
     )
 
 

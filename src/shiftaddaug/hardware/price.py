@@ -33,7 +33,7 @@ class LayerPrice:
     operations: Mapping[str, int]
     """Operations by kind."""
     costs: Mapping[str, Cost]
-    """By mode; none where the hardware models no energy."""
+    """Costs by mode; none where the hardware models no energy."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class NetPrice:
     net: NetCost
     layers: tuple[LayerPrice, ...]
     costs: Mapping[str, Cost]
-    """By mode: of all layers."""
+    """Costs of all layers together, by mode."""
     sram: Peak
     flash: int
     """Bytes."""

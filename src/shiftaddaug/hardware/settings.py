@@ -26,11 +26,11 @@ class MemorySettings:
     noc: NonNegativeNumber
     """Network on chip, of inputs and weights."""
     noc_psum: NonNegativeNumber
-    """The same, of partial sums."""
+    """Network on chip, of partial sums."""
     rf: NonNegativeNumber
     """Register files of the elements, of inputs and partial sums."""
     rf_weight: NonNegativeNumber
-    """The same, of weights."""
+    """Register files, of weights."""
     dram_to_buffer: NonNegativeNumber = 0.0
     """What the way between DRAM and buffer costs inputs and outputs besides."""
     word_bits: PositiveInt | None = 16

@@ -31,7 +31,7 @@ MOVES = (
     "rf_weight",
     "rf_psum",
 )
-"""Columns of `Tilings.moves`: between which memories, and what."""
+"""Rows of `Tilings.moves`: between which memories, and what."""
 
 KEPT = 256
 """Layers whose tilings are kept in memory: a megabyte each at most, as a rule."""
@@ -42,7 +42,7 @@ class Tilings:
     """All tilings that the array can work with."""
 
     moves: NDArray[np.float64]
-    """(tilings, moves): words moved, of one group."""
+    """(moves, tilings): words moved, of one group."""
     cycles: NDArray[np.float64]
     """(tilings,): cycles of one group; memory is taken to be fast enough."""
 
@@ -71,7 +71,7 @@ def tilings_of(shape: LayerShape, array: ArraySettings) -> Tilings:
         fits = _buffered(shape, n0, m, c, e) < array.buffer_words
         found.append(_counted(shape, n0, n3, m[fits], c[fits], e[fits]))
     moves, cycles = zip(*found, strict=True)
-    return Tilings(np.concatenate(moves), np.concatenate(cycles))
+    return Tilings(np.concatenate(moves, 1), np.concatenate(cycles))
 
 
 def _splits(shape: LayerShape, array: ArraySettings) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -111,7 +111,7 @@ def _counted(
     moves = (
         m3 * inputs,
         n3 * e3 * weights,
-        outputs + 0 * m0,
+        np.full_like(m0, outputs),
         m3 * m2 * inputs,
         np.maximum(2 * (c2 - 1), 1) * outputs,
         noc_input,
@@ -122,4 +122,4 @@ def _counted(
         np.maximum(2 * c2 * c1 * k * (c0 * k - 1), 1) * outputs,
     )
     cycles = n3 * n0 * m3 * m2 * m0 * c2 * c0 * e3 * columns * k
-    return np.stack(moves, 1), cycles
+    return np.stack(moves), cycles

@@ -49,7 +49,7 @@ class CostReport:
     hardware: Hardware
     chosen: Priced
     operators: tuple[Priced, ...]
-    """Under every operator, mult first; the chosen one is among them."""
+    """Prices under every operator, mult first; the chosen one is among them."""
     save: Path | None
 
 
@@ -128,6 +128,9 @@ def _totals(report: CostReport) -> list[dict[str, Any]]:
     where = "depthwise in place" if report.hardware.in_place_depthwise else "int8"
     rows.append({"": f"peak SRAM, KiB ({where})", **_everywhere(found, f"{found.sram.bytes / KIB:.1f}")})
     rows.append({"": "  while this is computed", **_everywhere(found, found.sram.layer)})
+    padded = [layer.name for layer in found.layers if any(cost.padded_rows for cost in layer.costs.values())]
+    if padded:
+        rows.append({"": "priced with more rows", **_everywhere(found, ", ".join(padded))})
     rows.append({"": "Flash, KiB (at least: without code)", **_everywhere(found, f"{found.flash / KIB:.1f}")})
     return rows
 

@@ -132,9 +132,7 @@ def read_eval_settings(cfg: DictConfig, typed: Sequence[str] = ()) -> EvalSettin
     if path.suffix == ".ckpt" and not path.is_dir():
         read_config(path)
     hardware = hardware_from(config["hardware"])
-    settings = EvalSettings(
-        top, path, subnet, data, paths, config["trainer"], hardware_from(config["hardware"]), catalogue, tuple(typed)
-    )
+    settings = EvalSettings(top, path, subnet, data, paths, config["trainer"], hardware, catalogue, tuple(typed))
     if (settings.folder / RESULTS).exists():
         raise UserError(f"paths.output_dir={settings.folder}: holds results already, which are never overwritten")
     return settings

@@ -79,6 +79,8 @@ class Groups:
     aug: AugSettings
     sharing: SharingSettings
     optim: OptimSettings
+    hardware: Hardware
+    """What the target's costs are told of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +94,6 @@ class RunSettings(Groups):
     task: TaskSettings
     plan: Plan
     """The target network's."""
-    hardware: Hardware
-    """What the target's costs are told of."""
     catalogue: Catalogue
     """What the package and the plugins in use hold."""
     typed: tuple[str, ...]
@@ -157,7 +157,6 @@ def read_settings(
         operator=operators.settings_from(config["op"], catalogue),
         task=task,
         plan=plan,
-        hardware=hardware_from(config["hardware"]),
         catalogue=catalogue,
         typed=tuple(typed),
         started=time.time() if started is None else started,
@@ -201,7 +200,8 @@ def read_groups(
     check_callbacks(
         config["callbacks"], {figure.name: figure.better for figure in task.measured}, holds_validation(config["data"])
     )
-    return Groups(top=top, paths=paths, net=net, aug=aug, sharing=sharing, optim=optim)
+    hardware = hardware_from(config["hardware"])
+    return Groups(top=top, paths=paths, net=net, aug=aug, sharing=sharing, optim=optim, hardware=hardware)
 
 
 def widening_of(plan: Plan, aug: AugSettings) -> Widening:

@@ -21,7 +21,7 @@ class Operations:
     bits: int
     """Bits of the numbers that are operated on."""
     energies: tuple[tuple[str, float], ...]
-    """By kind; kinds that are not here cannot be priced."""
+    """Energies by kind; kinds that are not here cannot be priced."""
     name: str = ""
     """Technology and precision, for messages."""
 
