@@ -135,6 +135,7 @@ def build_trainer(config: Mapping[str, Any], callbacks: Iterable[pl.Callback] = 
     try:
         if config.get("strategy") == "ddp":
             options["strategy"] = LEAVES_OUT
+        options["_convert_"] = "all"  # a duration may be a group of keys, which Lightning takes as a dict alone
         trainer: pl.Trainer = instantiate(config, callbacks=placed, **options)
         if trainer.world_size > 1 and config.get("strategy", "auto") == "auto":  # Lightning chooses plain ddp
             trainer = instantiate(config, callbacks=placed, **{**options, "strategy": LEAVES_OUT})

@@ -13,6 +13,10 @@ from shiftaddaug.settings import NonNegativeNumber, PositiveInt, PositiveNumber,
 
 Limit = Annotated[int, Meta(ge=0)] | Annotated[float, Meta(ge=0, le=1)]
 
+Duration = Annotated[str, Meta(pattern=r"^\d+:\d+:\d+:\d+$", title="DD:HH:MM:SS, such as 00:01:30:00")]
+PARTS = ("weeks", "days", "hours", "minutes", "seconds")
+"""Keys of a duration that is given as a group, `{hours: 1}`."""
+
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 _PARAMETERS = ("find_unused_parameters_false", "find_unused_parameters_true")
 STRATEGIES = (
@@ -32,6 +36,7 @@ COPIES = ("ddp_spawn", "ddp_fork", "ddp_notebook")
 
 TRAINER: dict[str, Any] = {
     "max_epochs": PositiveInt,
+    "max_time": Duration | None,
     "accumulate_grad_batches": PositiveInt,
     "check_val_every_n_epoch": PositiveInt | None,
     "default_root_dir": str | None,
@@ -77,6 +82,10 @@ def check_trainer(trainer: Mapping[str, Any]) -> None:
             f"trainer.num_nodes={nodes}: would wait for other machines, of which the environment says nothing "
             f"({', '.join(SEVERAL_NODES[:3])}); options: 1, or a launcher that starts a process on each"
         )
+    parts = trainer.get("max_time")
+    for name, value in parts.items() if isinstance(parts, Mapping) else ():
+        check("trainer.max_time", name, Literal[PARTS])  # type: ignore[valid-type]
+        check(f"trainer.max_time.{name}", value, NonNegativeNumber)
     if trainer.get("max_steps", -1) != -1:
         raise UserError(f"trainer.max_steps={trainer['max_steps']}: schedules go by epochs; set trainer.max_epochs")
     for split in ("train", "val", "test"):
