@@ -31,6 +31,7 @@ from shiftaddaug.nets.timetable import check_timetables
 from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.runs.compose import plain
 from shiftaddaug.runs.memory import Step, check_memory
+from shiftaddaug.runs.places import check_places
 from shiftaddaug.runs.rules import Checked, warn_of_no_effect
 from shiftaddaug.runs.searching import is_search
 from shiftaddaug.runs.trainer_settings import check_trainer
@@ -189,6 +190,7 @@ def read_groups(
     check_callbacks(
         config["callbacks"], {figure.name: figure.better for figure in task.measured}, holds_validation(config["data"])
     )
+    check_places(config)
     return Groups(top=top, paths=paths, net=net, aug=aug, sharing=sharing, optim=optim)
 
 
