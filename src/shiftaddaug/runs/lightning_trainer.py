@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader
 
 from shiftaddaug.callbacks.order import in_order
 from shiftaddaug.errors import UserError
-from shiftaddaug.runs.searching import is_search
 
 log = logging.getLogger(__name__)
 
@@ -107,16 +106,6 @@ def warn_of_global_draws(data: pl.LightningDataModule, name: str) -> None:
             "uninterrupted one; give it a generator of its own: DataLoader(..., generator=torch.Generator())",
             name,
         )
-
-
-def refuse_search_in_processes(processes: int) -> None:
-    """Refuse a search in several processes: each would draw trials of its own, and train other networks.
-
-    Raises:
-        UserError: there are several.
-    """
-    if processes > 1 and is_search():
-        raise UserError(f"trainer.devices: a search trains in one process, not in {processes}")
 
 
 def build_trainer(config: Mapping[str, Any], callbacks: Iterable[pl.Callback] = (), **options: Any) -> pl.Trainer:

@@ -28,11 +28,12 @@ from shiftaddaug.runs.lightning_trainer import (
     check_interval,
     check_limits,
     quieten_lightning,
-    refuse_search_in_processes,
     warn_of_global_draws,
 )
 from shiftaddaug.runs.proofs import prove_before_training
+from shiftaddaug.runs.searching import is_multirun
 from shiftaddaug.runs.settings import RunSettings
+from shiftaddaug.runs.trainer_settings import refuse_processes_of_jobs
 from shiftaddaug.tasks.base import Objective
 from shiftaddaug.tasks.optimizers import build_optim
 from shiftaddaug.tasks.training import Training
@@ -92,6 +93,8 @@ def prepare(settings: RunSettings) -> Prepared:
     options = {"logger": [csv, *loggers], "plugins": [AtomicCheckpointIO()]}
     options |= {} if settings.validated else {"limit_val_batches": 0}
     trainer = build_trainer(config["trainer"], [*callbacks.values(), throughput], **options)
+    if is_multirun():
+        refuse_processes_of_jobs(trainer.world_size)
     idle = note_idle(callbacks, trainer, task, settings.typed)
     _read_data(settings, data, trainer.world_size)
     # Lightning does so once a checkpoint has been read into it: float64 weights would come back rounded
@@ -143,4 +146,3 @@ def _read_data(settings: RunSettings, data: pl.LightningDataModule, processes: i
     check_limits(settings.config["trainer"], data, processes)
     if settings.validated:
         check_interval(settings.config["trainer"], data, processes)
-    refuse_search_in_processes(processes)
