@@ -14,8 +14,9 @@ from shiftaddaug.hardware.settings import Hardware, hardware_from
 from shiftaddaug.report.results import RESULTS
 from shiftaddaug.runs.checkpoints import read_config
 from shiftaddaug.runs.compose import plain
+from shiftaddaug.runs.searching import is_multirun
 from shiftaddaug.runs.settings import PathsSettings
-from shiftaddaug.runs.trainer_settings import check_trainer
+from shiftaddaug.runs.trainer_settings import check_processes, check_trainer
 from shiftaddaug.settings import CheckpointPath, Count, PathName, PluginNames, PositiveInt, Seed, check_group
 
 RECALIBRATE_BATCHES = 16
@@ -122,6 +123,7 @@ def read_eval_settings(cfg: DictConfig, typed: Sequence[str] = ()) -> EvalSettin
     data = check_group("data", config["data"], DataChanges)
     paths = check_group("paths", config["paths"], PathsSettings)
     check_trainer(config["trainer"])
+    check_processes(config["trainer"], is_multirun())
     catalogue = catalogue_of(top.plugins)
     path = Path(str(top.ckpt_path)).expanduser()
     if not path.exists():

@@ -33,9 +33,10 @@ from shiftaddaug.nets.timetable import check_timetables
 from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.runs.compose import plain
 from shiftaddaug.runs.memory import Step, check_memory
+from shiftaddaug.runs.places import check_places
 from shiftaddaug.runs.rules import Checked, warn_of_no_effect
-from shiftaddaug.runs.searching import is_search
-from shiftaddaug.runs.trainer_settings import check_trainer
+from shiftaddaug.runs.searching import is_multirun, is_search
+from shiftaddaug.runs.trainer_settings import check_processes, check_trainer
 from shiftaddaug.settings import CheckpointPath, PathName, PluginNames, Seed, check, check_group
 from shiftaddaug.tasks.optim_settings import OptimSettings, check_optim
 from shiftaddaug.tasks.settings import TaskSettings
@@ -193,6 +194,7 @@ def read_groups(
     paths = check_group("paths", config["paths"], PathsSettings)
     net, aug, sharing = check_net(config["net"], catalogue), check_aug(config["aug"]), check_sharing(config["sharing"])
     check_trainer(config["trainer"])
+    check_processes(config["trainer"], is_multirun())
     optim = check_optim(config["optim"], written_optim, config["trainer"]["max_epochs"])
     check_node("data", config["data"], IMAGES)
     check("logger", config.get("logger"), dict[str, Any] | None)
@@ -200,6 +202,7 @@ def read_groups(
     check_callbacks(
         config["callbacks"], {figure.name: figure.better for figure in task.measured}, holds_validation(config["data"])
     )
+    check_places(config)
     hardware = hardware_from(config["hardware"])
     return Groups(top=top, paths=paths, net=net, aug=aug, sharing=sharing, optim=optim, hardware=hardware)
 
