@@ -14,9 +14,9 @@ from shiftaddaug.errors import UserError
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("op=null", r"op=null: no such group; options: paths, trainer$"),
+        ("op=null", r"op=null: no such group; options: paths, trainer, hardware$"),
         ("trainer=3", r"trainer=3: no such option; options: ddp, default$"),
-        ("experiment/ablation=_base", r"experiment/ablation=_base: no such group; options: paths, trainer$"),
+        ("experiment/ablation=_base", r"experiment/ablation=_base: no such group; options: paths, trainer, hardware$"),
     ],
 )
 def test_a_command_answers_with_its_own_groups(argument: str, message: str) -> None:

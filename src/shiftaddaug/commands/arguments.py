@@ -1,6 +1,6 @@
 """Refuse arguments that Hydra meets with a traceback, or that would give a wrong name to what is trained."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -11,7 +11,7 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.runs.compose import OPTIONAL_GROUPS, config_dir, group_options, groups_of, takes_group
 from shiftaddaug.runs.explain import no_option
 
-NAMED = ("op", "net", "aug", "data", "task", "sharing")
+NAMED = ("op", "net", "aug", "data", "task", "sharing", "hardware")
 """Groups whose options state their name."""
 
 
@@ -26,8 +26,7 @@ def refuse_arguments(arguments: Sequence[str], config_name: str) -> None:
         UserError: naming the argument and the options.
     """
     groups = group_options([config_dir()])
-    if {*NAMED} <= {*groups_of(config_name)}:
-        refuse_names(arguments)
+    refuse_names(arguments, groups_of(config_name))
     for argument in arguments:
         override = None if argument.startswith("-") else _parsed(argument)
         if override is None:  # what cannot be parsed is answered by `explain`
@@ -43,15 +42,19 @@ def refuse_arguments(arguments: Sequence[str], config_name: str) -> None:
             _refuse_choice(argument, group, config_name, arguments)
 
 
-def refuse_names(arguments: Iterable[str]) -> None:
+def refuse_names(arguments: Iterable[str], groups: Collection[str] = NAMED) -> None:
     """Refuse another name for what a group's option is: messages, tables and results would call it so.
+
+    Args:
+        arguments: overrides.
+        groups: that the command takes.
 
     Raises:
         UserError: naming the first one.
     """
     for argument in arguments:
         group, _, value = argument.lstrip("+").partition(".name=")
-        if group in NAMED and value:
+        if group in NAMED and group in groups and value:
             options = ", ".join(f"{group}={name}" for name in group_options([config_dir()])[group])
             raise UserError(
                 f"{argument}: is the name of what {group}= chooses; options: {options}, or a yaml of your own in "

@@ -46,9 +46,17 @@ def group_options(config_dirs: Sequence[Path]) -> dict[str, list[str]]:
 
 
 def groups_of(config_name: str) -> list[str]:
-    """Return the groups that a command's configuration is made of, as the `defaults` of its yaml list them."""
-    defaults = yaml.safe_load((config_dir() / f"{config_name}.yaml").read_text())["defaults"]
-    return [group for entry in defaults if isinstance(entry, dict) for group in entry if group != "hydra"]
+    """Return the groups that a command's configuration is made of, as the `defaults` of its yaml list them.
+
+    A yaml of another command among them (configs/cost.yaml has train's) brings its own.
+    """
+    groups: list[str] = []
+    for entry in yaml.safe_load((config_dir() / f"{config_name}.yaml").read_text())["defaults"]:
+        if isinstance(entry, dict):
+            groups += [group for group in entry if group.split("/")[0] not in ("hydra", "override hydra")]
+        elif entry != "_self_":
+            groups += groups_of(entry)
+    return groups
 
 
 def takes_group(config_name: str, group: str) -> bool:

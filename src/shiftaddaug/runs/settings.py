@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -15,10 +15,12 @@ from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.data.checks import check_data_config, holds_validation, settings_of
 from shiftaddaug.data.settings import ClassificationSettings
 from shiftaddaug.errors import DAMAGE, UserError
+from shiftaddaug.hardware.budget import check_budget
+from shiftaddaug.hardware.settings import Hardware, hardware_from
 from shiftaddaug.hybrid.remap_file import with_remap_file
 from shiftaddaug.hybrid.settings import SharingSettings, check_sharing
 from shiftaddaug.hydra_nodes import check_node
-from shiftaddaug.nets.assignment import select_layers
+from shiftaddaug.nets.assignment import select_layers, uniform
 from shiftaddaug.nets.extras import plan_extra_blocks
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.settings import AugSettings, NetSettings, check_aug, check_net
@@ -37,15 +39,17 @@ from shiftaddaug.runs.joint_checks import (
 )
 from shiftaddaug.runs.memory import Step, check_memory
 from shiftaddaug.runs.no_effect import warn_of_settings
+from shiftaddaug.runs.places import check_places
 from shiftaddaug.runs.rules import Checked
-from shiftaddaug.runs.trainer_settings import check_trainer
+from shiftaddaug.runs.searching import is_multirun
+from shiftaddaug.runs.trainer_settings import check_processes, check_trainer
 from shiftaddaug.settings import CheckpointPath, PathName, PluginNames, Seed, check, check_group
 from shiftaddaug.tasks.optim_settings import OptimSettings, check_optim
 from shiftaddaug.tasks.settings import TaskSettings
 
 log = logging.getLogger(__name__)
 
-GROUPS = ("op", "net", "aug", "data", "task", "optim", "callbacks", "sharing", "trainer", "logger", "paths")
+GROUPS = ("op", "net", "aug", "data", "task", "optim", "callbacks", "sharing", "trainer", "logger", "paths", "hardware")
 """Keys of the top level that hold keys: each is a field of `RunSettings`, or read from its configuration."""
 
 
@@ -82,6 +86,8 @@ class Groups:
     aug: AugSettings
     sharing: SharingSettings
     optim: OptimSettings
+    hardware: Hardware
+    """What the target's costs are told of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +169,14 @@ def read_settings(
         started=time.time() if started is None else started,
     )
     check_memory(settings.step)
+    _check_budget(settings, mult_layers)
     return settings
+
+
+def _check_budget(settings: RunSettings, mult_layers: Collection[str]) -> None:
+    """Refuse a target that takes more memory than the hardware has."""
+    assignment = uniform(settings.plan, settings.operator, mult_layers, operators.settings_from({"name": "mult"}))
+    check_budget(settings.plan, assignment, settings.hardware)
 
 
 def read_groups(
@@ -187,6 +200,7 @@ def read_groups(
     paths = check_group("paths", config["paths"], PathsSettings)
     net, aug, sharing = check_net(config["net"], catalogue), check_aug(config["aug"]), check_sharing(config["sharing"])
     check_trainer(config["trainer"])
+    check_processes(config["trainer"], is_multirun())
     optim = check_optim(config["optim"], written_optim, config["trainer"]["max_epochs"])
     check_node("data", config["data"], IMAGES)
     check("logger", config.get("logger"), dict[str, Any] | None)
@@ -194,7 +208,9 @@ def read_groups(
     check_callbacks(
         config["callbacks"], {figure.name: figure.better for figure in task.measured}, holds_validation(config["data"])
     )
-    return Groups(top=top, paths=paths, net=net, aug=aug, sharing=sharing, optim=optim)
+    check_places(config)
+    hardware = hardware_from(config["hardware"])
+    return Groups(top=top, paths=paths, net=net, aug=aug, sharing=sharing, optim=optim, hardware=hardware)
 
 
 def widening_of(plan: Plan, aug: AugSettings) -> Widening:
@@ -211,12 +227,17 @@ def _plan(config: Mapping[str, Any], task: TaskSettings, catalogue: Catalogue) -
         check_unvalidated(config["callbacks"])
     task.check_data(data)
     task.check_distillation(config["aug"]["distill_weight"])
-    plan = plan_net(config["net"], _outputs(data, task), data["in_channels"], data["image_size"], catalogue)
+    plan = plan_net(config["net"], outputs_of(data, task), data["in_channels"], data["image_size"], catalogue)
     check_batch(config, plan)
     return plan
 
 
-def _outputs(config: Mapping[str, Any], task: TaskSettings) -> int:
+def outputs_of(config: Mapping[str, Any], task: TaskSettings) -> int:
+    """Return how many channels a network of these data and this task ends in.
+
+    Raises:
+        UserError: the data do not say what the task reads.
+    """
     data = dict(config)
     if data.get("num_classes", 0) is None:
         data["num_classes"] = _held_classes(data)
