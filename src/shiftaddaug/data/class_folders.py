@@ -43,7 +43,7 @@ class ImageFolderSettings(ClassificationSettings):
         return super().validates() or self._brings_splits()
 
     def without_effect(self) -> Mapping[str, str]:
-        idle: dict[str, str] = {}
+        idle = dict(super().without_effect())
         if self._brings_splits():
             idle = dict.fromkeys(("val_fraction", "split_seed"), f"{self.data_dir} has a test/ besides its val/")
         if self.saturation and self.in_channels == 1:

@@ -111,6 +111,13 @@ class ClassificationSettings(ImageSettings):
     split_seed: Seed = 0
     """Seed of that split, whatever the run's."""
 
+    splits_test: ClassVar[bool] = False
+    """Whether images for test are held out by that seed, too."""
+
+    def without_effect(self) -> Mapping[str, str]:
+        held_out = self.val_fraction > 0 or self.splits_test
+        return {} if held_out else {"split_seed": "data.val_fraction=0 holds nothing out"}
+
     def held(self) -> tuple[int | None, int | None]:
         """Return (classes, channels) that the data are known to hold without reading them; None: not known.
 
@@ -161,6 +168,8 @@ class InMemorySettings(ClassificationSettings):
 @dataclass(frozen=True, kw_only=True)
 class DigitsSettings(InMemorySettings):
     """Keys of configs/data/digits.yaml."""
+
+    splits_test = True
 
     name: Literal["digits"]
     test_fraction: InnerShare = 0.2

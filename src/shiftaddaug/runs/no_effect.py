@@ -51,6 +51,11 @@ def _stem_stride_is_given(checked: Checked) -> str | None:
     return _stem_keeps_size(checked) if stride == "auto" else f"net.stem_stride={stride} takes its place"
 
 
+def _strides_less(checked: Checked) -> str | None:
+    wanted, strides = checked.config["net"].get("output_stride"), checked.plan.total_stride
+    return f"the strides of net={checked.plan.name} multiply to {strides} only" if wanted and strides < wanted else None
+
+
 def _operator_is_nowhere(checked: Checked) -> str | None:
     nowhere = checked.only_multiplies and not checked.operates
     multiplies = not checked.operator.arithmetic.multiplication_free
@@ -151,6 +156,7 @@ RULES = (
     Rule(("op.mult_layers",), _other_mult_layers),
     Rule(("net.stem.stride",), _stem_stride_is_given),
     Rule(("net.stem.pool",), _stem_keeps_size),
+    Rule(("net.output_stride",), _strides_less),
     Rule(("op",), _operator_is_nowhere, typed=False, but=("op.mult_layers",)),
     Rule(("callbacks.reorder", "reorder"), _nothing_to_sort, typed=False),
     Rule(("callbacks.block_variant", "block_variant"), _nothing_turns_in_training, typed=False),

@@ -96,10 +96,13 @@ def _nothing_is_clipped(checked: Checked) -> str | None:
     return "trainer.gradient_clip_val is null or 0, which clips nothing"
 
 
-def _one_process(checked: Checked) -> str | None:
-    trainer = checked.config["trainer"]
-    alone = trainer.get("devices") == 1 and trainer.get("num_nodes", 1) == 1
-    return "trainer.devices=1 is one process" if alone and trainer.get("sync_batchnorm") else None
+def _one_process(key: str) -> Reason:
+    def reason(checked: Checked) -> str | None:
+        trainer = checked.config["trainer"]
+        alone = trainer.get("devices") == 1 and trainer.get("num_nodes", 1) == 1
+        return "trainer.devices=1 is one process" if alone and trainer.get(key) else None
+
+    return reason
 
 
 def _nothing_is_validated(checked: Checked) -> str | None:
@@ -125,7 +128,8 @@ TRAINING = (
     Rule(("optim.scheduler.warmup_lr",), _no_warmup),
     Rule(("optim.decay_norms",), _nothing_decays),
     Rule(("trainer.gradient_clip_algorithm",), _nothing_is_clipped),
-    Rule(("trainer.sync_batchnorm",), _one_process),
+    Rule(("trainer.sync_batchnorm",), _one_process("sync_batchnorm")),
+    Rule(("trainer.use_distributed_sampler",), _one_process("use_distributed_sampler")),
     Rule(_OF_VALIDATION, _nothing_is_validated),
     Rule((*_LIMITS, *_OF_LENGTH), _tried),
     Rule(_LIMITS, _overfitted),
@@ -138,7 +142,9 @@ def data_rules(checked: Checked) -> Iterator[Rule]:
     """Yield the rules that the data of a run state, and the one on the folder that they may not read."""
     data = checked.config["data"]
     yield from stated_rules("data", without_effect(data))
-    if not checked.reads("data", "paths.data_dir"):
+    paths = checked.config["paths"]
+    chosen = paths.get("data_dir") != f"{paths['root_dir']}/data"  # what src/ablate.py hands on need not be
+    if chosen and not checked.reads("data", "paths.data_dir"):
         where = (
             "data.data_dir says where they lie" if "data_dir" in data else f"data={data['name']} reads no files there"
         )
