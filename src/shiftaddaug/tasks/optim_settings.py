@@ -30,7 +30,7 @@ OPTIMIZER: dict[str, Any] = {
 """Ranges that the signatures of optimisers do not say."""
 
 Factor = Annotated[float, Meta(gt=0, le=10)]
-"""By which a rate is multiplied again and again; above 1 it rises, as in a search for the largest rate."""
+"""Factor by which a rate is multiplied again and again; above 1 it rises, as in a search for the largest rate."""
 
 SCHEDULER: dict[str, Any] = {
     "interval": Literal["step", "epoch"],

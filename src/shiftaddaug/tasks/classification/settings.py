@@ -12,7 +12,7 @@ from shiftaddaug.tasks.figures import PERCENT, Figure
 from shiftaddaug.tasks.settings import TaskSettings
 
 Alpha = Annotated[float, Meta(ge=0, le=1000)]
-"""Of a Beta(alpha, alpha) distribution; the larger, the nearer to 1/2 are its draws."""
+"""Parameter of a Beta(alpha, alpha) distribution; the larger it is, the nearer to 1/2 are the draws."""
 
 
 @dataclass(frozen=True)
