@@ -164,15 +164,18 @@ class Training(Evaluation):
         self._check_weights()
 
     def _check_weights(self) -> None:
-        """Stop before checkpoints are written if weights are no numbers: no checkpoint holds such weights."""
+        """Stop before checkpoints are written if weights, or statistics, are no numbers: no checkpoint holds such."""
         if not all(torch.isfinite(parameter).all() for parameter in self.net.parameters()):
             raise self._diverged("weights became inf or nan")
+        for name, tensor in self.net.state_dict().items():
+            if not torch.isfinite(tensor).all():  # values overflow, and batch-norm hides it while it trains
+                raise self._diverged(f"{name} became inf or nan", "smaller weights at the start (op, net), or ")
 
-    def _diverged(self, what: str) -> TrainingDiverged:
+    def _diverged(self, what: str, remedy: str = "") -> TrainingDiverged:
         good = checkpoint_path(self.trainer, LastCheckpoint) or self.trainer.ckpt_path or "none yet"
         return TrainingDiverged(
             f"{what} at step {self.trainer.global_step} (epoch {self.trainer.current_epoch}); "
-            f"last good checkpoint: {good}; try a smaller optim.lr or trainer.gradient_clip_val=1"
+            f"last good checkpoint: {good}; try {remedy}a smaller optim.lr or trainer.gradient_clip_val=1"
         )
 
     def configure_optimizers(self) -> Any:
