@@ -1,6 +1,7 @@
 """Every command's entry: mistakes in one line on stderr and status 2, bugs with their traceback, folders kept."""
 
 import errno
+import re
 import sys
 from pathlib import Path
 
@@ -85,6 +86,19 @@ def test_a_sweep_folder_is_never_overwritten(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "sweep" / "0" / "run.json").touch()
     with pytest.raises(UserError, match=r"hydra\.sweep\.dir=.*: holds a run already, which is never overwritten"):
         claim_folders([f"hydra.sweep.dir={tmp_path}/sweep"])
+
+
+def test_a_runs_folder_is_never_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever key names it, and whatever the command."""
+    monkeypatch.setenv("SHIFTADDAUG_ROOT", str(tmp_path))
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "run.json").touch()
+    for key in ("hydra.run.dir", "paths.output_dir"):
+        with pytest.raises(
+            UserError, match=rf"^{re.escape(key)}=.*old: holds a run already, which is never overwritten"
+        ):
+            claim_folders([f"{key}={old}"])
 
 
 def test_an_unknown_key_is_looked_for_in_the_commands_own_configuration(

@@ -68,7 +68,8 @@ def claim_folders(arguments: list[str]) -> None:
 
 
 def _refuse_runs(folders: dict[str, Path]) -> None:
-    for key, pattern in (("hydra.run.dir", "run.json"), ("hydra.sweep.dir", "*/run.json")):
+    ours = (("hydra.run.dir", "run.json"), ("paths.output_dir", "run.json"), ("hydra.sweep.dir", "*/run.json"))
+    for key, pattern in ours:
         if key in folders and any(folders[key].glob(pattern)):
             last = folders[key] / "checkpoints" / "last.ckpt"
             remedy = f"ckpt_path={last} resumes it in a new folder" if last.exists() else "give another folder"

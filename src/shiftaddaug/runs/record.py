@@ -17,6 +17,7 @@ from shiftaddaug.nets.sizes import shown_size
 from shiftaddaug.report.guarded import GuardedLogger
 from shiftaddaug.report.results import RESULTS, RUN, code_hash, git_commit, print_result, shortest_path, write_json
 from shiftaddaug.runs.compose import PACKAGE, ROOT
+from shiftaddaug.runs.places import refuse_old_run
 from shiftaddaug.runs.prepare import Prepared
 from shiftaddaug.runs.target import Deployed
 
@@ -37,8 +38,8 @@ def begin(run: Prepared) -> Record:
     settings, cost = run.settings, net_cost(run.settings.plan, run.assignment)
     record = _identity(run) | _cost(cost) | _circumstances(run)
     _announce(run, cost, record["supernet_params"])
-    if run.trainer.is_global_zero and (settings.folder / RUN).exists():
-        raise UserError(f"paths.output_dir={settings.folder}: holds a run already, which is never overwritten")
+    if run.trainer.is_global_zero:
+        refuse_old_run(settings.folder)
     for logger in run.loggers:
         _introduce(logger, _hyperparameters(run, record))
     if run.trainer.is_global_zero:
