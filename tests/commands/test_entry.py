@@ -2,12 +2,15 @@
 
 import errno
 import re
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from omegaconf import DictConfig
 
 from shiftaddaug.commands.entry import run_command
 from shiftaddaug.commands.folders import claim_folders
@@ -150,3 +153,38 @@ def test_a_folder_under_home_is_meant(
     folders: list[str] = []
     run_command("train", lambda cfg: folders.append(cfg.paths.output_dir))
     assert folders[0].startswith(f"{tmp_path}/my logs/train/runs/")
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str, write: str | None = None) -> list[str]:
+    """What a start that is refused, once it has written a file or not, leaves in a folder."""
+
+    def refuse(cfg: DictConfig) -> None:
+        if write is not None:
+            (Path(HydraConfig.get().runtime.output_dir) / write).touch()
+        raise UserError("seed=-1: is refused")
+
+    monkeypatch.setenv("SHIFTADDAUG_ROOT", str(folder))
+    monkeypatch.setattr(sys, "argv", ["train.py", f"paths.log_dir={folder}/logs", *arguments])
+    with pytest.raises(SystemExit):
+        run_command("train", refuse)
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_refused_start_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert refused(monkeypatch, tmp_path) == []
+    assert refused(monkeypatch, tmp_path, f"hydra.run.dir={tmp_path}/new/run") == []
+    assert refused(monkeypatch, tmp_path, f"hydra.run.dir={tmp_path}/new/run", "op=bad") == []
+    assert not (tmp_path / "new").exists()
+
+
+def test_it_removes_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a folder that was there, nor one with anything in it, nor one of another process of the run."""
+    old = tmp_path / "2020-01-01_00-00-00-000000"
+    (old / ".hydra").mkdir(parents=True)
+    assert f"{old.name}/.hydra/config.yaml" in refused(monkeypatch, tmp_path, f"hydra.run.dir={old}")
+    shutil.rmtree(old)
+    assert "run/notes.txt" in refused(monkeypatch, tmp_path, f"hydra.run.dir={tmp_path}/run", write="notes.txt")
+    assert "run/.hydra/config.yaml" in refused(monkeypatch, tmp_path, f"hydra.run.dir={tmp_path}/run")
+    shutil.rmtree(tmp_path / "run")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert "run/.hydra/config.yaml" in refused(monkeypatch, tmp_path, f"hydra.run.dir={tmp_path}/run")
