@@ -30,6 +30,18 @@ CONFIG: dict[str, Any] = {
     "aug": {"width_multipliers": [1.0], "expand_multipliers": [1.0]},
 }
 
+COMPLETE: dict[str, Any] = {
+    **{"state_dict": {}, "epoch": 0, "global_step": 0, "pytorch-lightning_version": "2.5.0"},
+    **{"optimizer_states": [{}], "lr_schedulers": [{}], "callbacks": {"BestCheckpoint{}": {}}},
+    "loops": {
+        "fit_loop": {
+            "epoch_progress": {"current": {"completed": 0}},
+            "epoch_loop.automatic_optimization.optim_progress": {"optimizer": {"step": {"total": {"completed": 0}}}},
+        }
+    },
+}
+"""What a checkpoint holds beside its configuration, as far as it is looked at without torch."""
+
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
@@ -157,7 +169,7 @@ def test_a_run_that_has_finished_is_not_resumed(tmp_path: Path, monkeypatch: pyt
     cfg = composed(tmp_path / "run")
     checkpoint = tmp_path / "older" / "checkpoints" / "last.ckpt"
     checkpoint.parent.mkdir(parents=True)
-    torch.save({"config": OmegaConf.to_container(cfg, resolve=True), "state_dict": {}}, checkpoint)
+    torch.save({"config": OmegaConf.to_container(cfg, resolve=True)} | COMPLETE, checkpoint)
     cfg.ckpt_path, cfg.paths.log_dir = "last", str(tmp_path)
     check_resumed(read_settings(cfg))
     (tmp_path / "older" / "results.json").touch()
@@ -170,7 +182,7 @@ def test_a_run_that_has_finished_is_not_resumed(tmp_path: Path, monkeypatch: pyt
 
 def test_resuming_with_other_devices_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cfg = composed(tmp_path / "run")
-    torch.save({"config": OmegaConf.to_container(cfg, resolve=True), "state_dict": {}}, tmp_path / "last.ckpt")
+    torch.save({"config": OmegaConf.to_container(cfg, resolve=True)} | COMPLETE, tmp_path / "last.ckpt")
     cfg.ckpt_path = str(tmp_path / "last.ckpt")
     check_resumed(read_settings(cfg))
     assert not caplog.records

@@ -2,8 +2,12 @@
 
 import fcntl
 import os
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
+from shiftaddaug.commands import STARTED
 from shiftaddaug.errors import UserError
 from shiftaddaug.files import refuse_unwritable
 
@@ -13,11 +17,18 @@ FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "paths.log_dir", "paths.root_dir"
 WITHIN = ("hydra.sweep.subdir", "hydra.output_subdir")
 """Keys of folders within those; one that begins with a slash lies elsewhere."""
 
+MOMENT = "%Y-%m-%d_%H-%M-%S-%f"
+"""How folders are named by the moment at which a command began (configs/hydra/default.yaml)."""
 
-def claim_folders(arguments: list[str]) -> None:
+
+def claim_folders(arguments: list[str], made: list[Path] | None = None) -> None:
     """Refuse a folder that holds a run already, that another run is at work in, or that cannot be made.
 
     That is before Hydra writes into it. Folders of runs stay locked until the process ends.
+
+    Args:
+        arguments: of the command.
+        made: to which folders are added that are made here, those that hold others first.
 
     Raises:
         UserError: naming the key.
@@ -30,7 +41,9 @@ def claim_folders(arguments: list[str]) -> None:
             raise UserError(f"{key}={given[key]}: must name a folder")
     folders = _folders(arguments)
     _refuse_runs(folders)
+    made = [] if made is None else made
     for key, folder in _of_runs(folders).items():
+        made += _missing(folder)
         _lock(key, folder)
     _refuse_runs(folders)  # one may have ended meanwhile
     root = folders.get("paths.root_dir", Path(os.environ["SHIFTADDAUG_ROOT"]))
@@ -40,11 +53,54 @@ def claim_folders(arguments: list[str]) -> None:
     }
     for key, folder in (folders | elsewhere).items():
         refuse_unwritable(key, folder)
+    made += _missing(folders["paths.log_dir"])
     folders["paths.log_dir"].mkdir(parents=True, exist_ok=True)  # a sweep's study is opened before any run
 
 
+def _missing(folder: Path) -> list[Path]:
+    """Return the folder, and those that it lies in, as far as they are not there; the outermost first."""
+    folder = folder.absolute()
+    return [each for each in (*reversed(folder.parents), folder) if not each.exists()]
+
+
+def leave_nothing(folder: Path | None, made: Sequence[Path]) -> None:
+    """Remove what a start that was refused has written: Hydra's records and its log; and folders that are empty then.
+
+    A folder that was there before, and one that holds anything else, stays as it is.
+
+    Args:
+        folder: of the run, if Hydra has made one.
+        made: folders that this start has made, those that hold others first.
+    """
+    with suppress(OSError):
+        if folder is not None and (folder in made or _is_of_this_start(folder.name)):
+            _remove_records(folder)
+    for each in reversed(made):
+        with suppress(OSError):  # it is not empty
+            each.rmdir()
+
+
+def _is_of_this_start(name: str) -> bool:
+    """Whether a folder is named by a moment at which this process was there."""
+    try:
+        return datetime.strptime(name, MOMENT).timestamp() >= STARTED
+    except ValueError:
+        return False
+
+
+def _remove_records(folder: Path) -> None:
+    hydras, logs = folder / ".hydra", list(folder.glob("*.log"))
+    records = [hydras / name for name in ("config.yaml", "hydra.yaml", "overrides.yaml")]
+    if {*folder.iterdir()} <= {hydras, *logs} and len(logs) <= 1 and {*hydras.iterdir()} <= {*records}:
+        for file in (*records, *logs):
+            file.unlink(missing_ok=True)
+        hydras.rmdir()
+        folder.rmdir()
+
+
 def _refuse_runs(folders: dict[str, Path]) -> None:
-    for key, pattern in (("hydra.run.dir", "run.json"), ("hydra.sweep.dir", "*/run.json")):
+    ours = (("hydra.run.dir", "run.json"), ("paths.output_dir", "run.json"), ("hydra.sweep.dir", "*/run.json"))
+    for key, pattern in ours:
         if key in folders and any(folders[key].glob(pattern)):
             last = folders[key] / "checkpoints" / "last.ckpt"
             remedy = f"ckpt_path={last} resumes it in a new folder" if last.exists() else "give another folder"

@@ -11,6 +11,7 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.files import remove_halves
 from shiftaddaug.report.results import RESULTS, resumed_run
 from shiftaddaug.runs.identity import first_difference
+from shiftaddaug.runs.resumed import refuse_incomplete
 from shiftaddaug.runs.settings import RunSettings
 from shiftaddaug.settings import shown
 
@@ -81,8 +82,8 @@ def check_resumed(settings: RunSettings) -> None:
     Warns of another number of devices.
 
     Raises:
-        UserError: there is none, it is damaged, of another run, written within an epoch, or of a run that has finished:
-            resuming that would test the same target once more.
+        UserError: there is none, it is damaged or incomplete, of another run, written within an epoch, or of a run that
+            has finished: resuming that would test the same target once more.
     """
     if settings.top.ckpt_path is None:
         return
@@ -93,6 +94,9 @@ def check_resumed(settings: RunSettings) -> None:
     if (path.absolute().parents[1] / RESULTS).exists():
         raise UserError(f"ckpt_path={path}: that run has finished: there is nothing left to train")
     _refuse_half_epoch(path, content)
+    refuse_incomplete(
+        path, content, best=settings.validated and bool(settings.config["callbacks"].get("best_checkpoint"))
+    )
     devices, ours = theirs["trainer"].get("devices"), settings.config["trainer"].get("devices")
     if isinstance(devices, int) and isinstance(ours, int) and devices != ours:
         log.warning(
@@ -190,7 +194,8 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def _of_a_run(path: Path, checkpoint: Any) -> dict[str, Any]:
-    if not isinstance(checkpoint, dict) or "config" not in checkpoint or "state_dict" not in checkpoint:
+    config = checkpoint.get("config") if isinstance(checkpoint, dict) else None
+    if not isinstance(config, dict) or "state_dict" not in checkpoint:
         raise UserError(f"ckpt_path={path}: holds no run of this project (no configuration in it)")
     return checkpoint
 
