@@ -15,6 +15,8 @@ from shiftaddaug.runs.explain import describe, quoted_argument
     [
         ("seed=${seed}", "seed=${seed}: cannot be read (Recursive interpolation detected)"),
         ("seed=${nope:1}", "seed=${nope:1}: cannot be read (Unsupported interpolation type nope)"),
+        ("data.std=[${oc.env:NO_SUCH}]", 'data.std=[${oc.env:NO_SUCH}]: cannot be read ("Environment variable'),
+        ("net.head=[1]", "net.head=[1]: must be of the kind that it replaces: a list, or a group of keys"),
         ("~nothing", "~nothing: no such key to take away"),
         ("~seed=4", "~seed=4: seed has another value; options: ~seed"),
         ("+op=add", "+op=add: op is chosen already; options: op=add, without the +"),

@@ -109,8 +109,7 @@ def check_overrides(folder: Path, overrides: list[str]) -> None:
         earlier = json.loads(plan.read_text())["overrides"]
         if earlier != overrides:
             raise UserError(
-                f"overrides={shown(overrides)}: the runs in {folder} have {shown(earlier)}; repeat "
-                f"them, or choose another folder"
+                f"overrides={overrides}: the runs in {folder} have {earlier}; repeat them, or choose another folder"
             )
         return
     write_whole(plan, json.dumps({"overrides": overrides}, indent=2) + "\n")

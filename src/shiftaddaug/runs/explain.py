@@ -136,16 +136,22 @@ def _no_override(argument: str) -> str:
 
 def _not_resolved(error: OmegaConfBaseException, arguments: Sequence[str]) -> str:
     """Return a message on a value that is missing, or that is to be read from what is not there."""
-    key = str(error.full_key)
+    read = re.search(r"Interpolation key '([^']+)' not found", str(error))
+    reading = [each for each in arguments if (f"${{{read[1]}}}" if read else "${") in each]
+    key = str(error.full_key or "the configuration")
     typed = _typed(key, arguments)
+    if typed == key and reading:  # what failed is made of what was typed
+        typed = reading[-1]
     if isinstance(error, MissingMandatoryValue):
         return f"{key}: is missing; must have a value: {key}=..."
-    read = re.search(r"Interpolation key '([^']+)' not found", str(error))
     if isinstance(error, InterpolationKeyError) and read is not None:
         gone = [each for each in arguments if each.startswith("~") and f"{read[1]}.".startswith(f"{each[1:]}.")]
         remedy = f"leave out {gone[0]}" if gone else "a key that --help lists, or text without ${...}"
         return f"{typed}: reads {read[1]}, and there is no such key; options: {remedy}"
-    return f"{typed}: cannot be read ({str(error).splitlines()[0]})"
+    if "Cannot merge" in str(error):
+        return f"{typed}: must be of the kind that it replaces: a list, or a group of keys"
+    reason = re.sub(r"^\w+ raised while resolving interpolation: ", "", str(error).splitlines()[0])
+    return f"{typed}: cannot be read ({reason})"
 
 
 def _typed(key: str, arguments: Iterable[str]) -> str:
