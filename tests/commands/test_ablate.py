@@ -115,6 +115,16 @@ def test_finished_runs_need_their_data_no_more(tmp_path: Path) -> None:
     assert len(study(tmp_path, "rows=[mf_direct]", "ops=[add]", "seeds=[0]", shared)) == 3
 
 
+@pytest.mark.parametrize(("baseline", "told"), [("mf_direct", True), ("full", False)])
+def test_a_baseline_that_is_not_there_is_told(
+    baseline: str, told: bool, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    finished(tmp_path / "study", "add", "full", 0, 20.0)
+    study(tmp_path, "rows=[full]", "ops=[add]", "seeds=[0]", f"baseline={baseline}")
+    line = "warning: no effect, because no such run has finished with op=add: baseline=mf_direct\n"
+    assert (line in capsys.readouterr().out) == told
+
+
 def test_other_overrides_in_the_same_folder_are_refused(tmp_path: Path) -> None:
     finished(tmp_path / "study", "add", "mf_direct", 0, 20.0)
     one = ("rows=[mf_direct]", "ops=[add]", "seeds=[0]")

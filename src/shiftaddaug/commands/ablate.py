@@ -84,6 +84,7 @@ def ablate(cfg: DictConfig) -> None:
             done = list(pool.map(lambda c: _run(c, c.command(overrides, paths), settings.jobs, lock), missing))
         results = finished_results([*cells, *cells_in(folder)])
         _warn_of_changed_code(results)
+        _warn_of_no_baseline(results, settings.baseline)
         rows = summarise(results, settings.baseline)
         if rows:
             print_table("ablation", rows)
@@ -148,6 +149,14 @@ def _warn_of_changed_code(results: Sequence[dict[str, Any]]) -> None:
             "the code changed between the table's runs" if key == "code" else "the table's runs are of several commits"
         )
         print(f"warning: {what} (runs.csv): {', '.join(versions)}", flush=True)
+
+
+def _warn_of_no_baseline(results: Sequence[dict[str, Any]], baseline: str) -> None:
+    """Say which operators have no run that gains could be measured from."""
+    lacking = {result["op"] for result in results} - {r["op"] for r in results if r["row"] == baseline}
+    if lacking:
+        ops = ", ".join(f"op={op}" for op in sorted(lacking))
+        print(f"warning: no effect, because no such run has finished with {ops}: baseline={baseline}", flush=True)
 
 
 def _run(cell: Cell, command: list[str], jobs: int, lock: IO[str]) -> bool:
