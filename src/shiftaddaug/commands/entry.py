@@ -18,7 +18,7 @@ from yaml import YAMLError
 
 from shiftaddaug.commands.arguments import refuse_arguments
 from shiftaddaug.commands.folders import claim_folders, leave_nothing, refuse_within_runs
-from shiftaddaug.commands.output import enduring_output
+from shiftaddaug.commands.output import answering_threads, enduring_output
 from shiftaddaug.commands.sweeping import Jobs
 from shiftaddaug.commands.usage import asks_for_help, help_text
 from shiftaddaug.errors import UserError
@@ -33,8 +33,8 @@ from shiftaddaug.runs.explain import describe
 from shiftaddaug.runs.importing import without_collector
 from shiftaddaug.runs.processes import follow
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""A disk, or what one may have of it."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A disk, or what one may have of it, or write into one file."""
 MISTAKES = (UserError, HydraException, OmegaConfBaseException, YAMLError)
 BUGS = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError)
 """What code raises that is wrong itself: worth a traceback. Arguments are refused by other errors."""
@@ -50,7 +50,7 @@ def run_command(config_name: str, function: Callable[[DictConfig], Any]) -> None
     their traceback.
     """
     follow()
-    with enduring_output():
+    with enduring_output(), answering_threads():
         _run(config_name, function)
 
 
@@ -126,8 +126,9 @@ def _answering_mistakes(
             jobs.failed.append(message)
             return None
         except OSError as error:
-            _answer_full_disk(error)
-            _answer_lost_folder(error, OmegaConf.select(cfg, "paths.output_dir"))
+            folder = OmegaConf.select(cfg, "paths.output_dir")
+            _answer_full_disk(error, f"a file in {folder}")
+            _answer_lost_folder(error, folder)
             raise
 
     return answering
@@ -138,9 +139,9 @@ def _is_a_bug(error: Exception) -> bool:
     return isinstance(error, InstantiationException) and isinstance(error.__cause__, BUGS)
 
 
-def _answer_full_disk(error: OSError) -> None:
+def _answer_full_disk(error: OSError, where: str = "a file") -> None:
     if error.errno in FULL:
-        fail(f"{error.filename or 'a file'}: could not be written ({error.strerror})")
+        fail(f"{error.filename or where}: could not be written ({error.strerror})")
 
 
 def _answer_lost_folder(error: OSError, folder: object) -> None:
