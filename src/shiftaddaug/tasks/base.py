@@ -1,7 +1,7 @@
 """What a task optimises and measures: the only part of a training that knows what outputs and labels mean."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -43,6 +43,10 @@ class Objective(ABC):
     def mixed(self, images: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """A training batch, augmented together with what is wanted; must leave the tensors given as they are."""
         return images, wanted
+
+    def infer(self, net: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """Outputs that are evaluated of a batch of images; a task may show the network parts of them, say."""
+        return net(images)
 
     @abstractmethod
     def metrics(self) -> dict[str, Metric]:
