@@ -7,6 +7,7 @@ Logits are (N, channels, H, W) at the size of the images. Masks are int64: label
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
@@ -59,10 +60,8 @@ class Segmentation(Objective):
             pairs = [(F.log_softmax(wanted, 1), F.log_softmax(given, 1))]
         else:
             pairs = [(F.logsigmoid(sign * wanted), F.logsigmoid(sign * given)) for sign in (1, -1)]
-        divergence = sum(F.kl_div(ours, theirs, reduction="sum", log_target=True) for theirs, ours in pairs)
-        pixels = student.numel() // student.shape[1]
-        result: Tensor = temperature**2 * divergence / pixels
-        return result
+        divergences = [F.kl_div(ours, theirs, reduction="sum", log_target=True) for theirs, ours in pairs]
+        return temperature**2 * torch.stack(divergences).sum() / student[:, 0].numel()
 
     def infer(self, net: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         """Return the logits of whole images, or of those that windows see."""

@@ -36,6 +36,7 @@ class SegmentationSettings(TaskSettings):
         Figure("dice", "Dice", PERCENT, digits=2, training=False),
     )
     distils = True
+    dense = True
 
     masks: Literal["multiclass", "binary", "multilabel"] = "multiclass"
     """What a mask holds: one class of several for each pixel, one of two (one output channel), or any number."""
