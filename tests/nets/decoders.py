@@ -44,15 +44,12 @@ def plan_with(arch: str, size: tuple[int, int] = SIZE, **keys: Any) -> Plan:
     return plan_net(TABLE, CLASSES, 3, size, arch=arch_of(arch, **keys))
 
 
-def make_masks(arch: str, op: str = "mult", sharing: NetSharing = PLAIN, size: tuple[int, int] = ODD) -> Supernet:
-    """A widened and deepened supernet, every batch-norm moved off its initial state."""
-    net = make_supernet(
-        plan_with(arch, size),
-        op,
-        width_multipliers=(1.0, 2.0),
-        expand_multipliers=(1.0, 1.5),
-        divisor=2,
-        extra_blocks=1,
-        sharing=sharing,
-    )
-    return unsettled(net)
+WIDTH: dict[str, Any] = {"width_multipliers": (1.0, 2.0), "divisor": 2}
+FULL: dict[str, Any] = WIDTH | {"expand_multipliers": (1.0, 1.5), "extra_blocks": 1}
+
+
+def make_masks(
+    arch: str, op: str = "mult", sharing: NetSharing = PLAIN, size: tuple[int, int] = ODD, **augmentation: Any
+) -> Supernet:
+    """A supernet of masks, every batch-norm moved off its initial state."""
+    return unsettled(make_supernet(plan_with(arch, size), op, sharing=sharing, **augmentation))
