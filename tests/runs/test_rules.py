@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from shiftaddaug import operators
 from shiftaddaug.hybrid.settings import check_sharing
+from shiftaddaug.nets import archs
 from shiftaddaug.runs.compose import plain
 from shiftaddaug.runs.rules import RULES, Checked, all_rules, typed_of
 from shiftaddaug.runs.settings import read_settings
@@ -53,7 +54,8 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
 
 def checked(cfg: DictConfig) -> Checked:
     config, written = plain(cfg), cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))
-    return Checked(config, written, operators.settings_from(config["op"]), check_sharing(config["sharing"]))
+    operator, arch = operators.settings_from(config["op"]), archs.check_arch(config["arch"])
+    return Checked(config, written, operator, check_sharing(config["sharing"]), arch)
 
 
 def test_every_rule_has_its_cases() -> None:
@@ -100,6 +102,17 @@ def test_keys_of_a_rule_exist(tmp_path: Path) -> None:
             for part in key.split(".") if key != "reorder" else ():
                 assert part in node, key
                 node = node[part]
+
+
+def test_parts_of_the_net_that_a_decoder_does_not_read_are_warned_of(tmp_path: Path) -> None:
+    stated = ("net.head", "net.neck", "net.classifier_norm")
+    for arch, wanted in (("classifier", set()), ("unet", {*stated})):
+        found = all_rules(checked(composed(tmp_path / "run", f"arch={arch}")))
+        reasons = {key: rule.reason for rule in found for key in rule.keys if key in stated}
+        assert {*reasons} == wanted
+        for reason in reasons.values():
+            said = reason(checked(composed(tmp_path / "run", f"arch={arch}")))
+            assert said == "arch=unet decodes the encoder's feature maps, before head and classifier"
 
 
 def test_a_setting_is_spoken_of_once(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:

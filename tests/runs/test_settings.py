@@ -115,7 +115,7 @@ def test_one_line(
         (("data.batch_size=1", "data.image_size=16"), "data.batch_size=1: leaves batch-norm one value of each channel"),
         (
             ("data.batch_size=1", "net=resnet20", "data.image_size=32"),
-            "data.batch_size=1: leaves the batch-norm on the",
+            "data.batch_size=1: leaves the batch-norm classifier.norm, of pooled values, one",
         ),
         (
             ("op.activation_bits=16", "op.activation_fraction_bits=8", "trainer.precision=bf16-true"),

@@ -13,6 +13,7 @@ from typing import Any
 
 from shiftaddaug.data.checks import holds_validation, without_effect
 from shiftaddaug.hybrid.settings import SharingSettings
+from shiftaddaug.nets.arch import ArchSettings
 from shiftaddaug.nets.settings import AugSettings
 from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.settings import shown
@@ -31,6 +32,7 @@ class Checked:
     """Plain containers, interpolations as they are written."""
     operator: OperatorSettings
     sharing: SharingSettings
+    arch: ArchSettings
 
     def widest(self, kind: str) -> float:
         """Return the largest multiplier of a kind of augmentation, width or expand."""
@@ -251,21 +253,28 @@ RULES = (
     Rule(("trainer.sync_batchnorm",), _one_process),
     Rule(_OF_VALIDATION, _nothing_is_validated),
 )
-"""The table; what the operator and the data of a run state comes on top."""
+"""The table; what operator, architecture and data of a run state comes on top."""
 
 
 def all_rules(checked: Checked) -> tuple[Rule, ...]:
-    """Return the table, and the rules that the operator and the data of a run state."""
+    """Return the table, and the rules that operator, architecture and data of a run state."""
     operator = checked.operator
     replaced = tuple(f"op.{key}" for key in operator.replaced_by_remap)
     of_stored = tuple(f"op.{key}" for key in operator.without_remap)
     return (
         *RULES,
         *stated_rules("op", operator.without_effect),
+        *stated_rules("net", _of_arch(checked)),
         Rule(replaced, _r_says),
         Rule(of_stored, _stored_for_r),
         *stated_rules("data", without_effect(checked.config["data"])),
     )
+
+
+def _of_arch(checked: Checked) -> dict[str, str]:
+    """Keys of the net's table that the architecture does not read, and why."""
+    arch = checked.arch
+    return {key: f"arch={arch.name} {reason}" for key, reason in arch.without_effect.items()}
 
 
 def stated_rules(group: str, reasons: Mapping[str, str]) -> list[Rule]:

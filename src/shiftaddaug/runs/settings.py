@@ -20,6 +20,8 @@ from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.hybrid.remap_file import with_remap_file
 from shiftaddaug.hybrid.settings import SharingSettings, check_sharing
 from shiftaddaug.hydra_nodes import check_node
+from shiftaddaug.nets import archs
+from shiftaddaug.nets.arch import ArchSettings
 from shiftaddaug.nets.assignment import select_layers
 from shiftaddaug.nets.extras import plan_extra_blocks
 from shiftaddaug.nets.plan import Plan
@@ -40,7 +42,7 @@ from shiftaddaug.tasks.settings import TaskSettings
 
 log = logging.getLogger(__name__)
 
-GROUPS = ("op", "net", "aug", "data", "task", "optim", "callbacks", "sharing", "trainer", "logger", "paths")
+GROUPS = ("op", "net", "arch", "aug", "data", "task", "optim", "callbacks", "sharing", "trainer", "logger", "paths")
 """Keys of the top level that hold keys: each is a field of `RunSettings`, or read from its configuration."""
 
 
@@ -74,6 +76,7 @@ class Groups:
     top: TopLevel
     paths: PathsSettings
     net: NetSettings
+    arch: ArchSettings
     aug: AugSettings
     sharing: SharingSettings
     optim: OptimSettings
@@ -137,9 +140,10 @@ def read_settings(
     groups = read_groups(config, written["optim"], task, catalogue)
     _check_compile(task.compile)
     check_timetables(config["callbacks"])
+    _check_arch(groups.arch, task, catalogue)
     plan = _plan(config, task, catalogue)
     operator = operators.settings_from(config["op"], catalogue)
-    checked = Checked(config, written, operator, groups.sharing)
+    checked = Checked(config, written, operator, groups.sharing, groups.arch)
     _check_strategy(checked)
     warn_of_no_effect(checked, typed)
     _warn_of_operator(config, operator, groups.sharing)
@@ -180,7 +184,8 @@ def read_groups(
     """
     top = check_group("", {key: value for key, value in config.items() if key not in GROUPS}, TopLevel)
     paths = check_group("paths", config["paths"], PathsSettings)
-    net, aug, sharing = check_net(config["net"], catalogue), check_aug(config["aug"]), check_sharing(config["sharing"])
+    net, arch = check_net(config["net"], catalogue), archs.check_arch(config["arch"], catalogue)
+    aug, sharing = check_aug(config["aug"]), check_sharing(config["sharing"])
     check_trainer(config["trainer"])
     optim = check_optim(config["optim"], written_optim, config["trainer"]["max_epochs"])
     check_node("data", config["data"], IMAGES)
@@ -189,7 +194,7 @@ def read_groups(
     check_callbacks(
         config["callbacks"], {figure.name: figure.better for figure in task.measured}, holds_validation(config["data"])
     )
-    return Groups(top=top, paths=paths, net=net, aug=aug, sharing=sharing, optim=optim)
+    return Groups(top=top, paths=paths, net=net, arch=arch, aug=aug, sharing=sharing, optim=optim)
 
 
 def widening_of(plan: Plan, aug: AugSettings) -> Widening:
@@ -206,9 +211,20 @@ def _plan(config: Mapping[str, Any], task: TaskSettings, catalogue: Catalogue) -
         _check_unvalidated(config["callbacks"])
     task.check_data(data)
     task.check_distillation(config["aug"]["distill_weight"])
-    plan = plan_net(config["net"], _outputs(data, task), data["in_channels"], data["image_size"], catalogue)
+    outputs, images = _outputs(data, task), (data["in_channels"], data["image_size"])
+    plan = plan_net(config["net"], outputs, *images, catalogue, config["arch"])
     _check_batch(config, plan)
     return plan
+
+
+def _check_arch(arch: ArchSettings, task: TaskSettings, catalogue: Catalogue) -> None:
+    """Refuse logits of images for a task that wants those of pixels, and the other way round."""
+    if task.dense is not None and task.dense != arch.dense:
+        gives, wants = (f"outputs of each {'pixel' if dense else 'image'}" for dense in (arch.dense, task.dense))
+        options = ", ".join(archs.dense(task.dense, catalogue))
+        raise UserError(
+            f"arch={arch.name}: gives {gives}, and task={task.name} wants {wants}; options: {options}, or other data"
+        )
 
 
 def _check_batch(config: Mapping[str, Any], plan: Plan) -> None:
@@ -221,10 +237,13 @@ def _check_batch(config: Mapping[str, Any], plan: Plan) -> None:
             f"data.batch_size=1: leaves batch-norm one value of each channel, for net={plan.name} makes one pixel of "
             f"data.image_size={shown_size(plan.image_size)}; options: a larger batch, or larger images"
         )
-    if alone and any(node.kind == "norm" and node.size == (1, 1) for node in plan.nodes):
+    pooled = [node.name for node in plan.nodes if node.kind == "norm" and node.size == (1, 1)]
+    if alone and pooled:
+        name, key = config["arch"]["name"], "classifier_norm"
+        other = f"net.{key}=false" if config["net"].get(key) else f"another arch than {name}"
         raise UserError(
-            "data.batch_size=1: leaves the batch-norm on the logits one value of each; options: a larger batch, or "
-            "net.classifier_norm=false"
+            f"data.batch_size=1: leaves the batch-norm {pooled[0]}, of pooled values, one value of each channel; "
+            f"options: a larger batch, or {other}"
         )
 
 

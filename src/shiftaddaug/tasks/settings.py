@@ -33,6 +33,8 @@ class TaskSettings:
     """Whether its objective has a distillation loss (`aug.distill_weight`)."""
     labels_of: ClassVar[str | None] = None
     """Task whose data it reads too, because the labels are the same; its own data are read anyway."""
+    dense: ClassVar[bool | None] = None
+    """Whether it wants outputs of each pixel (N, outputs, H, W), or of each image (N, outputs); None: of either."""
 
     headline: str
     """The figure that chooses the best checkpoint, that searches optimise and that tables show."""

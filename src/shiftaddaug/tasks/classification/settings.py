@@ -20,6 +20,7 @@ class ClassificationSettings(TaskSettings):
         Figure("top5", "top-5", PERCENT, digits=2, training=False),
     )
     distils = True
+    dense = False
 
     label_smoothing: Share = 0.0
     mixup: NonNegativeNumber = 0.0
