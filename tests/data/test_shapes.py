@@ -35,7 +35,7 @@ def test_they_follow_from_their_seed() -> None:
     assert stored(first.train_set)[1].unique().tolist() == [0, 1, 2, 3]
 
 
-def test_surfaces_are_told_apart_by_their_edges_alone() -> None:
+def test_colours_say_nothing_of_the_class() -> None:
     """The mean colour of a class is that of every other, about."""
     images, masks = stored(shapes(train_images=150).train_set)
     means = torch.stack([images.movedim(1, -1)[masks == label].float().mean(0) for label in range(4)])

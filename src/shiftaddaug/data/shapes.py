@@ -15,9 +15,9 @@ Array = np.ndarray[Any, Any]
 
 
 class ShapesDataModule(SegmentationDataModule):
-    """Colour images of discs, squares and triangles over each other, turned at random, every surface with stripes.
+    """Colour images of striped discs, checked squares and plain triangles over each other, turned at random.
 
-    Colours and stripes say nothing of the class. Labels: 0 background, 1 disc, 2 square, 3 triangle.
+    Colours say nothing of the class. Labels: 0 background, 1 disc, 2 square, 3 triangle.
     """
 
     settings: ShapesSettings
@@ -47,22 +47,29 @@ def draw(size: Size, seed: tuple[int, ...], noise: float) -> tuple[Array, Array]
     """
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[: size[0], : size[1]] + 0.5
-    image, mask = _texture(rng, y, x), np.zeros(size, np.uint8)
+    image, mask = _texture(rng, 0, y, x), np.zeros(size, np.uint8)
     for _ in range(rng.integers(1, 5)):
-        label = rng.integers(1, 4)
-        inside = _shape(rng, int(label), y, x, size)
-        image[inside] = _texture(rng, y, x)[inside]
+        label = int(rng.integers(1, 4))
+        inside = _shape(rng, label, y, x, size)
+        image[inside] = _texture(rng, label, y, x)[inside]
         mask[inside] = label
     image += rng.normal(0, noise, image.shape) if noise else 0
     return image.clip(0, 255).round().astype(np.uint8), mask
 
 
-def _texture(rng: np.random.Generator, y: Array, x: Array) -> Array:
-    """Stripes of two colours, (H, W, 3)."""
-    colour, contrast = rng.uniform(50, 205, 3), rng.uniform(-45, 45, 3)
-    angle, frequency, phase = rng.uniform(0, math.pi), rng.uniform(0.3, 1.2), rng.uniform(0, 2 * math.pi)
-    wave = np.sin(frequency * (x * math.cos(angle) + y * math.sin(angle)) + phase)
-    return np.asarray(colour + wave[..., None] * contrast)
+def _texture(rng: np.random.Generator, label: int, y: Array, x: Array) -> Array:
+    """A surface of two random colours, (H, W, 3): a gradient, stripes, checks, or a single colour, by label."""
+    colour, contrast = rng.uniform(60, 195, 3), rng.uniform(25, 55, 3) * rng.choice([-1, 1], 3)
+    angle, frequency, phase = rng.uniform(0, math.pi), rng.uniform(0.8, 1.2), rng.uniform(0, 2 * math.pi)
+    along = x * math.cos(angle) + y * math.sin(angle)
+    across = y * math.cos(angle) - x * math.sin(angle)
+    waves = {
+        0: np.sin(0.06 * along + phase),
+        1: np.sin(frequency * along + phase),
+        2: np.sign(np.sin(frequency * along + phase) * np.sin(frequency * across)),
+        3: np.zeros_like(along),
+    }
+    return np.asarray(colour + waves[label][..., None] * contrast)
 
 
 def _shape(rng: np.random.Generator, label: int, y: Array, x: Array, size: Size) -> Array:

@@ -18,19 +18,21 @@ def palette() -> Tensor:
     return colours.byte()
 
 
-def picture(mask: Tensor, ignored: int) -> Tensor:
-    """Return a mask in colours; of several labels at a pixel the last one shows.
+def layer(mask: Tensor, ignored: int) -> Tensor:
+    """Return the one label that shows at each pixel, uint8 (H, W); 255 is what counts nowhere.
 
     Args:
-        mask: labels (H, W), or no and yes (labels, H, W), where the first label has the second colour.
+        mask: labels (H, W), or no and yes (labels, H, W): there the last label that is at a pixel shows, counted from
+            1, and 0 is none.
         ignored: label of pixels that count nowhere.
-
-    Returns:
-        uint8 (3, H, W).
     """
     if mask.ndim == 3:
         number = torch.arange(1, len(mask) + 1, device=mask.device).view(-1, 1, 1)
         unlabelled = (mask == ignored).all(0)
         mask = torch.where(unlabelled, ignored, ((mask == 1) * number).amax(0))
-    shown = torch.where(mask == ignored, IGNORED, mask.remainder(IGNORED))
-    return palette().to(mask.device)[shown].movedim(-1, 0)
+    return torch.where(mask == ignored, IGNORED, mask.remainder(IGNORED)).byte()
+
+
+def picture(mask: Tensor, ignored: int) -> Tensor:
+    """Return a mask in colours, see `layer`, uint8 (3, H, W)."""
+    return palette().to(mask.device)[layer(mask, ignored).long()].movedim(-1, 0)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from shiftaddaug.tasks.base import Objective, at_least_float32
-from shiftaddaug.tasks.segmentation.colours import picture
+from shiftaddaug.tasks.segmentation.colours import IGNORED, layer, palette, picture
 from shiftaddaug.tasks.segmentation.losses import WeightedLosses
 from shiftaddaug.tasks.segmentation.metrics import (
     FromMatrix,
@@ -104,6 +104,21 @@ class Segmentation(Objective):
     def show(self, value: Tensor) -> Tensor:
         """Return a mask in colours, uint8 (3, H, W)."""
         return picture(value, self.settings.ignore_index)
+
+    def legend(self) -> dict[str, tuple[int, int, int]]:
+        """Return the colour of each class; what counts nowhere has none of theirs."""
+        colours = palette().tolist()
+        return {name: tuple(colours[label]) for label, name in self._shown_names().items()}
+
+    def layer(self, value: Tensor) -> tuple[Tensor, dict[int, str]]:
+        return layer(value, self.settings.ignore_index), self._shown_names()
+
+    def _shown_names(self) -> dict[int, str]:
+        """Names by the labels that `colours.layer` returns."""
+        names = self.output_names()
+        if self.settings.masks == "multiclass":
+            return dict(enumerate(names)) | {IGNORED: "not labelled"}
+        return dict(enumerate(names, 1)) | {IGNORED: "not labelled"}
 
 
 OBJECTIVE = Segmentation

@@ -36,6 +36,7 @@ class SegmentationSettings(TaskSettings):
         Figure("dice", "Dice", PERCENT, digits=2, training=False),
     )
     distils = True
+    pictures = True
     dense = True
 
     masks: Literal["multiclass", "binary", "multilabel"] = "multiclass"
