@@ -1,8 +1,9 @@
 """What a training step keeps of the values in a plan, and how much of it at once. Imports no torch.
 
 Autograd keeps what a node's backward pass reads: layers and batch-norms their inputs, relu its result, other
-activations their inputs, gates both factors. A tensor is freed once the backward pass has gone through the first node
-that reads it there. `peak_bytes` follows the passes of a step forward and back.
+activations their inputs, gates both factors. A layer of several sources keeps their concatenation. A tensor is freed
+once the backward pass has gone through the first node that reads it there. `peak_bytes` follows the passes of a step
+forward and back.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -101,7 +102,7 @@ class PassMemory:
                 layer = self.layers.get(node.name)
                 for value in node.inputs:
                     for width in (self.width[value],) if layer is None else layer.inputs:
-                        own = width != self.width[value]
+                        own = width != self.width[value] or len(node.inputs) > 1  # joined: a copy of the parts
                         keep(value, width, node.name if own else "", place if own else self.place[value], place)
                     for i, width in enumerate(() if layer is None else layer.copies):
                         keep(value, width, f"{node.name} {i}", place, place)
