@@ -15,7 +15,7 @@ from shiftaddaug import operators, tasks
 from shiftaddaug.callbacks.settings import check_callbacks
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.data.checks import check_data_config, holds_validation, settings_of
-from shiftaddaug.data.settings import ClassificationSettings
+from shiftaddaug.data.settings import ClassesSettings
 from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.hybrid.remap_file import with_remap_file
 from shiftaddaug.hybrid.settings import SharingSettings, check_sharing
@@ -46,7 +46,7 @@ GROUPS = ("op", "net", "arch", "aug", "data", "task", "optim", "callbacks", "sha
 """Keys of the top level that hold keys: each is a field of `RunSettings`, or read from its configuration."""
 
 
-IMAGES = get_type_hints(ClassificationSettings, include_extras=True)
+IMAGES = get_type_hints(ClassesSettings, include_extras=True)
 """Ranges of keys that data modules with a constructor of their own may not say."""
 
 
@@ -333,7 +333,7 @@ def _outputs(config: Mapping[str, Any], task: TaskSettings) -> int:
 def _held_classes(data: Mapping[str, Any]) -> int:
     """Return the number of classes that the configuration leaves open."""
     settings = settings_of(data)
-    if not isinstance(settings, ClassificationSettings):
+    if not isinstance(settings, ClassesSettings):
         raise UserError(
             f"data.num_classes=null: data={data['name']} does not say it beforehand; must be a whole number"
         )

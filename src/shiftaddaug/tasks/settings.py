@@ -31,6 +31,8 @@ class TaskSettings:
     """What is measured besides the loss, in the order in which it is reported."""
     distils: ClassVar[bool] = False
     """Whether its objective has a distillation loss (`aug.distill_weight`)."""
+    pictures: ClassVar[bool] = False
+    """Whether its objective shows predictions as pictures, with a legend and a layer."""
     labels_of: ClassVar[str | None] = None
     """Task whose data it reads too, because the labels are the same; its own data are read anyway."""
     dense: ClassVar[bool | None] = None
