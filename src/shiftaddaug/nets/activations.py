@@ -100,9 +100,10 @@ class PassMemory:
                 keep(node.name, self.width[node.name], "", place, place)
             elif node.kind in KEEPS_INPUT or (node.kind == "act" and node.act != "none"):
                 layer = self.layers.get(node.name)
+                joins = layer is not None and len(node.inputs) > 1
                 for value in node.inputs:
                     for width in (self.width[value],) if layer is None else layer.inputs:
-                        own = width != self.width[value] or len(node.inputs) > 1  # joined: a copy of the parts
+                        own = joins or width != self.width[value]  # a copy
                         keep(value, width, node.name if own else "", place if own else self.place[value], place)
                     for i, width in enumerate(() if layer is None else layer.copies):
                         keep(value, width, f"{node.name} {i}", place, place)
