@@ -117,7 +117,19 @@ def made_up(path: str) -> bool:
 
 def test_options_are_files() -> None:
     """Not all files: a new operator or net needs no edit of the pages."""
-    for group in ("op", "aug", "net", "data", "sharing", "reorder", "block_variant", "bn", "optim", "optim/scheduler"):
+    for group in (
+        "op",
+        "aug",
+        "net",
+        "arch",
+        "data",
+        "sharing",
+        "reorder",
+        "block_variant",
+        "bn",
+        "optim",
+        "optim/scheduler",
+    ):
         row = re.search(rf"^\| `{group}` \| (.*?) \|", README + SETTINGS, re.MULTILINE)
         assert row is not None
         options = set(re.findall(r"`(\w+)`", row[1]))

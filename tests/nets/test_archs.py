@@ -144,6 +144,7 @@ def test_an_image_that_strides_do_not_divide_is_padded_and_its_logits_cropped(ar
     assert total_macs(plan) == total_macs(padded.plan)
     other = images(2, size=(52, 70), dtype=torch.float64)
     assert net(other).shape == (2, CLASSES, 52, 70)
+    torch.testing.assert_close(padded(other), net(other), rtol=0, atol=0)
 
 
 def test_a_decoder_has_a_group_and_its_logits_the_classifiers() -> None:

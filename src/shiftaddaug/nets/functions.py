@@ -52,9 +52,10 @@ def _upsample(node: Node, inputs: Sequence[Tensor]) -> Tensor:
 
 
 def _pad(node: Node, inputs: Sequence[Tensor]) -> Tensor:
-    """Zeros below and to the right."""
+    """Zeros below and to the right; what needs none is returned as it is."""
     height, width = inputs[0].shape[2:]
-    return F.pad(inputs[0], (0, -width % node.multiple, 0, -height % node.multiple))
+    below, right = -height % node.multiple, -width % node.multiple
+    return F.pad(inputs[0], (0, right, 0, below)) if below or right else inputs[0]
 
 
 def _crop(node: Node, inputs: Sequence[Tensor]) -> Tensor:

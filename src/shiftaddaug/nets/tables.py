@@ -78,7 +78,10 @@ def _decode(
     image_size: Size,
     catalogue: Catalogue,
 ) -> Plan:
-    """Write encoder and architecture; what has logits of pixels reads an image that all strides divide."""
+    """Write encoder and architecture.
+
+    What has logits of pixels pads images, of whatever size they are, to multiples of the coarsest stride.
+    """
     output_stride = arch.output_stride_with(table)
 
     def written(multiple: int) -> tuple[Writer, Encoder]:
@@ -91,7 +94,7 @@ def _decode(
         return writer, Encoder(arch.name, table, scaled, image, last, levels, stem)
 
     writer, encoder = written(1)
-    if arch.dense and any(side % encoder.coarsest for side in image_size):
+    if arch.dense:
         writer, encoder = written(encoder.coarsest)
     logits = archs.find(arch.name, catalogue)(writer, arch, encoder, num_classes)
     if arch.dense and encoder.image != IMAGE:
