@@ -13,7 +13,7 @@ from lightning.pytorch.plugins import Precision
 from torch import Tensor
 
 from shiftaddaug import tasks
-from shiftaddaug.callbacks.predictions import ShowPredictions
+from shiftaddaug.callbacks.predictions import ShowPredictions, shared_out
 
 NAMES = ["sky", "road"]
 
@@ -34,6 +34,8 @@ def trainer_with(*loggers: Any) -> Any:
         is_global_zero=True,
         sanity_checking=False,
         global_step=7,
+        num_val_batches=[2],
+        num_test_batches=[1],
         loggers=loggers,
         datamodule=SimpleNamespace(settings=settings),
         precision_plugin=Precision(),
@@ -63,8 +65,9 @@ def test_of_masks_over_images(tmp_path: Path) -> None:
 
     logger, callback = Recording(), ShowPredictions(str(tmp_path), images=3)
     module: Any = Little()
-    callback.on_validation_batch_end(trainer_with(logger), module, None, make_batch(), 0)
-    callback.on_validation_batch_end(trainer_with(logger), module, None, make_batch(), 1)
+    for number in range(2):
+        callback.on_validation_batch_end(trainer_with(logger), module, None, make_batch(), number)
+    callback.on_validation_end(trainer_with(logger), module)
     (given,) = logger.given
     assert (given["key"], given["step"], len(given["images"])) == ("predictions", 7, 3)
     assert given["images"][0][..., 0].tolist() == [[51, 204], [102, 255]]
@@ -81,9 +84,11 @@ def test_of_masks_over_images(tmp_path: Path) -> None:
 def test_test_images_are_shown_where_nothing_is_validated(tmp_path: Path) -> None:
     callback, module = ShowPredictions(str(tmp_path)), Little()
     callback.on_test_batch_end(trainer_with(), module, None, make_batch(), 0)
+    callback.on_test_end(trainer_with(), module)
     assert (tmp_path / "predictions.npz").exists()
     (tmp_path / "predictions.npz").unlink()
     callback.on_test_batch_end(trainer_with(), module, None, make_batch(), 0)
+    callback.on_test_end(trainer_with(), module)
     assert not (tmp_path / "predictions.npz").exists()
 
 
@@ -91,6 +96,13 @@ def test_failing_is_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture
     (tmp_path / "file").touch()
     with caplog.at_level(logging.WARNING):
         callback = ShowPredictions(str(tmp_path / "file"))
-        callback.on_validation_batch_end(trainer_with(), Little(), None, make_batch(), 0)
+        callback.on_validation_batch_end(trainer_with(), Little(), None, make_batch(), 1)
+        callback.on_validation_end(trainer_with(), Little())
     (record,) = caplog.records
     assert record.getMessage().startswith("predictions could not be shown (")
+
+
+def test_images_are_spread_over_the_batches() -> None:
+    assert [shared_out(6, batch, [3]) for batch in range(3)] == [2, 2, 2]
+    assert [shared_out(2, batch, 5) for batch in range(5)] == [0, 0, 1, 0, 1]
+    assert [shared_out(6, batch, [float("inf")]) for batch in range(3)] == [6, 0, 0]
