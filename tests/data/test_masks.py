@@ -324,6 +324,12 @@ def test_pixels_lie_as_they_are_stored(tmp_path: Path) -> None:
     assert np.array_equal(samples.read(0)[0].movedim(0, -1).numpy(), np.array(wanted))
 
 
+@pytest.mark.parametrize("name", ["camvid", "oxford_pet", "voc2012", "cityscapes", "ade20k"])
+def test_a_folder_without_the_set(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"^data\.data_dir={tmp_path}: no {name} there \(expected .*/"):
+        check_data_config(keys_of(name, data_dir=str(tmp_path)))
+
+
 def test_a_listed_file_that_is_not_there(tmp_path: Path) -> None:
     masked.write_voc(tmp_path)
     (tmp_path / "VOCdevkit/VOC2012/SegmentationClass/2007_000039.png").unlink()

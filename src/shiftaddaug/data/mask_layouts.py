@@ -22,7 +22,7 @@ class CamVidSettings(MaskFilesSettings):
 
     def pairs(self) -> dict[str, list[Pair]]:
         """List train, val and test."""
-        root = self.root("expected train/*.png and trainannot/*.png, likewise val and test", "camvid")
+        root = self.root("expected train/*.png and trainannot/*.png, likewise val and test", "train", "camvid")
         return {split: pairs_in(root / split, root / f"{split}annot") for split in ("train", "val", "test")}
 
     def brings_validation(self) -> bool:
@@ -107,7 +107,7 @@ class OxfordPetSettings(MaskFilesSettings):
 
     def pairs(self) -> dict[str, list[Pair]]:
         """List trainval as `train`, and test."""
-        root = self.root("expected images/*.jpg and annotations/trimaps/*.png", "oxford-iiit-pet")
+        root = self.root("expected images/*.jpg and annotations/trimaps/*.png", "annotations", "oxford-iiit-pet")
         notes, splits = root / "annotations", {"train": "trainval", "test": "test"}
         return {
             split: existing(listed(notes / f"{file}.txt"), root / "images", notes / "trimaps")
@@ -123,7 +123,9 @@ class Voc2012Settings(MaskFilesSettings):
 
     def pairs(self) -> dict[str, list[Pair]]:
         """List train, and val as `test`: labels of its own test images are not public."""
-        root = self.root("expected VOCdevkit/VOC2012/JPEGImages and SegmentationClass", "VOCdevkit/VOC2012")
+        root = self.root(
+            "expected VOCdevkit/VOC2012/JPEGImages and SegmentationClass", "JPEGImages", "VOCdevkit/VOC2012"
+        )
         lists, splits = root / "ImageSets" / "Segmentation", {"train": "train", "test": "val"}
         return {
             split: existing(listed(lists / f"{file}.txt"), root / "JPEGImages", root / "SegmentationClass")
@@ -144,7 +146,9 @@ class CityscapesSettings(MaskFilesSettings):
 
     def pairs(self) -> dict[str, list[Pair]]:
         """List train, and val as `test`: labels of its own test images are not public."""
-        root = self.root("expected leftImg8bit/train/<city>/*.png and gtFine/train/<city>/*.png", "cityscapes")
+        root = self.root(
+            "expected leftImg8bit/train/<city>/*.png and gtFine/train/<city>/*.png", "leftImg8bit", "cityscapes"
+        )
         return {split: _cities(root, name) for split, name in {"train": "train", "test": "val"}.items()}
 
 
@@ -179,6 +183,8 @@ class Ade20kSettings(MaskFilesSettings):
 
     def pairs(self) -> dict[str, list[Pair]]:
         """List training, and validation as `test`: labels of its own test images are not public."""
-        root = self.root("expected images/training/*.jpg and annotations/training/*.png", "ADEChallengeData2016")
+        root = self.root(
+            "expected images/training/*.jpg and annotations/training/*.png", "annotations", "ADEChallengeData2016"
+        )
         splits = {"train": "training", "test": "validation"}
         return {split: pairs_in(root / "images" / name, root / "annotations" / name) for split, name in splits.items()}

@@ -13,7 +13,7 @@ from shiftaddaug.tasks.figures import PERCENT, Figure
 from shiftaddaug.tasks.settings import TaskSettings
 
 Loss = Literal["ce", "dice", "focal", "jaccard", "lovasz"]
-Losses = Annotated[list[Loss], Meta(min_length=1)]
+Losses = Annotated[list[Loss], Meta(min_length=1, title="a list of these")]
 Weights = Annotated[list[PositiveNumber], Meta(min_length=1, title="a list of numbers > 0, such as [1.0,0.5]")]
 Overlap = Annotated[float, Meta(ge=0, lt=1)]
 Window = Annotated[
