@@ -117,6 +117,16 @@ def test_the_order_of_its_data_follows_from_seed_and_epoch(plugin: Path) -> None
     assert not torch.equal(order(3), order(4))
 
 
+def test_the_masks_are_those_of_the_images(plugin: Path) -> None:
+    cfg = compose_config("train", [f"plugins=['{plugin}']", "data=halves", "data.images=20", "paths.output_dir=/run"])
+    data = instantiate(cfg.data)
+    data.setup("fit")
+    images, masks = next(iter(data.train_dataloader()))
+    assert images.shape == (16, 3, 64, 96) and masks.shape == (16, 64, 96)
+    assert images.movedim(1, -1)[masks == 1].min() >= 99 and set(masks.unique().tolist()) == {0, 1}
+    assert (cfg.task.name, cfg.arch.name) == ("segmentation", "unet")
+
+
 def test_the_callback_logs(run: Path) -> None:
     assert sorted(read_history(run)["weights/norm"]) == [0, 1]
     assert "norms" not in read_json(run / "run.json")["idle"]

@@ -58,6 +58,8 @@ class MaskCode:
 class MaskSettings(ClassesSettings):
     """Keys of images with a label for each pixel."""
 
+    batch_size: PositiveInt = 16
+    """Images per process and step."""
     num_classes: NumLabels | None = None
     """Classes that the network is built for; None takes as many as have names or colours."""
     in_channels: Literal[1, 3] = 3
