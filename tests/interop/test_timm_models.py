@@ -8,6 +8,8 @@ import segmentation_models_pytorch as smp
 import timm
 import torch
 from tests.build import NETS, images, read_yaml
+from tests.nets.decoders import copy_decoder, plain
+from torch import nn
 
 import shiftaddaug.interop.timm_models  # noqa: F401
 from shiftaddaug.errors import UserError
@@ -72,6 +74,26 @@ def test_smp_decodes_them_and_trains_all_of_them(model: Any) -> None:
     assert expand is not None
     torch.testing.assert_close(expand.norm(), torch.tensor(0.8 * expand.numel() ** 0.5))  # eta sqrt(k), AdderNet's
     encoder.after_step()
+
+
+@pytest.mark.parametrize(
+    ("arch", "model", "keys"),
+    [
+        ("unet", smp.Unet, {"decoder_channels": [16, 12, 8, 8, 4]}),
+        ("deeplabv3plus", smp.DeepLabV3Plus, {"decoder_channels": 16, "decoder_atrous_rates": [1, 2, 3]}),
+    ],
+)
+def test_our_network_of_masks_is_theirs_on_our_encoder(arch: str, model: Any, keys: dict[str, Any]) -> None:
+    table, own = read_yaml("net", "mcunet"), {"decoder_highres_channels": 48} if arch == "deeplabv3plus" else {}
+    table |= {"divisor": 4}
+    net = plain(plan_net(table, 5, 3, 64, arch=read_yaml("arch", arch) | own | keys))
+    theirs = model("tu-shiftaddaug_mcunet", encoder_weights=None, classes=5, op="mult", img_size=64, **keys).double()
+    encoder = theirs.encoder.model.net
+    encoder.load_state_dict({name: net.state_dict()[name] for name in encoder.state_dict()})
+    copy_decoder(net, nn.ModuleList([theirs.decoder, theirs.segmentation_head]))
+    x = images(2, size=(64, 96), dtype=torch.float64)
+    wanted = theirs.eval()(x)
+    assert (net.eval()(x) - wanted).abs().max() < 1e-9 * wanted.abs().max()
 
 
 def test_what_there_is_not_is_said(caplog: pytest.LogCaptureFixture) -> None:
