@@ -20,6 +20,7 @@ HEAVY = ("torch", "lightning", "torchvision", "timm", "numpy", "sklearn", "matpl
 TRAIN_MISTAKES = (
     *("op=ad", "optim.lrr=1", "optim.lr=abc", "trainer.precision=17", "op.weight_bits=99", "+op.gain=3"),
     *("op=shift_ps aug=width_expand", "data=imagenet", "ckpt_path=last", "-m op=shift,add optim.lr=abc"),
+    *("data=camvid", "data=mask_folder", "data=shapes task.loss=bce", "data=shapes task.window=99"),
     *("task=regression", "task.name=regression", "task.headline=top2", "task.better=min", "task.label_smoothing=2"),
 )
 EVAL_MISTAKES = ("ckpt_path=nowhere.ckpt", "ckpt_path=. data.batch_size=0", "ckpt_path=. trainer.precision=17")

@@ -48,12 +48,12 @@ def test_defaults_of_masks_are_those_of_their_base() -> None:
     assert base.keys() | OmegaConf.load(FOLDER / "_images.yaml").keys() >= defaults.keys()
 
 
-@pytest.mark.parametrize("name", MASKS)
-def test_masks_choose_their_task(name: str, tmp_path: Path) -> None:
-    cfg = composed(tmp_path, f"data={name}")
-    assert (cfg.task.name, cfg.task.headline) == ("segmentation", "miou")
+def test_masks_choose_task_and_architecture_and_the_user_may_choose_others(tmp_path: Path) -> None:
+    cfg = composed(tmp_path, "data=camvid")
+    assert (cfg.task.name, cfg.task.headline, cfg.arch.name) == ("segmentation", "miou", "unet")
     assert cfg.task.class_names == cfg.data.class_names
-    assert composed(tmp_path, f"data={name}", "task=classification").task.name == "classification"
+    other = composed(tmp_path, "data=camvid", "task=classification", "arch=lraspp")
+    assert (other.task.name, other.arch.name) == ("classification", "lraspp")
 
 
 @pytest.mark.parametrize("name", OWN)

@@ -144,6 +144,37 @@ class TestPairs:
         assert set_up("mask_folder", tmp_path, palette=[0, 255]).num_classes == 2
 
 
+class TestLayers:
+    """Masks that say yes or no, in a folder for each class."""
+
+    def write(self, folder: Path) -> Path:
+        for i in range(5):
+            masked.write_image(folder / "images" / f"{i}.jpg")
+            for name, yes in (("car", 255), ("wheel", 1)):
+                masked.write_mask(folder / "masks" / name / f"{i}.png", (0, yes))
+        return folder
+
+    def test_are_read_beside_each_other(self, tmp_path: Path) -> None:
+        keys = {"multilabel": True, "class_names": ["wheel", "car"], "image_size": [6, 8]}
+        data = set_up("mask_folder", self.write(tmp_path), **keys)
+        _, mask = stored(data.test_set).read(0)
+        name = names(data.test_set)[0]
+        for layer, folder in zip(mask, ("wheel", "car"), strict=True):
+            raw = np.array(Image.open(tmp_path / "masks" / folder / f"{name}.png"))
+            assert np.array_equal(layer.numpy(), raw > 0)
+        images, masks = data.on_after_batch_transfer(next(iter(data.test_dataloader())), 0)
+        assert (images.shape, masks.shape, masks.dtype) == ((1, 3, 6, 8), (1, 2, 6, 8), torch.int64)
+        assert data.train_set[0][1].shape == (2, 6, 8) and data.num_classes == 2
+
+    def test_lack_nothing(self, tmp_path: Path) -> None:
+        self.write(tmp_path)
+        (tmp_path / "masks" / "wheel" / "3.png").unlink()
+        with pytest.raises(UserError, match=r"images/3\.jpg: an image has no mask of that name in .*/masks/wheel$"):
+            set_up("mask_folder", tmp_path, multilabel=True, class_names=["wheel", "car"])
+        with pytest.raises(UserError, match=r"^data\.class_names=null: data\.multilabel=true takes masks from folders"):
+            module_of("mask_folder", data_dir=str(tmp_path), multilabel=True, num_classes=2)
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
@@ -291,6 +322,12 @@ def test_pixels_lie_as_they_are_stored(tmp_path: Path) -> None:
     samples = stored(set_up("mask_folder", tmp_path, num_classes=2).test_set)
     wanted = datasets.folder.pil_loader(str(samples.pairs[0].image))
     assert np.array_equal(samples.read(0)[0].movedim(0, -1).numpy(), np.array(wanted))
+
+
+@pytest.mark.parametrize("name", ["camvid", "oxford_pet", "voc2012", "cityscapes", "ade20k"])
+def test_a_folder_without_the_set(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"^data\.data_dir={tmp_path}: no {name} there \(expected .*/"):
+        check_data_config(keys_of(name, data_dir=str(tmp_path)))
 
 
 def test_a_listed_file_that_is_not_there(tmp_path: Path) -> None:

@@ -256,6 +256,8 @@ def test_mistakes(keys: dict[str, object], message: str) -> None:
         ({"class_weights": [1.0, 2.0]}, {}, r"task\.class_weights=\[1\.0,2\.0\]: has 2 entries for 4 classes"),
         ({"class_names": ["a"]}, {}, r"task\.class_names=\[a\]: has 1 entries for 4 classes"),
         ({"masks": "binary"}, {}, r"task\.masks=binary: data\.num_classes=4; must be 2, .*"),
+        ({"masks": "multilabel"}, {}, r"task\.masks=multilabel: data=x have one label .*; options: multiclass, binary"),
+        ({}, {"multilabel": True}, r"task\.masks=multiclass: data=x have yes or no .*; options: multilabel"),
         ({"ignore_index": 3}, {}, r"task\.ignore_index=3: is the label of one of the 4 classes"),
         ({"window": 32}, {}, r"task\.window=32: is larger than what it slides over, images of \[24, 48\] px .*"),
     ],
@@ -263,7 +265,7 @@ def test_mistakes(keys: dict[str, object], message: str) -> None:
 def test_mistakes_about_the_data(keys: dict[str, Any], data: dict[str, Any], message: str) -> None:
     settings = tasks.settings_from(CONFIG | keys)
     with pytest.raises(UserError, match=f"^{message}$"):
-        settings.check_data({"num_classes": CLASSES, "image_size": [24, 48]} | data)
+        settings.check_data({"name": "x", "num_classes": CLASSES, "image_size": [24, 48]} | data)
 
 
 def test_the_network_has_an_output_for_each_class_or_one() -> None:

@@ -1,7 +1,8 @@
 """What the network says of a few images, as pictures, where a task can show it so."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ class ShowPredictions(pl.Callback):
 
     Args:
         folder: of the file.
-        images: at most so many, the first of the split.
+        images: at most so many, spread over the split: neighbours are often frames of one film.
     """
 
     stage = Stage.SHOW
@@ -40,6 +41,7 @@ class ShowPredictions(pl.Callback):
     def __init__(self, folder: str, images: PositiveInt = 6) -> None:
         self.path, self.images = Path(folder) / FILE, images
         self.written = False
+        self._kept: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def idle(self, trainer: pl.Trainer, pl_module: Any) -> str | None:
         """Say that the task shows texts, if so."""
@@ -49,27 +51,38 @@ class ShowPredictions(pl.Callback):
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        if batch_idx == dataloader_idx == 0 and not trainer.sanity_checking:
-            self._show(trainer, pl_module, batch)
+        if not trainer.sanity_checking and dataloader_idx == 0:
+            self._keep(trainer, pl_module, batch, shared_out(self.images, batch_idx, trainer.num_val_batches))
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self._show(trainer, pl_module)
 
     def on_test_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        if batch_idx == dataloader_idx == 0 and not self.written:
-            self._show(trainer, pl_module, batch)
+        if not self.written and dataloader_idx == 0:
+            self._keep(trainer, pl_module, batch, shared_out(self.images, batch_idx, trainer.num_test_batches))
 
-    def _show(self, trainer: pl.Trainer, pl_module: Any, batch: Any) -> None:
-        if not trainer.is_global_zero or not pl_module.objective.settings.pictures:
+    def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self._show(trainer, pl_module)
+
+    def _keep(self, trainer: pl.Trainer, pl_module: Any, batch: Any, count: int) -> None:
+        """Keep some of a batch: colours of the images, what is wanted and what is predicted of them."""
+        if not count or not trainer.is_global_zero or not pl_module.objective.settings.pictures:
             return
-        try:
-            images, wanted = (part[: self.images] for part in batch)
+        with _harmless():
+            images, wanted = (part[:count] for part in batch)
             with torch.no_grad(), trainer.precision_plugin.forward_context():
                 predicted = pl_module.objective.predictions(pl_module.objective.infer(pl_module, images))
-            levels = _levels(images, trainer)
-            self._write(pl_module.objective, levels, wanted, predicted)
-            self._tell(trainer, pl_module.objective, levels, wanted, predicted)
-        except Exception as error:  # a full disk, a server that does not answer
-            log.warning("predictions could not be shown (%s: %s)", type(error).__name__, " ".join(str(error).split()))
+            self._kept.append((_levels(images, trainer), wanted.cpu(), predicted.cpu()))
+
+    def _show(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        kept, self._kept = self._kept, []
+        if kept:
+            with _harmless():
+                levels, wanted, predicted = (torch.cat(parts) for parts in zip(*kept, strict=True))
+                self._write(pl_module.objective, levels, wanted, predicted)
+                self._tell(trainer, pl_module.objective, levels, wanted, predicted)
 
     def _write(self, objective: Any, levels: Tensor, wanted: Tensor, predicted: Tensor) -> None:
         legend: Mapping[str, Any] = objective.legend()
@@ -106,6 +119,29 @@ class ShowPredictions(pl.Callback):
         pictures = [each.movedim(0, -1).cpu().numpy() for each in levels]
         for logger in loggers:
             logger.log_image("predictions", pictures, step=trainer.global_step, masks=masks)
+
+
+def shared_out(count: int, batch: int, batches: Any) -> int:
+    """Return how many of `count` images a batch gives, for all batches to give about as many.
+
+    Args:
+        count: of images.
+        batch: number of the batch, from 0.
+        batches: how many there are, or a list of that; of an unknown number the first gives all.
+    """
+    number = batches[0] if isinstance(batches, list) else batches
+    if not isinstance(number, int):
+        return count if batch == 0 else 0
+    return (batch + 1) * count // number - batch * count // number
+
+
+@contextmanager
+def _harmless() -> Iterator[None]:
+    """Turn a full disk, or a server that does not answer, into a warning."""
+    try:
+        yield
+    except Exception as error:
+        log.warning("predictions could not be shown (%s: %s)", type(error).__name__, " ".join(str(error).split()))
 
 
 def _levels(images: Tensor, trainer: pl.Trainer) -> Tensor:

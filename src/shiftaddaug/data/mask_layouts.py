@@ -6,7 +6,7 @@ from typing import Literal
 
 from shiftaddaug.data.listing import IMAGE_SUFFIXES, folders_in
 from shiftaddaug.data.mask_settings import MaskCode, MaskFilesSettings, Palette, colours_of
-from shiftaddaug.data.pairs import MASK_SUFFIXES, Pair, existing, files_in, listed, paired, pairs_in
+from shiftaddaug.data.pairs import MASK_SUFFIXES, Pair, existing, files_in, layered, listed, paired, pairs_in
 from shiftaddaug.errors import UserError
 from shiftaddaug.settings import InnerShare, shown
 
@@ -22,7 +22,7 @@ class CamVidSettings(MaskFilesSettings):
 
     def pairs(self) -> dict[str, list[Pair]]:
         """List train, val and test."""
-        root = self.root("expected train/*.png and trainannot/*.png, likewise val and test", "camvid")
+        root = self.root("expected train/*.png and trainannot/*.png, likewise val and test", "train", "camvid")
         return {split: pairs_in(root / split, root / f"{split}annot") for split in ("train", "val", "test")}
 
     def brings_validation(self) -> bool:
@@ -42,6 +42,8 @@ class MaskFolderSettings(MaskFilesSettings):
 
     palette: Palette | None = None
     """What stands for the labels 0, 1, ... in masks: grey levels, or colours; None: grey levels are labels."""
+    multilabel: bool = False
+    """Whether masks are yes or no, in a folder of `masks` for each of class_names, which may be at a pixel together."""
     test_fraction: InnerShare = 0.2
     """Share of the images that is kept for test, where no folders say which are."""
 
@@ -49,6 +51,10 @@ class MaskFolderSettings(MaskFilesSettings):
         super().__post_init__()
         colours_of(self.palette)
         claimed, given = self.num_classes or MaskFilesSettings.held(self)[0], self._in_palette()
+        if self.multilabel:
+            claimed = 2
+            if self.class_names is None:
+                raise UserError("data.class_names=null: data.multilabel=true takes masks from folders of these names")
         if None not in (claimed, given) and claimed != given:
             raise UserError(f"data.palette={shown(self.palette)}: has {given} values for {claimed} classes")
 
@@ -61,20 +67,28 @@ class MaskFolderSettings(MaskFilesSettings):
         return super().held()[0] or self._in_palette(), None
 
     def code(self) -> MaskCode:
+        """Return what the palette says; without one the levels are labels, or say no (0) and yes (1, 255)."""
         palette, colours = self.palette or (), colours_of(self.palette)
         levels = {level: label for label, level in enumerate(palette) if isinstance(level, int)}
+        if self.multilabel:
+            return MaskCode(2, self.ignore_index, levels or {0: 0, 1: 1, 255: 1}, colours)
         return MaskCode(self.classes(), self.ignore_index, levels or None, colours)
 
     def pairs(self) -> dict[str, list[Pair]]:
         """List the splits that have folders; `train` alone where there are none."""
         root = self.root(FOLDER_EXPECTED)
         if (root / "images").is_dir() or (root / "masks").is_dir():
-            return {"train": pairs_in(root / "images", root / "masks")}
+            return {"train": self._pairs_in(root)}
         splits = [split for split in ("train", "val", "test") if (root / split).is_dir()]
         if "train" not in splits or len(splits) < 2:
             raise UserError(f"data.data_dir={root}: is not laid out so ({FOLDER_EXPECTED})")
-        found = {split: pairs_in(root / split / "images", root / split / "masks") for split in splits}
+        found = {split: self._pairs_in(root / split) for split in splits}
         return found if "test" in found else {"train": found["train"], "test": found["val"]}
+
+    def _pairs_in(self, root: Path) -> list[Pair]:
+        if self.multilabel:
+            return layered(root / "images", root / "masks", self.class_names or ())
+        return pairs_in(root / "images", root / "masks")
 
     def brings_validation(self) -> bool:
         root = Path(self.data_dir or "")
@@ -93,7 +107,7 @@ class OxfordPetSettings(MaskFilesSettings):
 
     def pairs(self) -> dict[str, list[Pair]]:
         """List trainval as `train`, and test."""
-        root = self.root("expected images/*.jpg and annotations/trimaps/*.png", "oxford-iiit-pet")
+        root = self.root("expected images/*.jpg and annotations/trimaps/*.png", "annotations", "oxford-iiit-pet")
         notes, splits = root / "annotations", {"train": "trainval", "test": "test"}
         return {
             split: existing(listed(notes / f"{file}.txt"), root / "images", notes / "trimaps")
@@ -109,7 +123,9 @@ class Voc2012Settings(MaskFilesSettings):
 
     def pairs(self) -> dict[str, list[Pair]]:
         """List train, and val as `test`: labels of its own test images are not public."""
-        root = self.root("expected VOCdevkit/VOC2012/JPEGImages and SegmentationClass", "VOCdevkit/VOC2012")
+        root = self.root(
+            "expected VOCdevkit/VOC2012/JPEGImages and SegmentationClass", "JPEGImages", "VOCdevkit/VOC2012"
+        )
         lists, splits = root / "ImageSets" / "Segmentation", {"train": "train", "test": "val"}
         return {
             split: existing(listed(lists / f"{file}.txt"), root / "JPEGImages", root / "SegmentationClass")
@@ -130,7 +146,9 @@ class CityscapesSettings(MaskFilesSettings):
 
     def pairs(self) -> dict[str, list[Pair]]:
         """List train, and val as `test`: labels of its own test images are not public."""
-        root = self.root("expected leftImg8bit/train/<city>/*.png and gtFine/train/<city>/*.png", "cityscapes")
+        root = self.root(
+            "expected leftImg8bit/train/<city>/*.png and gtFine/train/<city>/*.png", "leftImg8bit", "cityscapes"
+        )
         return {split: _cities(root, name) for split, name in {"train": "train", "test": "val"}.items()}
 
 
@@ -165,6 +183,8 @@ class Ade20kSettings(MaskFilesSettings):
 
     def pairs(self) -> dict[str, list[Pair]]:
         """List training, and validation as `test`: labels of its own test images are not public."""
-        root = self.root("expected images/training/*.jpg and annotations/training/*.png", "ADEChallengeData2016")
+        root = self.root(
+            "expected images/training/*.jpg and annotations/training/*.png", "annotations", "ADEChallengeData2016"
+        )
         splits = {"train": "training", "test": "validation"}
         return {split: pairs_in(root / "images" / name, root / "annotations" / name) for split, name in splits.items()}

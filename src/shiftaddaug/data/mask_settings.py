@@ -147,12 +147,13 @@ class MaskFilesSettings(MaskSettings):
         """Whether there are images to validate on besides those for test."""
         return False
 
-    def root(self, expected: str, subfolder: str | None = None) -> Path:
-        """Return `data_dir`, or a folder in it where that is there.
+    def root(self, expected: str, holds: str = "", subfolder: str = "") -> Path:
+        """Return `data_dir`, or a folder in it, whichever holds the data.
 
         Args:
-            expected: what it should hold, for the message.
-            subfolder: name that such data often have in a folder of data.
+            expected: what is looked for, for the message.
+            holds: name of a folder in the one that is looked for.
+            subfolder: name that it has in a folder of data sets.
 
         Raises:
             UserError: there is no such folder.
@@ -160,11 +161,12 @@ class MaskFilesSettings(MaskSettings):
         if self.data_dir is None:
             raise UserError(f"data.data_dir=null: {self.name} needs a folder of images and masks ({expected})")
         folder = Path(self.data_dir)
-        if subfolder is not None and (folder / subfolder).is_dir():
-            return folder / subfolder
         if not folder.is_dir():
             raise UserError(f"data.data_dir={folder}: no such folder ({expected})")
-        return folder
+        for root in (folder / subfolder, folder):
+            if (root / holds).is_dir():
+                return root
+        raise UserError(f"data.data_dir={folder}: no {self.name} there ({expected})")
 
     def validates(self) -> bool:
         return super().validates() or self.brings_validation()

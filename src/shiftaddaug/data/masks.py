@@ -16,7 +16,8 @@ from shiftaddaug.data.pixels import PIL_MODES, read_picture
 from shiftaddaug.errors import UserError
 
 Sample = tuple[Tensor, Tensor]
-"""Image uint8 (C, H, W), and mask uint8 (H, W) of labels, 255 being what is not learned."""
+"""Image uint8 (C, H, W), and mask uint8 (H, W) of labels, 255 being what is not learned; or masks (classes, H, W) that
+say no (0) or yes (1) of each class."""
 
 _NONE = -1
 """Entry of a table for values that are no label."""
@@ -73,12 +74,15 @@ class FileSamples(Samples):
     def read(self, index: int) -> Sample:
         pair = self.pairs[index]
         image = np.array(read_picture(pair.image, PIL_MODES[self.channels], turned=False))
-        mask = read_mask(pair.mask, self.code)
-        if image.shape[:2] != mask.shape:
-            (height, width), (rows, columns) = image.shape[:2], mask.shape
-            raise UserError(
-                f"{pair.mask}: is {columns} x {rows} px (width x height), and its image {pair.image} {width} x {height}"
-            )
+        _, *files = pair.files()
+        layers = [read_mask(path, self.code) for path in files]
+        for path, layer in zip(files, layers, strict=True):
+            if image.shape[:2] != layer.shape:
+                (height, width), (rows, columns) = image.shape[:2], layer.shape
+                raise UserError(
+                    f"{path}: is {columns} x {rows} px (width x height), and its image {pair.image} {width} x {height}"
+                )
+        mask = np.stack(layers) if isinstance(pair.mask, tuple) else layers[0]
         return torch.from_numpy(np.atleast_3d(image)).movedim(-1, 0), torch.from_numpy(mask)
 
     def at(self, indices: Sequence[int]) -> "FileSamples":

@@ -14,7 +14,12 @@ class Pair(NamedTuple):
     """Files of an image and of its mask."""
 
     image: Path
-    mask: Path
+    mask: Path | tuple[Path, ...]
+    """One file, or one for each class, that says where the class is."""
+
+    def files(self) -> tuple[Path, ...]:
+        """Return all files, the image first."""
+        return (self.image, *(self.mask if isinstance(self.mask, tuple) else (self.mask,)))
 
 
 def pairs_in(images: Path, masks: Path) -> list[Pair]:
@@ -24,6 +29,19 @@ def pairs_in(images: Path, masks: Path) -> list[Pair]:
         UserError: a folder is missing or empty, or an image has no mask, or a mask no image.
     """
     return paired(files_in(images, IMAGE_SUFFIXES), files_in(masks, MASK_SUFFIXES), images, masks)
+
+
+def layered(images: Path, masks: Path, classes: Iterable[str]) -> list[Pair]:
+    """Return pairs of images with a mask for each class, in folders of the classes' names, sorted.
+
+    Raises:
+        UserError: as `pairs_in`.
+    """
+    layers = [pairs_in(images, masks / name) for name in classes]
+    return [
+        Pair(same[0].image, tuple(path for pair in same for path in pair.files()[1:]))
+        for same in zip(*layers, strict=True)
+    ]
 
 
 def paired(images: Mapping[str, Path], masks: Mapping[str, Path], of: Path, at: Path) -> list[Pair]:
@@ -89,7 +107,7 @@ def existing(names: Iterable[str], images: Path, masks: Path, suffix: str = ".jp
     pairs = [Pair(images / f"{name}{suffix}", masks / f"{name}.png") for name in names]
     held = {path for folder in (images, masks) if folder.is_dir() for path in folder.iterdir()}
     for pair in pairs:
-        for path in pair:
+        for path in pair.files():
             if path not in held:
                 raise UserError(f"{path}: is listed, and not there")
     return pairs

@@ -19,6 +19,8 @@ LOOKED_AT = 16
 class SegmentationDataModule(WorkerLoading):
     """Images and masks: a batch is normalised float32 images (N, C, H, W) and int64 labels (N, H, W), 255 not learned.
 
+    Masks that say yes or no of each class are (N, classes, H, W).
+
     Training images are scaled, cropped, mirrored and coloured together with their masks (`joint.py`); the others are
     made to fit into `eval_size`. A set without images for validation has them held out of those for training by
     `split_seed`; one without images for test is tested on those that it has for validation.

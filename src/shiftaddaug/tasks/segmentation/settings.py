@@ -13,7 +13,7 @@ from shiftaddaug.tasks.figures import PERCENT, Figure
 from shiftaddaug.tasks.settings import TaskSettings
 
 Loss = Literal["ce", "dice", "focal", "jaccard", "lovasz"]
-Losses = Annotated[list[Loss], Meta(min_length=1)]
+Losses = Annotated[list[Loss], Meta(min_length=1, title="a list of these")]
 Weights = Annotated[list[PositiveNumber], Meta(min_length=1, title="a list of numbers > 0, such as [1.0,0.5]")]
 Overlap = Annotated[float, Meta(ge=0, lt=1)]
 Window = Annotated[
@@ -90,6 +90,10 @@ class SegmentationSettings(TaskSettings):
         classes = data.get("num_classes")
         if isinstance(classes, int):
             self.check_classes(classes)
+        if bool(data.get("multilabel")) != (self.masks == "multilabel"):
+            held = "yes or no for each class" if data.get("multilabel") else "one label for each pixel"
+            options = "multilabel" if data.get("multilabel") else "multiclass, binary"
+            raise UserError(f"task.masks={self.masks}: data={data['name']} have {held}; options: {options}")
         if self.window_size is not None:
             seen = as_size(data.get("eval_size") or data["image_size"])
             if any(side > most for side, most in zip(self.window_size, seen, strict=True)):
