@@ -71,6 +71,13 @@ PACKAGE_ONLY = Catalogue()
 """Catalogue without plugins."""
 
 
+def config_dir() -> Path:
+    """Return the folder of the package's configs: the checkout's, or the copy inside an installed package."""
+    package = Path(__file__).resolve().parent
+    checkout = package.parents[1] / "configs"
+    return checkout if (checkout / "train.yaml").exists() else package / "configs"
+
+
 def catalogue_of(plugins: Any) -> Catalogue:
     """The catalogue of a command's `plugins`, each of which is imported: a mistake shows here.
 

@@ -1,10 +1,16 @@
 """A tiny encoder with five strides and every architecture after it, for tests."""
 
+import re
 from typing import Any
 
+import torch
 from tests.build import make_supernet, read_yaml, unsettled
+from torch import Tensor, nn
 
+from shiftaddaug import operators
 from shiftaddaug.hybrid.sharing import PLAIN, NetSharing
+from shiftaddaug.nets.build import assign, build_plain
+from shiftaddaug.nets.net import Net
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import plan_net
@@ -53,3 +59,27 @@ def make_masks(
 ) -> Supernet:
     """A supernet of masks, every batch-norm moved off its initial state."""
     return unsettled(make_supernet(plan_with(arch, size), op, sharing=sharing, **augmentation))
+
+
+def plain(plan: Plan) -> Net:
+    """A multiplicative network of a plan, every parameter drawn, in float64."""
+    net = build_plain(plan, assign(plan, operators.build("mult"))).double()
+    torch.manual_seed(0)
+    for parameter in net.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return unsettled(net)
+
+
+def copy_decoder(net: Net, module: nn.Module) -> None:
+    """Give their convolutions and norms, in their order, our values; depthwise layers of one concatenation are one."""
+    ours: list[dict[str, Tensor]] = []
+    for name in net.plan.registered:
+        if name.startswith(("decoder", "segmentation_head")):
+            state = {key: value.clone() for key, value in net.get_submodule(name).state_dict().items()}
+            if re.search(r"depthwise\.[1-9]", name):
+                ours[-1]["weight"] = torch.cat([ours[-1]["weight"], state["weight"]])
+            else:
+                ours.append(state)
+    others = [child for child in module.modules() if isinstance(child, nn.Conv2d | nn.BatchNorm2d)]
+    for child, state in zip(others, ours, strict=True):
+        child.load_state_dict(state)

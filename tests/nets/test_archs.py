@@ -9,19 +9,16 @@ from segmentation_models_pytorch.base import SegmentationHead
 from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3PlusDecoder
 from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
 from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
-from tests.build import NETS, images, names, plan_of, read_yaml, unsettled
-from tests.nets.decoders import ARCHS, CLASSES, ODD, SIZE, TABLE, arch_of, plan_with
+from tests.build import NETS, images, names, plan_of, read_yaml
+from tests.nets.decoders import ARCHS, CLASSES, ODD, SIZE, TABLE, arch_of, copy_decoder, plain, plan_with
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 from torchvision.models.segmentation.lraspp import LRASPPHead
 
-from shiftaddaug import operators
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets import archs
 from shiftaddaug.nets.assignment import select_layers
-from shiftaddaug.nets.build import assign, build_plain
 from shiftaddaug.nets.cost import layer_macs, total_macs
-from shiftaddaug.nets.net import Net
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.tables import plan_net
 
@@ -39,15 +36,6 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("fpn", {"decoder_merge_policy": "cat", "decoder_interpolation": "bilinear"}),
     ("deeplabv3plus", {"decoder_aspp_separable": False}),
 ]
-
-
-def plain(plan: Plan) -> Net:
-    """A multiplicative network of a plan, every parameter drawn, in float64."""
-    net = build_plain(plan, assign(plan, operators.build("mult"))).double()
-    torch.manual_seed(0)
-    for parameter in net.parameters():
-        nn.init.normal_(parameter, std=0.3)
-    return unsettled(net)
 
 
 class Smp(nn.Module):
@@ -93,21 +81,6 @@ def theirs(arch: str, channels: list[int], keys: dict[str, Any]) -> nn.Module:
         rates, separable = keys["decoder_atrous_rates"], keys["decoder_aspp_separable"]
         return Smp(DeepLabV3PlusDecoder(channels, 4, width, rates, 16, separable, 0.0), width, 1, upsampling=4)
     return Torchvision(channels[3], channels[4], keys["inter_channels"])
-
-
-def copy_decoder(net: Net, module: nn.Module) -> None:
-    """Give their convolutions and norms, in their order, our values; depthwise layers of one concatenation are one."""
-    ours: list[dict[str, Tensor]] = []
-    for name in net.plan.registered:
-        if name.startswith(("decoder", "segmentation_head")):
-            state = {key: value.clone() for key, value in net.get_submodule(name).state_dict().items()}
-            if re.search(r"depthwise\.[1-9]", name):
-                ours[-1]["weight"] = torch.cat([ours[-1]["weight"], state["weight"]])
-            else:
-                ours.append(state)
-    others = [child for child in module.modules() if isinstance(child, nn.Conv2d | nn.BatchNorm2d)]
-    for child, state in zip(others, ours, strict=True):
-        child.load_state_dict(state)
 
 
 @pytest.mark.parametrize("training", [False, True])

@@ -105,6 +105,31 @@ def _decode(
     return writer.plan(table["name"], {"logits": logits})
 
 
+def plan_encoder(
+    table: Mapping[str, Any],
+    in_channels: int,
+    image_size: int | Sequence[int],
+    output_stride: int | None = None,
+    catalogue: Catalogue = PACKAGE_ONLY,
+) -> Plan:
+    """The plan of a table's stem and stages alone. Its outputs are the feature maps, finest first.
+
+    Args:
+        table, in_channels, image_size, catalogue: as of `plan_net`.
+        output_stride: turns strides beyond it into dilation. There are as many outputs as without: the last ones are
+            then of one stride.
+
+    Raises:
+        UserError, TypeError, ValueError, LookupError: an entry that no network can be built from.
+    """
+    writers = [Writer(in_channels, as_size(image_size), stride) for stride in (None, output_stride)]
+    for writer in writers:
+        write_features(writer, table, scaling(table), catalogue)
+    undilated, writer = writers
+    outputs = {f"stride{level.stride}": level.node for level in undilated.levels()}
+    return writer.plan(table["name"], outputs)
+
+
 def scaling(table: Mapping[str, Any]) -> Scaling:
     """Return how a table's widths become channels.
 

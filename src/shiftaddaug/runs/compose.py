@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
-from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue, catalogue_of
+from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue, catalogue_of, config_dir
 from shiftaddaug.errors import UserError
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -19,12 +19,6 @@ ROOT = PACKAGE.parents[1]
 
 OPTIONAL_GROUPS = ("experiment", "sweep", "debug")
 """Config groups of which a run may have none."""
-
-
-def config_dir() -> Path:
-    """Return the folder of the configs: the checkout's, or the copy inside an installed package."""
-    checkout = ROOT / "configs"
-    return checkout if (checkout / "train.yaml").exists() else PACKAGE / "configs"
 
 
 def default_root() -> Path:

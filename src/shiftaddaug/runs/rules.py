@@ -175,7 +175,7 @@ def _nothing_to_share(checked: Checked) -> str | None:
 
 
 def _multiplies_somewhere(checked: Checked) -> bool:
-    """Whether layers of blocks, head or decoder multiply, for a while or for ever: their weights have a prior of their own."""
+    """Whether layers of blocks, head or decoder multiply, for a while or for ever: they have a prior of their own."""
     exempt = set(checked.config["net"]["mult_layers"]) - {"stem", "classifier"}
     return bool(exempt or checked.config["callbacks"].get("block_variant"))
 
