@@ -225,6 +225,7 @@ class TestSplits:
         config = keys_of("mask_folder", data_dir=str(tmp_path), num_classes=2, val_fraction=0)
         assert holds_validation(config) == brings
         assert ("val_fraction" in without_effect(config)) == brings
+        assert "test_fraction" in without_effect(config)
 
     def test_saturation_of_grey_images_has_no_effect(self, tmp_path: Path) -> None:
         keys = {"in_channels": 1, "mean": [0.5], "std": [0.2], "saturation": 0.2, "contrast": 0.2}

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from shiftaddaug import operators
+from shiftaddaug import operators, tasks
 from shiftaddaug.hybrid.settings import check_sharing
 from shiftaddaug.nets import archs
 from shiftaddaug.runs.compose import plain
@@ -55,7 +55,8 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
 def checked(cfg: DictConfig) -> Checked:
     config, written = plain(cfg), cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))
     operator, arch = operators.settings_from(config["op"]), archs.check_arch(config["arch"])
-    return Checked(config, written, operator, check_sharing(config["sharing"]), arch)
+    task = tasks.settings_from(config["task"])
+    return Checked(config, written, operator, check_sharing(config["sharing"]), arch, task)
 
 
 def test_every_rule_has_its_cases() -> None:

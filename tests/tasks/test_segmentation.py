@@ -268,6 +268,15 @@ def test_mistakes_about_the_data(keys: dict[str, Any], data: dict[str, Any], mes
         settings.check_data({"name": "x", "num_classes": CLASSES, "image_size": [24, 48]} | data)
 
 
+def test_what_has_no_effect() -> None:
+    def idle(**keys: Any) -> set[str]:
+        return {*tasks.settings_from(CONFIG | keys).without_effect()}
+
+    assert idle() == {"window_overlap", "focal_gamma"}
+    assert idle(window=8, loss=["ce", "focal"]) == set()
+    assert idle(masks="binary", window=8, loss="focal") == idle(window=8, loss="focal") == {"label_smoothing"}
+
+
 def test_the_network_has_an_output_for_each_class_or_one() -> None:
     assert tasks.settings_from(CONFIG).outputs({"num_classes": 7}) == 7
     assert tasks.settings_from(CONFIG | {"masks": "binary"}).outputs({"num_classes": 2}) == 1

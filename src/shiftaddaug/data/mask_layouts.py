@@ -1,5 +1,6 @@
 """Where images and masks of known data sets lie, and their keys. Imports no torch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -89,6 +90,12 @@ class MaskFolderSettings(MaskFilesSettings):
         if self.multilabel:
             return layered(root / "images", root / "masks", self.class_names or ())
         return pairs_in(root / "images", root / "masks")
+
+    def without_effect(self) -> Mapping[str, str]:
+        idle = dict(super().without_effect())
+        if (Path(self.data_dir or "") / "train").is_dir():
+            idle["test_fraction"] = f"{self.data_dir} has images for test"
+        return idle
 
     def brings_validation(self) -> bool:
         root = Path(self.data_dir or "")

@@ -18,6 +18,7 @@ from shiftaddaug.nets.settings import AugSettings
 from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.settings import shown
 from shiftaddaug.tasks.optim_settings import OBEYED_BY, obeys, optimizer_facts
+from shiftaddaug.tasks.settings import TaskSettings
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class Checked:
     operator: OperatorSettings
     sharing: SharingSettings
     arch: ArchSettings
+    task: TaskSettings
 
     def widest(self, kind: str) -> float:
         """Return the largest multiplier of a kind of augmentation, width or expand."""
@@ -253,11 +255,11 @@ RULES = (
     Rule(("trainer.sync_batchnorm",), _one_process),
     Rule(_OF_VALIDATION, _nothing_is_validated),
 )
-"""The table; what operator, architecture and data of a run state comes on top."""
+"""The table; what operator, architecture, task and data of a run state comes on top."""
 
 
 def all_rules(checked: Checked) -> tuple[Rule, ...]:
-    """Return the table, and the rules that operator, architecture and data of a run state."""
+    """Return the table, and the rules that operator, architecture, task and data of a run state."""
     operator = checked.operator
     replaced = tuple(f"op.{key}" for key in operator.replaced_by_remap)
     of_stored = tuple(f"op.{key}" for key in operator.without_remap)
@@ -267,6 +269,7 @@ def all_rules(checked: Checked) -> tuple[Rule, ...]:
         *stated_rules("net", _of_arch(checked)),
         Rule(replaced, _r_says),
         Rule(of_stored, _stored_for_r),
+        *stated_rules("task", checked.task.without_effect()),
         *stated_rules("data", without_effect(checked.config["data"])),
     )
 

@@ -143,7 +143,7 @@ def read_settings(
     _check_arch(groups.arch, task, catalogue)
     plan = _plan(config, task, catalogue)
     operator = operators.settings_from(config["op"], catalogue)
-    checked = Checked(config, written, operator, groups.sharing, groups.arch)
+    checked = Checked(config, written, operator, groups.sharing, groups.arch, task)
     _check_strategy(checked)
     warn_of_no_effect(checked, typed)
     _warn_of_operator(config, operator, groups.sharing)

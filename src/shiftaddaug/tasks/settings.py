@@ -77,6 +77,10 @@ class TaskSettings:
             UserError: it does not.
         """
 
+    def without_effect(self) -> Mapping[str, str]:
+        """Return the keys that do nothing beside the others, and why."""
+        return {}
+
     def check_distillation(self, weight: float) -> None:
         """Refuse to distil where the objective cannot.
 

@@ -102,6 +102,16 @@ class SegmentationSettings(TaskSettings):
                     f"{shown_size(seen)} px (data.eval_size, or else data.image_size)"
                 )
 
+    def without_effect(self) -> Mapping[str, str]:
+        idle: dict[str, str] = {}
+        if self.window is None:
+            idle["window_overlap"] = "task.window=null has the network see whole images"
+        if "focal" not in self.losses:
+            idle["focal_gamma"] = f"task.loss={shown(self.losses)} has no focal loss"
+        if "ce" not in self.losses or self.masks != "multiclass":
+            idle["label_smoothing"] = "it is of the cross-entropy of multiclass masks"
+        return idle
+
     def check_classes(self, classes: int) -> None:
         """Compare what speaks of each class with the number of classes.
 
