@@ -29,6 +29,14 @@ DAMAGE = (
 """What code raises that is given the content of a damaged file, or of one that another version wrote."""
 
 
+def reason_of(error: BaseException, longest: int = 400) -> str:
+    """Return the kind and the message of an error that some other code raised, in one line and no longer than that."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message[:longest]}" if message else type(error).__name__
+
+
 def printable(value: object) -> str:
     """Return a value as text in one line, fit for every log: what does not print is written as an escape."""
     text = str(value)

@@ -73,6 +73,30 @@ def remove_halves(folder: Path, name: str = "*") -> None:
             _remove(half)
 
 
+def refuse_unwritable(key: str, folder: Path) -> None:
+    """Refuse a folder that cannot be made, or not be written into; make none.
+
+    Raises:
+        UserError: naming the key, and the nearest folder that is there.
+    """
+    existing = folder.absolute()
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir() or not _is_writable(existing):
+        raise UserError(f"{key}={folder}: cannot write there ({existing} is not a writable folder)")
+
+
+def _is_writable(folder: Path) -> bool:
+    """Whether a folder can be written to; tried, since permission bits mean nothing to root or on read-only disks."""
+    probe = folder / f".write-probe-{os.getpid()}"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError:
+        return False
+    return True
+
+
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)

@@ -1,9 +1,12 @@
-"""Check nodes that name what is built of them (`_target_`) against its signature. Imports nothing of it."""
+"""Nodes that name what is built of them (`_target_`): check them against its signature without importing it; build."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from shiftaddaug.errors import UserError
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+
+from shiftaddaug.errors import UserError, reason_of
 from shiftaddaug.settings import check, options_near, shown
 from shiftaddaug.signatures import Signature, signature_of
 
@@ -15,6 +18,9 @@ HYDRAS = {
     "_args_": list[Any],
 }
 """Types of the keys that are Hydra's own."""
+
+OURS = "shiftaddaug."
+"""What the targets of this package begin with."""
 
 
 def check_node(
@@ -72,3 +78,25 @@ def _check_arguments(key: str, node: Mapping[str, Any], signature: Signature) ->
 def _is_made_later(value: Any) -> bool:
     """Whether a value stands for another: a node, or a quantity of the run."""
     return isinstance(value, Mapping) or (isinstance(value, str) and value.startswith("run."))
+
+
+def build(key: str, node: Mapping[str, Any]) -> Any:
+    """Build what a node names.
+
+    Args:
+        key: of the node.
+        node: that `check_node` has passed.
+
+    Raises:
+        UserError: the code that it names refuses its arguments, lacks a package, or fails in any other way.
+        InstantiationException: the code is this package's, and fails otherwise than by refusing its arguments.
+    """
+    try:
+        return instantiate(node)
+    except (Exception, SystemExit) as error:  # whatever its author wrote
+        reason = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
+        if isinstance(reason, UserError):
+            raise reason from error
+        if str(node.get("_target_")).startswith(OURS) and not isinstance(reason, ImportError | OSError | ValueError):
+            raise
+        raise UserError(f"{key}: cannot be made of {node.get('_target_')} ({reason_of(reason)})") from error

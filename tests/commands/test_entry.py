@@ -15,7 +15,7 @@ from shiftaddaug.runs.compose import expand_home
 from shiftaddaug.runs.settings import read_settings
 
 
-@pytest.mark.parametrize("key", ["hydra.run.dir", "hydra.sweep.dir", "paths.log_dir"])
+@pytest.mark.parametrize("key", ["hydra.run.dir", "hydra.sweep.dir", "paths.log_dir", "hydra.output_subdir"])
 def test_unwritable_folders(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHIFTADDAUG_ROOT", str(tmp_path))
     file = tmp_path / "file"

@@ -17,6 +17,7 @@ from shiftaddaug.commands.train import train
 from shiftaddaug.nets.units import ends
 from shiftaddaug.report.results import read_history, read_json
 from shiftaddaug.runs.compose import compose_config
+from shiftaddaug.runs.cost import read_cost
 from shiftaddaug.runs.settings import read_settings
 from tests.commands.running import LITTLE, ROOT
 from tests.tasks.contract import check_objective
@@ -161,3 +162,14 @@ def test_its_commands_compose(name: str, arguments: str, plugin: Path, tmp_path:
     cfg = compose_config(name, [*typed, f"paths.output_dir={tmp_path}/run", f"paths.data_dir={tmp_path}/data"])
     if name == "train":
         read_settings(cfg, (), catalogue_of([str(plugin)]))
+
+
+def test_the_operator_is_priced(plugin: Path) -> None:
+    """Without a line anywhere else: one addition for each MAC, weights of two bits."""
+    chosen = [f"plugins=['{plugin}']", "op=ternary", "net=simple", "data=stripes", "paths.output_dir=/run"]
+    report = read_cost(compose_config("cost", chosen), chosen, catalogue_of([str(plugin)]))
+    assert "ternary" in [each.title for each in report.operators]
+    found = report.chosen.price
+    free = [layer for layer in found.layers if layer.operator == "ternary"]
+    assert free and all(layer.operations == {"add": layer.macs} for layer in free)
+    assert 0 < found.costs["fair"].energy < report.operators[0].price.costs["fair"].energy

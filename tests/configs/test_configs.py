@@ -51,7 +51,7 @@ def command_line(path: Path) -> list[str]:
     first, *rest = path.read_text().splitlines()
     if first.startswith("# @package"):
         first = rest[0]
-    command = re.fullmatch(r"# python src/(train|eval|ablate|fit_sharing)\.py( .+)?", first)
+    command = re.fullmatch(r"# python src/(train|eval|ablate|fit_sharing|cost)\.py( .+)?", first)
     assert command is not None, f"{path.name}: the first line must be `# python src/train.py ...`, not {first!r}"
     return shlex.split(command[2] or "")
 

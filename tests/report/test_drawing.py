@@ -9,6 +9,7 @@ from PIL import Image
 
 from shiftaddaug.catalogue import Catalogue, catalogue_of
 from shiftaddaug.report.drawing import draw_figures
+from shiftaddaug.report.guarded import GuardedLogger
 
 METRICS = "epoch,step,train/loss,val/top1\n0,1,2.5,\n0,1,,0.25\n"
 GOOD = """from matplotlib.figure import Figure
@@ -54,6 +55,10 @@ class Taking:
         self.taken.append((key, [image.size for image in images], step))
 
 
+def guarded(logger: Any) -> GuardedLogger:
+    return GuardedLogger(f"logger.{type(logger).__name__.lower()}", logger)
+
+
 class Refusing:
     def log_image(self, *_: Any, **__: Any) -> None:
         raise ConnectionError(errno.ECONNRESET, "Connection reset by peer")
@@ -73,7 +78,7 @@ def test_of_an_empty_folder_there_are_none(tmp_path: Path) -> None:
 
 def test_a_plugins_figure_is_one_file(run: Path, tmp_path: Path) -> None:
     logger = Taking()
-    draw_figures(run, write_plugin(tmp_path, "good_figures", mine=GOOD), [logger], step=7)  # type: ignore[list-item]
+    draw_figures(run, write_plugin(tmp_path, "good_figures", mine=GOOD), [guarded(logger)], step=7)
     assert pictures(run) == ["curves.png", "mine.png"]
     assert logger.taken == [("figures/curves", [(1000, 400)], 7), ("figures/mine", [(100, 50)], 7)]
 
@@ -124,9 +129,9 @@ def test_a_full_disk_leaves_no_half_of_it(
 
 def test_a_logger_that_fails_costs_the_others_nothing(run: Path, caplog: pytest.LogCaptureFixture) -> None:
     logger = Taking()
-    draw_figures(run, loggers=[Refusing(), logger])  # type: ignore[list-item]
+    draw_figures(run, loggers=[guarded(Refusing()), guarded(logger)])
     assert [record.getMessage() for record in caplog.records] == [
-        "curves.png could not be handed to Refusing (Connection reset by peer)"
+        "logger.refusing: failed in taking curves.png (Connection reset by peer); the run goes on without it"
     ]
     assert len(logger.taken) == 1
     assert pictures(run) == ["curves.png"]

@@ -15,14 +15,16 @@ RESULT = {
     "test_top1_percent": 90.5,
     "params": 66570,
     "macs": 492368,
+    "energy_mj_paper": 0.08110,
+    "energy_mj_fair": 0.202244,
     "train_seconds": 12.5,
     "seed": 0,
 }
 MULTIPLIERS = ["aug.width_multipliers=[1.0,1.6,2.2]", "aug.expand_multipliers=[1.0,1.6,2.2,2.8]", "optim.lr=0.0123456"]
 ADD, SHIFT = " ".join(["op=add", *MULTIPLIERS]), "op=shift"
 ROWS = [
-    ["0", ADD, "91.25", "90.5", "66570", "492368", "12.5"],
-    ["1", SHIFT, "failed", "", "", "", ""],
+    ["0", ADD, "91.25", "90.5", "66570", "492368", "0.0811", "0.2022", "12.5"],
+    ["1", SHIFT, "failed", "", "", "", "", "", ""],
 ]
 
 
@@ -55,7 +57,17 @@ def test_prints_every_job_whole_and_the_failed_one_too(printed: list[list[str]])
 def test_writes_the_same_beside_the_jobs(tmp_path: Path) -> None:
     with (tmp_path / "jobs.csv").open(newline="") as file:
         header, *rows = csv.reader(file)
-    assert header == ["job", "overrides", "val top-1 %", "test top-1 %", "params", "MACs", "s"]
+    assert header == [
+        "job",
+        "overrides",
+        "val top-1 %",
+        "test top-1 %",
+        "params",
+        "MACs",
+        "mJ (paper)",
+        "mJ (fair)",
+        "s",
+    ]
     assert rows == ROWS
 
 

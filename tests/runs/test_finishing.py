@@ -9,11 +9,14 @@ import pytest
 
 from shiftaddaug.runs.finishing import finishing
 from shiftaddaug.runs.lightning_trainer import interruptible
+from shiftaddaug.runs.prepare import Prepared
 
 
 def run_in(folder: Path, resumed: Path | None = None) -> Any:
     settings = SimpleNamespace(folder=folder, catalogue=None)
-    return SimpleNamespace(settings=settings, trainer=SimpleNamespace(is_global_zero=False), ckpt_path=resumed)
+    run = SimpleNamespace(settings=settings, trainer=SimpleNamespace(is_global_zero=False), ckpt_path=resumed)
+    run.resumable = Prepared.resumable.fget(run)  # type: ignore[attr-defined]
+    return run
 
 
 def ended(run: Any, end: Callable[[], None]) -> KeyboardInterrupt:

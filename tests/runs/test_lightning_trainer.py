@@ -6,7 +6,6 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -14,10 +13,8 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.runs.lightning_trainer import (
     build_trainer,
     check_limits,
-    refuse_search_in_processes,
     warn_of_global_draws,
 )
-from tests.configs.test_sweep import with_hydra
 
 DATA: Any = SimpleNamespace(**{f"{split}_dataloader": lambda: range(40) for split in ("train", "val", "test")})
 
@@ -41,22 +38,6 @@ def test_a_share_is_of_the_batches_of_one_process(limit: float, processes: int, 
 
 def test_numbers_of_batches_are_no_shares() -> None:
     check_limits(OmegaConf.create({"limit_train_batches": 1, "limit_val_batches": None}), DATA, 64)
-
-
-@pytest.mark.parametrize(("sweep", "refused"), [((), False), (("sweep=augmentation",), True)])
-def test_a_search_in_several_processes_is_refused(sweep: tuple[str, ...], refused: bool) -> None:
-    cfg = with_hydra("train", *sweep, "hydra.mode=MULTIRUN")
-    HydraConfig.instance().set_config(cfg)
-    try:
-        refuse_search_in_processes(1)
-        if refused:
-            with pytest.raises(UserError, match=r"trainer\.devices: a search trains in one process, not in 2"):
-                refuse_search_in_processes(2)
-        else:
-            refuse_search_in_processes(2)
-    finally:
-        HydraConfig.instance().cfg = None
-    refuse_search_in_processes(2)
 
 
 @pytest.mark.parametrize("generator", [None, torch.Generator()])

@@ -92,7 +92,8 @@ def test_the_batch_that_is_offered_is_let_through(tmp_path: Path, memory: None) 
         read_settings(composed(tmp_path, *given, f"data.batch_size={int(offered[1]) + 2}"))
 
 
-def test_every_process_needs_its_own(tmp_path: Path) -> None:
+def test_every_process_needs_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
     one, three = (step_of(tmp_path, f"trainer.devices={n}").total_bytes() for n in (1, 3))
     assert three == 3 * one
 
@@ -115,7 +116,7 @@ def test_values(one: str, other: str, ratio: tuple[float, float], tmp_path: Path
 
 def test_what_is_not_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read_settings(composed(tmp_path, *HUGE, "trainer.accelerator=gpu"))
-    monkeypatch.setattr(module, "DEVICES", (str(tmp_path),))
+    monkeypatch.setattr("shiftaddaug.runs.trainer_settings.DEVICES", (str(tmp_path),))
     read_settings(composed(tmp_path, *HUGE, "trainer.accelerator=auto"))
     monkeypatch.setattr(module, "machine_memory", lambda: None)
     read_settings(composed(tmp_path, *HUGE))

@@ -1,5 +1,6 @@
 """Studies of searches: made once, gone on with, told the right direction; what a killed search left is failed."""
 
+import re
 import subprocess
 import sys
 import threading
@@ -8,6 +9,7 @@ from pathlib import Path
 import optuna
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra._internal.callbacks import Callbacks
 from omegaconf import DictConfig
 from optuna.trial import TrialState
 from tests.build import CONFIGS
@@ -110,5 +112,28 @@ def test_trials_of_a_killed_search_are_failed_once_nobody_is_at_work(
 def test_a_database_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.db").write_text("no database")
     config = composed(f"hydra.sweeper.storage='sqlite:///{tmp_path}/a.db'", "hydra.sweeper.study_name=s")
-    with pytest.raises(UserError, match=r"^hydra\.sweeper\.storage=sqlite:.*a\.db: cannot be opened \(.*\)$"):
-        PrepareStudy().on_multirun_start(config)
+    assert re.match(r"^hydra\.sweeper\.storage=sqlite:.*a\.db: cannot be opened \(.*\)$", refused(config))
+    config = composed("hydra.sweeper.storage='sqlite:////proc/x/a.db'", "hydra.sweeper.study_name=s")
+    assert refused(config).startswith("hydra.sweeper.storage=sqlite:////proc/x/a.db: cannot be opened ([Errno 2]")
+
+
+def refused(config: DictConfig) -> str:
+    """What is said of the settings of a search; Hydra lets a callback end the command by SystemExit alone."""
+    with pytest.raises(SystemExit) as caught:
+        Callbacks(config).on_multirun_start(config)
+    assert isinstance(caught.value.__cause__, UserError)
+    return str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("n_trials=0", "n_trials=0: must be a whole number >= 1"),
+        ("n_jobs=0", "n_jobs=0: must be a whole number >= 1"),
+        ("max_failure_rate=3", "max_failure_rate=3.0: must be a number >= 0 and <= 1"),
+        ("direction=up", "direction=up: no such option; options: minimize, maximize"),
+        ("direction=[maximize,minimize]", "direction=[maximize,minimize]: no such option; options: minimize, maximize"),
+    ],
+)
+def test_a_setting_of_the_search_outside_its_range_is_one_line(override: str, line: str) -> None:
+    assert refused(composed(f"hydra.sweeper.{override}")) == f"hydra.sweeper.{line}"

@@ -17,6 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from shiftaddaug.commands.folders import claim_folders, refuse_no_options
+from shiftaddaug.commands.output import enduring_output
+from shiftaddaug.commands.sweeping import Jobs
 from shiftaddaug.commands.usage import asks_for_help, help_text
 from shiftaddaug.errors import UserError
 from shiftaddaug.runs.compose import (
@@ -36,9 +38,6 @@ MISTAKES = (UserError, HydraException, OmegaConfBaseException, YAMLError)
 BUGS = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError)
 """What code raises that is wrong itself: worth a traceback. Arguments are refused by other errors."""
 
-NO_TRIAL = "No trials are completed"
-"""What Optuna says at the end of a search without a single score."""
-
 LONGEST = 1000
 """Characters of a message: a stored value may be a book."""
 
@@ -50,11 +49,17 @@ def run_command(config_name: str, function: Callable[[DictConfig], Any]) -> None
     their traceback.
     """
     follow()
+    with enduring_output():
+        _run(config_name, function)
+
+
+def _run(config_name: str, function: Callable[[DictConfig], Any]) -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then lets errors through, and they are answered here
     os.environ.setdefault("SHIFTADDAUG_ROOT", str(default_root()))
     main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)
-    failed: list[str] = []
-    command = main(_answering_mistakes(config_name, function, failed))
+    jobs = Jobs()
+    answering = _answering_mistakes(config_name, function, jobs)
+    command = main(answering)
     sys.argv[1:] = map(expand_home, sys.argv[1:])
     try:
         if asks_for_help(sys.argv[1:]):
@@ -66,18 +71,17 @@ def run_command(config_name: str, function: Callable[[DictConfig], Any]) -> None
         sys.argv[1:] = with_plugin_configs(sys.argv[1:])
         with without_collector():
             command()
-        if failed:
-            fail(f"{len(failed)} of the jobs failed: {failed[0]}")
-    except MISTAKES as error:
-        if _is_a_bug(error):
-            raise
-        fail(describe(error, config_name, sys.argv[1:]))
-    except ValueError as error:
-        if failed and str(error).startswith(NO_TRIAL):
-            fail(f"all {len(failed)} trials failed: {failed[0]}")
+        _answer_multirun(jobs, None, answering)
+    except Exception as error:
+        if isinstance(error, MISTAKES) and not _is_a_bug(error):
+            fail(describe(error, config_name, sys.argv[1:]))
+        if isinstance(error, OSError):
+            _answer_full_disk(error)
+        _answer_multirun(jobs, error, answering)
         raise
-    except OSError as error:
-        _answer_full_disk(error)
+    except SystemExit as end:
+        if isinstance(end.__cause__, UserError):  # of a callback of Hydra's, which takes no other exception seriously
+            fail(str(end.__cause__))
         raise
     except KeyboardInterrupt as interrupt:
         go_on = ["run it again to go on"] if config_name == "ablate" else map(str, interrupt.args)
@@ -85,17 +89,24 @@ def run_command(config_name: str, function: Callable[[DictConfig], Any]) -> None
         sys.exit(130)
 
 
+def _answer_multirun(jobs: Jobs, error: Exception | None, job: Callable[..., Any]) -> None:
+    message = jobs.mistake(sys.argv[1:], error, job.__code__)
+    if message is not None:
+        fail(message)
+
+
 def _answering_mistakes(
-    config_name: str, function: Callable[[DictConfig], Any], failed: list[str]
+    config_name: str, function: Callable[[DictConfig], Any], jobs: Jobs
 ) -> Callable[[DictConfig], Any]:
     """Answer a job's mistakes here: Hydra would print the overrides before letting them through.
 
-    A job of a multirun that cannot be run, or whose loss diverged, does not end the others: it is noted in `failed`.
+    A job of a multirun that cannot be run, or whose loss diverged, does not end the others: it is noted in `jobs`.
     In a search it has no score, and its trial is a failed one.
     """
 
     @functools.wraps(function)
     def answering(cfg: DictConfig) -> Any:
+        jobs.started += 1
         try:
             return function(cfg)
         except MISTAKES as error:
@@ -107,7 +118,7 @@ def _answering_mistakes(
             if HydraConfig.get().mode != RunMode.MULTIRUN:
                 fail(message)
             print(f"error: {message}", file=sys.stderr)
-            failed.append(message)
+            jobs.failed.append(message)
             return None
         except OSError as error:
             _answer_full_disk(error)

@@ -6,11 +6,14 @@ import re
 from pathlib import Path
 
 from shiftaddaug.errors import UserError
+from shiftaddaug.files import refuse_unwritable
 from shiftaddaug.runs.compose import OPTIONAL_GROUPS, config_dir, group_options
 
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "paths.log_dir", "paths.root_dir", "paths.output_dir", "folder")
 """Keys of folders that Hydra, or a command, writes into."""
 
+WITHIN = ("hydra.sweep.subdir", "hydra.output_subdir")
+"""Keys of folders within those; one that begins with a slash lies elsewhere."""
 
 NO_OPTION = re.compile(r"[\w/]+=['\"]?(null|true|false|[-+]?[\d.]+(e[-+]?\d+)?|([\w/]+/)?_\w*)['\"]?", re.IGNORECASE)
 """A group that is given what Hydra reads as no name, or as the name of what options inherit from."""
@@ -56,12 +59,11 @@ def claim_folders(arguments: list[str]) -> None:
     _refuse_runs(folders)  # one may have ended meanwhile
     root = folders.get("paths.root_dir", Path(os.environ["SHIFTADDAUG_ROOT"]))
     folders.setdefault("paths.log_dir", root / "logs")
-    for key, folder in folders.items():
-        existing = folder.absolute()
-        while not existing.exists() and existing != existing.parent:
-            existing = existing.parent
-        if not existing.is_dir() or not _writable(existing):
-            raise UserError(f"{key}={folder}: cannot write there ({existing} is not a writable folder)")
+    elsewhere = {
+        key: Path(given[key].strip("'\"")) for key in WITHIN if given.get(key, "").strip("'\"").startswith("/")
+    }
+    for key, folder in (folders | elsewhere).items():
+        refuse_unwritable(key, folder)
     folders["paths.log_dir"].mkdir(parents=True, exist_ok=True)  # a sweep's study is opened before any run
 
 
@@ -89,14 +91,3 @@ def _lock(key: str, folder: Path) -> None:
         raise UserError(f"{key}={folder}: another run is at work there; give another folder") from None
     except OSError:  # what cannot be made is refused below; some network file systems know no locks
         return
-
-
-def _writable(folder: Path) -> bool:
-    """Whether a folder can be written to; tried, since permission bits mean nothing to root or on read-only disks."""
-    probe = folder / f".write-probe-{os.getpid()}"
-    try:
-        probe.touch()
-        probe.unlink()
-    except OSError:
-        return False
-    return True

@@ -29,7 +29,7 @@ class NetCost:
 
 def layer_macs(plan: Plan, layer: Node) -> int:
     """Accumulations of a layer: outputs x inputs per output. As in NetAug, bias, norm and activation do not count."""
-    return _weights(plan, layer) * prod(layer.size)
+    return layer_weights(plan, layer) * prod(layer.size)
 
 
 def total_macs(plan: Plan) -> int:
@@ -39,7 +39,7 @@ def total_macs(plan: Plan) -> int:
 
 def count_parameters(plan: Plan) -> int:
     """Parameters of a network whose layers train nothing but weights and biases."""
-    return sum(_weights(plan, layer) for layer in plan.layers()) + _affine(plan)
+    return sum(layer_weights(plan, layer) for layer in plan.layers()) + _affine(plan)
 
 
 def net_cost(plan: Plan, assignment: Assignment[Any]) -> NetCost:
@@ -58,7 +58,8 @@ def net_cost(plan: Plan, assignment: Assignment[Any]) -> NetCost:
     return NetCost(count_parameters(plan), sum(macs.values()), free, dict(sorted(operations.items())))
 
 
-def _weights(plan: Plan, layer: Node) -> int:
+def layer_weights(plan: Plan, layer: Node) -> int:
+    """Weights of a layer, without its bias."""
     channels = plan.channels()
     inputs = 1 if layer.depthwise else sum(channels[space] for space in plan.sources(layer))
     return channels[layer.space] * inputs * layer.kernel**2

@@ -86,6 +86,11 @@ def stride_after(node: Node, strides: Sequence[int]) -> int:
     return strides[1] if node.kind == "upsample" else strides[0] * node.stride
 
 
+def values_read(node: Node) -> tuple[str, ...]:
+    """Names of the inputs whose values a node needs: of those that it is made as large as, it needs the size alone."""
+    return node.inputs[:1] if node.kind in ("upsample", "crop") else node.inputs
+
+
 def with_modules(nodes: Sequence[Node]) -> tuple[str, ...]:
     """Names of the nodes that need modules, in the order of execution."""
     return tuple(node.name for node in nodes if node.kind in WITH_MODULES)

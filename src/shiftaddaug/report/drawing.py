@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Iterable
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +13,15 @@ from shiftaddaug.report.harmless import harmless
 from shiftaddaug.report.loggers import log_figure
 
 if TYPE_CHECKING:
-    from lightning.pytorch.loggers import Logger
     from matplotlib.figure import Figure
+
+    from shiftaddaug.report.guarded import GuardedLogger
 
 FIGURES = "report/figures"
 
 
 def draw_figures(
-    folder: Path, catalogue: Catalogue = PACKAGE_ONLY, loggers: "Iterable[Logger]" = (), step: int | None = None
+    folder: Path, catalogue: Catalogue = PACKAGE_ONLY, loggers: "Iterable[GuardedLogger]" = (), step: int | None = None
 ) -> None:
     """Draw every figure that `folder` has the files for. One that fails is warned of, and the others are drawn.
 
@@ -38,8 +40,7 @@ def draw_figures(
         with harmless(f"{name}.png could not be written"):
             _save(figure, folder / f"{name}.png")
         for logger in loggers:
-            with harmless(f"{name}.png could not be handed to {type(logger).__name__}"):
-                log_figure(logger, f"figures/{name}", figure, step)
+            logger.attempt(f"taking {name}.png", partial(log_figure, name=f"figures/{name}", figure=figure, step=step))
 
 
 def _drawn(module: str, folder: Path) -> "Figure | None":

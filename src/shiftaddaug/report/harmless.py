@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from shiftaddaug.errors import UserError
+from shiftaddaug.errors import UserError, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,4 @@ def harmless(failure: str) -> Iterator[None]:
 def _reason(error: BaseException) -> str:
     if isinstance(error, UserError) and isinstance(error.__cause__, OSError):  # of a file that was not written
         error = error.__cause__
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    message = " ".join(str(error).split())[:200]
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return error.strerror if isinstance(error, OSError) and error.strerror else reason_of(error, 200)

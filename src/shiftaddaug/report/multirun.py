@@ -7,6 +7,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from shiftaddaug.files import write_csv
+from shiftaddaug.hardware.rules import MODES
 from shiftaddaug.report.recorded import columns, headline_in
 from shiftaddaug.report.results import RESULTS, print_table, read_json
 
@@ -52,5 +53,10 @@ def _row(overrides: str, folder: Path, figures: dict[str, str]) -> dict[str, Any
         **values,
         "params": result.get("params"),
         "MACs": result.get("macs"),
+        **{f"mJ ({mode})": _rounded(result.get(f"energy_mj_{mode}")) for mode in MODES},
         "s": result.get("train_seconds"),
     }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.4g}")

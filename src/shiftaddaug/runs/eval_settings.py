@@ -10,17 +10,19 @@ from omegaconf import DictConfig
 
 from shiftaddaug.catalogue import Catalogue, catalogue_of
 from shiftaddaug.errors import UserError
+from shiftaddaug.hardware.settings import Hardware, hardware_from
 from shiftaddaug.report.results import RESULTS
 from shiftaddaug.runs.checkpoints import read_config
 from shiftaddaug.runs.compose import plain
+from shiftaddaug.runs.searching import is_multirun
 from shiftaddaug.runs.settings import PathsSettings
-from shiftaddaug.runs.trainer_settings import check_trainer
+from shiftaddaug.runs.trainer_settings import check_processes, check_trainer
 from shiftaddaug.settings import CheckpointPath, Count, PathName, PluginNames, PositiveInt, Seed, check_group
 
 RECALIBRATE_BATCHES = 16
 """Training batches that a sub-network without statistics of its own is measured on."""
 
-GROUPS = ("subnet", "data", "paths", "trainer")
+GROUPS = ("subnet", "data", "paths", "trainer", "hardware")
 """Keys of the top level that hold keys."""
 
 
@@ -69,6 +71,8 @@ class EvalSettings:
     paths: PathsSettings
     trainer: Mapping[str, Any]
     """The `trainer` group, of which Hydra builds the Trainer."""
+    hardware: Hardware
+    """What its costs are told of."""
     catalogue: Catalogue
     typed: tuple[str, ...]
     """Overrides that the user typed."""
@@ -119,6 +123,7 @@ def read_eval_settings(cfg: DictConfig, typed: Sequence[str] = ()) -> EvalSettin
     data = check_group("data", config["data"], DataChanges)
     paths = check_group("paths", config["paths"], PathsSettings)
     check_trainer(config["trainer"])
+    check_processes(config["trainer"], is_multirun())
     catalogue = catalogue_of(top.plugins)
     path = Path(str(top.ckpt_path)).expanduser()
     if not path.exists():
@@ -128,7 +133,8 @@ def read_eval_settings(cfg: DictConfig, typed: Sequence[str] = ()) -> EvalSettin
     _check_subnet(subnet, top, path)
     if path.suffix == ".ckpt" and not path.is_dir():
         read_config(path)
-    settings = EvalSettings(top, path, subnet, data, paths, config["trainer"], catalogue, tuple(typed))
+    hardware = hardware_from(config["hardware"])
+    settings = EvalSettings(top, path, subnet, data, paths, config["trainer"], hardware, catalogue, tuple(typed))
     if (settings.folder / RESULTS).exists():
         raise UserError(f"paths.output_dir={settings.folder}: holds results already, which are never overwritten")
     return settings

@@ -10,6 +10,7 @@ from shiftaddaug import tasks
 from shiftaddaug.data.checks import holds_validation, read_stored
 from shiftaddaug.data.stored import data_module_of
 from shiftaddaug.errors import DAMAGE, UserError
+from shiftaddaug.report.cost import cost_record, cost_rows
 from shiftaddaug.report.results import RESULTS, print_result, write_json
 from shiftaddaug.runs.eval_settings import EvalSettings
 from shiftaddaug.runs.lightning_trainer import build_trainer, check_limits, interruptible, quieten_lightning
@@ -45,11 +46,15 @@ def evaluate(settings: EvalSettings) -> float:
     run = trainer.validate if split == "val" else trainer.test
     with interruptible(trainer):
         metrics = run(module, datamodule=data, verbose=False)[0]
+    costs: dict[str, Any] = {}
+    if not settings.subnet.is_widened:  # else layers compute with two operators at once
+        costs = cost_record(subnetwork.plan, subnetwork.assignment, settings.hardware)
     results = _results(settings, subnetwork, module.results(split, metrics))
     if trainer.is_global_zero:
         settings.folder.mkdir(parents=True, exist_ok=True)
-        write_json(settings.folder / RESULTS, objective.settings.record() | results)
-        print_result(f"{subnetwork.plan.name}, op={subnetwork.assignment.title()}, data={data_config['name']}", results)
+        write_json(settings.folder / RESULTS, objective.settings.record() | results | costs)
+        title = f"{subnetwork.plan.name}, op={subnetwork.assignment.title()}, data={data_config['name']}"
+        print_result(title, {**results, **cost_rows(costs)})
     return float(metrics[f"{split}/{objective.settings.headline}"])
 
 

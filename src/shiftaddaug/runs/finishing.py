@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from shiftaddaug.report.drawing import draw_figures
+from shiftaddaug.report.harmless import harmless
 from shiftaddaug.runs.prepare import Prepared
 from shiftaddaug.runs.processes import resuming
 
@@ -31,16 +32,15 @@ def finishing(run: Prepared) -> Iterator[None]:
 
 
 def _how_to_resume(run: Prepared) -> list[str]:
-    last = run.settings.folder / "checkpoints" / "last.ckpt"
-    path = last if last.exists() else run.ckpt_path
-    return [] if path is None else [resuming(path)]
+    return [] if run.resumable is None else [resuming(run.resumable)]
 
 
 def _draw(run: Prepared) -> None:
     if run.trainer.is_global_zero:
-        draw_figures(run.settings.folder, run.settings.catalogue, run.other_loggers, run.trainer.global_step)
+        draw_figures(run.settings.folder, run.settings.catalogue, run.loggers, run.trainer.global_step)
 
 
 def _close(exit_code: int) -> None:
     if "wandb" in sys.modules:
-        sys.modules["wandb"].finish(exit_code=exit_code)
+        with harmless("W&B could not be told that the run has ended"):
+            sys.modules["wandb"].finish(exit_code=exit_code)

@@ -1,10 +1,18 @@
 """The second step of a run: train."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from shiftaddaug.callbacks.guests import before_on_exception, failed_guest
+from shiftaddaug.errors import UserError
 from shiftaddaug.report.results import read_history
 from shiftaddaug.runs.lightning_trainer import interruptible
 from shiftaddaug.runs.prepare import Prepared
+from shiftaddaug.runs.processes import resuming
+
+log = logging.getLogger(__name__)
 
 
 def fit(run: Prepared) -> dict[str, Any]:
@@ -13,9 +21,10 @@ def fit(run: Prepared) -> dict[str, Any]:
     Raises:
         KeyboardInterrupt: Ctrl-C.
         TrainingDiverged: the loss is no longer a number.
+        UserError: a callback that is not of this package failed.
     """
     trainer = run.trainer
-    with interruptible(trainer):
+    with interruptible(trainer), _answering_guests(run):
         trainer.fit(run.task, datamodule=run.data, ckpt_path=run.ckpt_path)
     first, seconds = run.throughput.first_step_time, run.throughput.seconds
     return {
@@ -25,6 +34,21 @@ def fit(run: Prepared) -> dict[str, Any]:
         "epochs": trainer.current_epoch,
         **_last_training_figures(run),
     }
+
+
+@contextmanager
+def _answering_guests(run: Prepared) -> Iterator[None]:
+    """Say in one line, by its key, which callback of others' has failed, and how the run goes on."""
+    try:
+        yield
+    except Exception as raised:
+        error = before_on_exception(raised, run.callbacks)
+        if error is not raised:
+            log.warning(failed_guest(raised, run.callbacks))
+        failure = None if isinstance(error, UserError) else failed_guest(error, run.callbacks)
+        if failure is None:
+            raise error  # noqa: B904  # what hid it has been told
+        raise UserError(f"{failure}; {resuming(run.resumable)}") from error
 
 
 def _last_training_figures(run: Prepared) -> dict[str, float | None]:

@@ -16,6 +16,7 @@ FREE = {
     "hydra": "how the command is run",
     "paths": "where files lie",
     "logger": "who is told",
+    "hardware": "what costs are told of",
     "data.data_dir": "where images lie",
     "data.download": "how they get there",
     "data.verify": "whether their files are checked",

@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader
 
 from shiftaddaug.callbacks.order import in_order
 from shiftaddaug.errors import UserError
-from shiftaddaug.runs.searching import is_search
 
 log = logging.getLogger(__name__)
 
@@ -109,16 +108,6 @@ def warn_of_global_draws(data: pl.LightningDataModule, name: str) -> None:
         )
 
 
-def refuse_search_in_processes(processes: int) -> None:
-    """Refuse a search in several processes: each would draw trials of its own, and train other networks.
-
-    Raises:
-        UserError: there are several.
-    """
-    if processes > 1 and is_search():
-        raise UserError(f"trainer.devices: a search trains in one process, not in {processes}")
-
-
 def build_trainer(config: Mapping[str, Any], callbacks: Iterable[pl.Callback] = (), **options: Any) -> pl.Trainer:
     """Return the Trainer of the `trainer` group.
 
@@ -135,6 +124,7 @@ def build_trainer(config: Mapping[str, Any], callbacks: Iterable[pl.Callback] = 
     try:
         if config.get("strategy") == "ddp":
             options["strategy"] = LEAVES_OUT
+        options["_convert_"] = "all"  # a duration may be a group of keys, which Lightning takes as a dict alone
         trainer: pl.Trainer = instantiate(config, callbacks=placed, **options)
         if trainer.world_size > 1 and config.get("strategy", "auto") == "auto":  # Lightning chooses plain ddp
             trainer = instantiate(config, callbacks=placed, **{**options, "strategy": LEAVES_OUT})

@@ -10,7 +10,6 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from shiftaddaug.errors import UserError
@@ -22,10 +21,8 @@ from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.sizes import shown_size
 from shiftaddaug.nets.spec import SubnetSpec, Widening
 from shiftaddaug.operators.settings import OperatorSettings
+from shiftaddaug.runs.trainer_settings import processes_of, trains_on_cpu
 from shiftaddaug.tasks.optim_settings import optimizer_facts
-
-DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/accel0")
-"""Files of accelerators that hold the weights in memory of their own."""
 
 GIB = 2**30
 
@@ -142,8 +139,7 @@ class Step:
     @property
     def _processes(self) -> int:
         """How many processes of this machine train, each with all of it."""
-        devices = self.config["trainer"].get("devices")
-        return devices if isinstance(devices, int) and devices > 1 else 1
+        return max(1, processes_of(self.config["trainer"]) or 1)
 
     def _taken(self, tensors: int) -> int:
         """Return what the processes take for so many bytes of tensors in each."""
@@ -183,7 +179,7 @@ def check_memory(step: Step) -> None:
         UserError: naming the figures and the remedy.
     """
     memory = machine_memory()
-    if memory is not None and _trains_on_cpu(step.config["trainer"].get("accelerator", "auto")):
+    if memory is not None and trains_on_cpu(step.config["trainer"]):
         step.refuse_beyond(memory)
 
 
@@ -192,7 +188,3 @@ def machine_memory() -> int | None:
     if not {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= set(getattr(os, "sysconf_names", ())):
         return None
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _trains_on_cpu(accelerator: str) -> bool:
-    return accelerator == "cpu" or (accelerator == "auto" and not any(Path(device).exists() for device in DEVICES))

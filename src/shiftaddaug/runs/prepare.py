@@ -1,13 +1,12 @@
 """The first step of a run: build everything that it needs, in an order that meets mistakes before expensive work."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from hydra.utils import instantiate
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from shiftaddaug import operators, tasks
@@ -16,10 +15,12 @@ from shiftaddaug.callbacks.checkpoint import AtomicCheckpointIO
 from shiftaddaug.callbacks.progress import Throughput
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.kl import penalty_from_config
+from shiftaddaug.hydra_nodes import build
 from shiftaddaug.nets.assignment import Assignment
 from shiftaddaug.nets.build import assign, supernet_from_config
 from shiftaddaug.operators.base import Operator
 from shiftaddaug.operators.trial import try_operator
+from shiftaddaug.report.guarded import GuardedLogger
 from shiftaddaug.runs.checkpoints import find_checkpoint, read_checkpoint, refuse_other_run
 from shiftaddaug.runs.idle import note_idle
 from shiftaddaug.runs.lightning_trainer import (
@@ -27,11 +28,12 @@ from shiftaddaug.runs.lightning_trainer import (
     check_interval,
     check_limits,
     quieten_lightning,
-    refuse_search_in_processes,
     warn_of_global_draws,
 )
 from shiftaddaug.runs.proofs import prove_before_training
+from shiftaddaug.runs.searching import is_multirun
 from shiftaddaug.runs.settings import RunSettings
+from shiftaddaug.runs.trainer_settings import refuse_processes_of_jobs
 from shiftaddaug.tasks.base import Objective
 from shiftaddaug.tasks.optimizers import build_optim
 from shiftaddaug.tasks.training import Training
@@ -51,13 +53,19 @@ class Prepared:
     throughput: Throughput
     ckpt_path: Path | None
     """Checkpoint that the run resumes."""
+    callbacks: Mapping[str, pl.Callback]
+    """The callbacks of the configuration, by their names."""
+    loggers: Sequence[GuardedLogger]
+    """The loggers of the configuration. metrics.csv, which is for what changes, is none of them: config.yaml and
+    results.json lie beside it."""
     idle: Mapping[str, str]
     """Why callbacks have nothing to do, by their names."""
 
     @property
-    def other_loggers(self) -> list[Logger]:
-        """All loggers but metrics.csv, which is for what changes: config.yaml and results.json lie beside it."""
-        return [logger for logger in self.trainer.loggers if not isinstance(logger, CSVLogger)]
+    def resumable(self) -> Path | None:
+        """Checkpoint from which the run would go on if it stopped now: its last one, or the one that it resumed."""
+        last = self.settings.folder / "checkpoints" / "last.ckpt"
+        return last if last.exists() else self.ckpt_path
 
 
 def prepare(settings: RunSettings) -> Prepared:
@@ -76,28 +84,30 @@ def prepare(settings: RunSettings) -> Prepared:
     task = _training(settings, assignment, objective)
     prove_before_training(task.net)
     ckpt_path = _resumed_checkpoint(settings)
-    data: pl.LightningDataModule = instantiate(config["data"])
+    data: pl.LightningDataModule = build("data", config["data"])
     settings.task.refuse_other_data(config["data"]["name"], getattr(data, "task", None))
     throughput = Throughput()
     callbacks = build_callbacks(config["callbacks"])
-    loggers: list[Logger] = [CSVLogger(str(settings.folder), name="", version="")]
-    loggers += _loggers(config.get("logger") or {})
-    options = {"logger": loggers, "plugins": [AtomicCheckpointIO()]}
+    loggers = _loggers(config.get("logger") or {})
+    csv = CSVLogger(str(settings.folder), name="", version="")
+    options = {"logger": [csv, *loggers], "plugins": [AtomicCheckpointIO()]}
     options |= {} if settings.validated else {"limit_val_batches": 0}
     trainer = build_trainer(config["trainer"], [*callbacks.values(), throughput], **options)
+    if is_multirun():
+        refuse_processes_of_jobs(trainer.world_size)
     idle = note_idle(callbacks, trainer, task, settings.typed)
     _read_data(settings, data, trainer.world_size)
     # Lightning does so once a checkpoint has been read into it: float64 weights would come back rounded
     trainer.precision_plugin.convert_module(task)
-    return Prepared(settings, assignment, task, data, trainer, throughput, ckpt_path, idle)
+    return Prepared(settings, assignment, task, data, trainer, throughput, ckpt_path, callbacks, loggers, idle)
 
 
-def _loggers(nodes: Mapping[str, Any]) -> list[Logger]:
-    made = {name: instantiate(node) for name, node in nodes.items() if node}
+def _loggers(nodes: Mapping[str, Any]) -> list[GuardedLogger]:
+    made = {name: build(f"logger.{name}", node) for name, node in nodes.items() if node}
     for name, logger in made.items():
         if not isinstance(logger, Logger):
             raise UserError(f"logger.{name}: is a {type(logger).__name__}; must be a Lightning logger")
-    return list(made.values())
+    return [GuardedLogger(f"logger.{name}", logger) for name, logger in made.items()]
 
 
 def _training(settings: RunSettings, assignment: Assignment[Operator], objective: Objective) -> Training:
@@ -136,4 +146,3 @@ def _read_data(settings: RunSettings, data: pl.LightningDataModule, processes: i
     check_limits(settings.config["trainer"], data, processes)
     if settings.validated:
         check_interval(settings.config["trainer"], data, processes)
-    refuse_search_in_processes(processes)

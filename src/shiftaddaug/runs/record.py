@@ -10,11 +10,12 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import OmegaConf
 
-from shiftaddaug.errors import UserError
+from shiftaddaug.errors import UserError, reason_of
 from shiftaddaug.files import write_whole
 from shiftaddaug.nets.cost import NetCost, net_cost
 from shiftaddaug.nets.sizes import shown_size
-from shiftaddaug.report.harmless import harmless
+from shiftaddaug.report.cost import cost_record, cost_rows
+from shiftaddaug.report.guarded import GuardedLogger
 from shiftaddaug.report.results import RESULTS, RUN, code_hash, git_commit, print_result, shortest_path, write_json
 from shiftaddaug.runs.compose import PACKAGE, ROOT
 from shiftaddaug.runs.prepare import Prepared
@@ -29,23 +30,37 @@ CONFIG = "config.yaml"
 
 
 def begin(run: Prepared) -> Record:
-    """Write config.yaml and run.json, hand the hyperparameters to the loggers; return what run.json says.
+    """Hand the hyperparameters to the loggers, write config.yaml and run.json; return what the latter says.
 
     Raises:
-        UserError: the folder holds a run already.
+        UserError: the folder holds a run already, or a logger cannot be written to.
     """
     settings, cost = run.settings, net_cost(run.settings.plan, run.assignment)
-    record = _identity(run) | _cost(cost) | _circumstances(run)
+    priced = cost_record(settings.plan, run.assignment, settings.hardware)
+    record = _identity(run) | _cost(cost) | priced | _circumstances(run)
     _announce(run, cost, record["supernet_params"])
+    if run.trainer.is_global_zero and (settings.folder / RUN).exists():
+        raise UserError(f"paths.output_dir={settings.folder}: holds a run already, which is never overwritten")
+    for logger in run.loggers:
+        _introduce(logger, _hyperparameters(run, record))
     if run.trainer.is_global_zero:
-        if (settings.folder / RUN).exists():
-            raise UserError(f"paths.output_dir={settings.folder}: holds a run already, which is never overwritten")
         settings.folder.mkdir(parents=True, exist_ok=True)
         write_whole(settings.folder / CONFIG, OmegaConf.to_yaml(settings.config))
         write_json(settings.folder / RUN, record)
-    for logger in run.other_loggers:
-        logger.log_hyperparams(_hyperparameters(run, record))
     return record
+
+
+def _introduce(logger: GuardedLogger, hyperparameters: dict[str, Any]) -> None:
+    """Hand the hyperparameters to a logger, which opens what it writes with.
+
+    Raises:
+        UserError: it cannot. Later, when something has been trained, its failures are warned of.
+    """
+    try:
+        logger.guarded.log_hyperparams(hyperparameters)
+        getattr(logger.guarded, "experiment", None)
+    except (Exception, SystemExit) as error:  # whatever a server's owner thought of
+        raise UserError(f"{logger.key}: cannot be written to ({reason_of(error)})") from error
 
 
 def _identity(run: Prepared) -> Record:
@@ -134,11 +149,10 @@ def report(run: Prepared, deployed: Deployed, record: Record) -> float:
 
 def _tell_loggers(run: Prepared, record: Record) -> None:
     final = {f"final/{name}": value for name, value in record.items() if isinstance(value, int | float)}
-    for logger in run.other_loggers:
-        with harmless(f"the results could not be handed to {type(logger).__name__}"):
-            logger.log_metrics(final)
-            if isinstance(logger, TensorBoardLogger):  # whose table of runs is written with results alone
-                logger.log_hyperparams(_hyperparameters(run, record), final)
+    for logger in run.loggers:
+        logger.log_metrics(final)
+        if isinstance(logger.guarded, TensorBoardLogger):  # whose table of runs is written with results alone
+            logger.log_hyperparams(_hyperparameters(run, record), final)
 
 
 def _print(run: Prepared, deployed: Deployed, r: Mapping[str, Any]) -> None:
@@ -153,6 +167,7 @@ def _print(run: Prepared, deployed: Deployed, r: Mapping[str, Any]) -> None:
             f"{headline.title} (validation)": validation,
             "params": f"{r['params']:,}",
             "MACs": f"{r['macs']:,} ({r['multiplication_free_macs_percent']} % multiplication-free)",
+            **cost_rows(r),
             "target": shortest_path(deployed.folder),
         },
     )

@@ -14,35 +14,40 @@ from omegaconf import DictConfig, OmegaConf
 from shiftaddaug import operators, tasks
 from shiftaddaug.callbacks.settings import check_callbacks
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
-from shiftaddaug.data.checks import check_data_config, holds_validation, settings_of
+from shiftaddaug.data.checks import check_data_config, holds_validation
 from shiftaddaug.data.settings import ClassesSettings
-from shiftaddaug.errors import DAMAGE, UserError
+from shiftaddaug.errors import UserError
+from shiftaddaug.hardware.budget import check_budget
+from shiftaddaug.hardware.settings import Hardware, hardware_from
 from shiftaddaug.hybrid.remap_file import with_remap_file
 from shiftaddaug.hybrid.settings import SharingSettings, check_sharing
 from shiftaddaug.hydra_nodes import check_node
 from shiftaddaug.nets import archs
 from shiftaddaug.nets.arch import ArchSettings
-from shiftaddaug.nets.assignment import select_layers
+from shiftaddaug.nets.assignment import select_layers, uniform
 from shiftaddaug.nets.extras import plan_extra_blocks
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.settings import AugSettings, NetSettings, check_aug, check_net
-from shiftaddaug.nets.sizes import shown_size
 from shiftaddaug.nets.spec import SubnetSpec, Widening
-from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.nets.timetable import check_timetables
 from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.runs.compose import plain
 from shiftaddaug.runs.memory import Step, check_memory
+from shiftaddaug.runs.places import check_places
 from shiftaddaug.runs.rules import Checked, warn_of_no_effect
-from shiftaddaug.runs.searching import is_search
-from shiftaddaug.runs.trainer_settings import check_trainer
+from shiftaddaug.runs.searching import is_multirun, is_search
+from shiftaddaug.runs.target_plan import check_batch, target_plan
+from shiftaddaug.runs.trainer_settings import check_processes, check_trainer
 from shiftaddaug.settings import CheckpointPath, PathName, PluginNames, Seed, check, check_group
 from shiftaddaug.tasks.optim_settings import OptimSettings, check_optim
 from shiftaddaug.tasks.settings import TaskSettings
 
 log = logging.getLogger(__name__)
 
-GROUPS = ("op", "net", "arch", "aug", "data", "task", "optim", "callbacks", "sharing", "trainer", "logger", "paths")
+GROUPS = (
+    *("op", "net", "arch", "aug", "data", "task", "optim", "callbacks", "sharing", "trainer", "logger", "paths"),
+    "hardware",
+)
 """Keys of the top level that hold keys: each is a field of `RunSettings`, or read from its configuration."""
 
 
@@ -80,6 +85,8 @@ class Groups:
     aug: AugSettings
     sharing: SharingSettings
     optim: OptimSettings
+    hardware: Hardware
+    """What the target's costs are told of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,8 +147,7 @@ def read_settings(
     groups = read_groups(config, written["optim"], task, catalogue)
     _check_compile(task.compile)
     check_timetables(config["callbacks"])
-    _check_arch(groups.arch, task, catalogue)
-    plan = _plan(config, task, catalogue)
+    plan = _plan(config, groups.arch, task, catalogue)
     operator = operators.settings_from(config["op"], catalogue)
     checked = Checked(config, written, operator, groups.sharing, groups.arch, task)
     _check_strategy(checked)
@@ -162,7 +168,14 @@ def read_settings(
         started=time.time() if started is None else started,
     )
     check_memory(settings.step)
+    _check_budget(settings, mult_layers)
     return settings
+
+
+def _check_budget(settings: RunSettings, mult_layers: Collection[str]) -> None:
+    """Refuse a target that takes more memory than the hardware has."""
+    assignment = uniform(settings.plan, settings.operator, mult_layers, operators.settings_from({"name": "mult"}))
+    check_budget(settings.plan, assignment, settings.hardware)
 
 
 def read_groups(
@@ -187,6 +200,7 @@ def read_groups(
     net, arch = check_net(config["net"], catalogue), archs.check_arch(config["arch"], catalogue)
     aug, sharing = check_aug(config["aug"]), check_sharing(config["sharing"])
     check_trainer(config["trainer"])
+    check_processes(config["trainer"], is_multirun())
     optim = check_optim(config["optim"], written_optim, config["trainer"]["max_epochs"])
     check_node("data", config["data"], IMAGES)
     check("logger", config.get("logger"), dict[str, Any] | None)
@@ -194,7 +208,9 @@ def read_groups(
     check_callbacks(
         config["callbacks"], {figure.name: figure.better for figure in task.measured}, holds_validation(config["data"])
     )
-    return Groups(top=top, paths=paths, net=net, arch=arch, aug=aug, sharing=sharing, optim=optim)
+    check_places(config)
+    hardware = hardware_from(config["hardware"])
+    return Groups(top=top, paths=paths, net=net, arch=arch, aug=aug, sharing=sharing, optim=optim, hardware=hardware)
 
 
 def widening_of(plan: Plan, aug: AugSettings) -> Widening:
@@ -203,7 +219,7 @@ def widening_of(plan: Plan, aug: AugSettings) -> Widening:
     return Widening(plan, tuple(aug.width_multipliers), tuple(aug.expand_multipliers), aug.divisor, extras)
 
 
-def _plan(config: Mapping[str, Any], task: TaskSettings, catalogue: Catalogue) -> Plan:
+def _plan(config: Mapping[str, Any], arch: ArchSettings, task: TaskSettings, catalogue: Catalogue) -> Plan:
     """Return the plan of the target network, if the data are sound and the task's."""
     data = config["data"]
     check_data_config(data)
@@ -211,40 +227,9 @@ def _plan(config: Mapping[str, Any], task: TaskSettings, catalogue: Catalogue) -
         _check_unvalidated(config["callbacks"])
     task.check_data(data)
     task.check_distillation(config["aug"]["distill_weight"])
-    outputs, images = _outputs(data, task), (data["in_channels"], data["image_size"])
-    plan = plan_net(config["net"], outputs, *images, catalogue, config["arch"])
-    _check_batch(config, plan)
+    plan = target_plan(config, arch, task, catalogue)
+    check_batch(config, arch, plan)
     return plan
-
-
-def _check_arch(arch: ArchSettings, task: TaskSettings, catalogue: Catalogue) -> None:
-    """Refuse logits of images for a task that wants those of pixels, and the other way round."""
-    if task.dense is not None and task.dense != arch.dense:
-        gives, wants = (f"outputs of each {'pixel' if dense else 'image'}" for dense in (arch.dense, task.dense))
-        options = ", ".join(archs.dense(task.dense, catalogue))
-        raise UserError(
-            f"arch={arch.name}: gives {gives}, and task={task.name} wants {wants}; options: {options}, or other data"
-        )
-
-
-def _check_batch(config: Mapping[str, Any], plan: Plan) -> None:
-    """Refuse batches that leave a batch-norm less than two values of each channel."""
-    trainer = config["trainer"]
-    synchronised = trainer.get("sync_batchnorm") and trainer.get("devices") != 1
-    alone = config["data"]["batch_size"] == 1 and not synchronised
-    if alone and max(plan.image_size) <= plan.total_stride:
-        raise UserError(
-            f"data.batch_size=1: leaves batch-norm one value of each channel, for net={plan.name} makes one pixel of "
-            f"data.image_size={shown_size(plan.image_size)}; options: a larger batch, or larger images"
-        )
-    pooled = [node.name for node in plan.nodes if node.kind == "norm" and node.size == (1, 1)]
-    if alone and pooled:
-        name, key = config["arch"]["name"], "classifier_norm"
-        other = f"net.{key}=false" if config["net"].get(key) else f"another arch than {name}"
-        raise UserError(
-            f"data.batch_size=1: leaves the batch-norm {pooled[0]}, of pooled values, one value of each channel; "
-            f"options: a larger batch, or {other}"
-        )
 
 
 def _check_unvalidated(callbacks: Mapping[str, Any]) -> None:
@@ -307,34 +292,3 @@ def _check_operator(
     for layer in plan.layers():
         if layer.name not in mult_layers and wider & {*plan.sources(layer), layer.space}:
             raise operators.cannot_be_augmented(operator.name)
-
-
-def _outputs(config: Mapping[str, Any], task: TaskSettings) -> int:
-    data = dict(config)
-    if data.get("num_classes", 0) is None:
-        data["num_classes"] = _held_classes(data)
-    try:
-        outputs = task.outputs(data)
-        if isinstance(outputs, bool) or not isinstance(outputs, int) or outputs < 1:
-            raise ValueError(f"it says {outputs}")
-        return outputs
-    except KeyError as error:
-        raise UserError(
-            f"data={data['name']}: has no {error.args[0]}, which task={task.name} reads; options: other data, or that "
-            "task for which these are made"
-        ) from error
-    except DAMAGE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(
-            f"data={data['name']}: task={task.name} cannot tell the number of outputs ({reason})"
-        ) from error
-
-
-def _held_classes(data: Mapping[str, Any]) -> int:
-    """Return the number of classes that the configuration leaves open."""
-    settings = settings_of(data)
-    if not isinstance(settings, ClassesSettings):
-        raise UserError(
-            f"data.num_classes=null: data={data['name']} does not say it beforehand; must be a whole number"
-        )
-    return settings.classes()

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from shiftaddaug.errors import UserError
+from shiftaddaug.settings import PositiveInt, Share, check
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RATE = "hydra.sweeper.max_failure_rate"
+
+SWEEPER = {
+    "direction": Literal["minimize", "maximize"],  # of the one score that a run has
+    "n_trials": PositiveInt,
+    "n_jobs": PositiveInt,
+    "max_failure_rate": Share,
+}
+"""Ranges of `hydra.sweeper`, which the sweeper answers with a traceback, or not at all."""
 
 SQLITE = "sqlite:///"
 """What the address of a database in a file begins with."""
@@ -51,8 +60,12 @@ class PrepareStudy(Callback):
         """Set the direction, name the study and make it (Hydra's hook).
 
         Raises:
-            UserError: there is no such database, or it cannot be opened.
+            SystemExit: whose cause is a UserError: a setting outside its range, or a database that cannot be opened.
         """
+        with _ending_the_command():
+            self._make_ready(config)
+
+    def _make_ready(self, config: DictConfig) -> None:
         sweeper = config.hydra.sweeper
         if not sweeper["_target_"].endswith(".OptunaSweeper"):
             return
@@ -63,29 +76,31 @@ class PrepareStudy(Callback):
                 sweeper.max_failure_rate = 1.0
             if self.named_by_content:
                 sweeper.study_name += f" {search_hash(config)}"
-        if sweeper.get("storage") is not None and sweeper.get("study_name") is not None:
-            directions = sweeper.direction if OmegaConf.is_list(sweeper.direction) else [sweeper.direction]
-            self._prepare(str(sweeper.storage), str(sweeper.study_name), [str(each) for each in directions])
+            if OmegaConf.is_list(sweeper.direction) and len(sweeper.direction) == 1:
+                sweeper.direction = sweeper.direction[0]
+        plain: Any = OmegaConf.to_container(sweeper, resolve=True)
+        for key in SWEEPER.keys() & plain.keys():
+            check(f"hydra.sweeper.{key}", plain[key], SWEEPER[key])
+        if plain.get("storage") is not None and plain.get("study_name") is not None:
+            self._prepare(str(plain["storage"]), str(plain["study_name"]), plain["direction"])
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Leave the study to others (Hydra's hook); a search that is killed does so too."""
         if self._at_work is not None:
             self._at_work.close()
 
-    def _prepare(self, storage: str, name: str, directions: list[str]) -> None:
+    def _prepare(self, storage: str, name: str, direction: str) -> None:
         import optuna
 
         database = Path(storage.removeprefix(SQLITE)) if storage.startswith(SQLITE) else None
-        with _taking_turns(database):
-            try:
-                study = optuna.create_study(
-                    storage=storage, study_name=name, directions=directions, load_if_exists=True
-                )
-            except Exception as error:  # whatever its database driver says
-                reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-                raise UserError(f"hydra.sweeper.storage={storage}: cannot be opened ({reason})") from error
-            if database is not None and self._is_alone(database, name):
-                _fail_what_was_left(study)
+        try:
+            with _taking_turns(database):
+                study = optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
+                if database is not None and self._is_alone(database, name):
+                    _fail_what_was_left(study)
+        except Exception as error:  # whatever its database driver says
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            raise UserError(f"hydra.sweeper.storage={storage}: cannot be opened ({reason})") from error
 
     def _is_alone(self, database: Path, name: str) -> bool:
         """Whether no other search is at work on the study, which this one is from now on, until the process ends."""
@@ -99,6 +114,15 @@ class PrepareStudy(Callback):
         with suppress(OSError):
             fcntl.flock(self._at_work, fcntl.LOCK_SH)
         return alone
+
+
+@contextmanager
+def _ending_the_command() -> Iterator[None]:
+    """Let a mistake end the command: Hydra makes a warning of whatever else its callbacks raise, and goes on."""
+    try:
+        yield
+    except UserError as error:
+        raise SystemExit(2) from error
 
 
 @contextmanager

@@ -1,0 +1,63 @@
+"""What is said of a multirun as a whole; each of its jobs is answered for itself. Imports no torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import CodeType
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from shiftaddaug.errors import reason_of
+
+MULTIRUN = {"-m", "--multirun"}
+
+FLAGS = "Only one of --"
+"""What Hydra says of flags that exclude each other."""
+
+NO_TRIAL = "No trials are completed"
+"""What Optuna says at the end of a search without a single score."""
+
+
+@dataclass
+class Jobs:
+    """What has become of a command's jobs."""
+
+    started: int = 0
+    failed: list[str] = field(default_factory=list)
+    """Messages of those that could not be run."""
+
+    def mistake(self, arguments: Sequence[str], error: Exception | None, job: CodeType) -> str | None:
+        """Return what to say at the end; None if there is nothing, or it is not about the multirun.
+
+        Args:
+            arguments: of the command.
+            error: that ended the command.
+            job: the function that runs a job; errors of jobs have passed through it.
+        """
+        if error is None and self.failed:
+            return f"{len(self.failed)} of the jobs failed: {self.failed[0]}"
+        if self.failed and str(error).startswith(NO_TRIAL):
+            return f"all {len(self.failed)} trials failed: {self.failed[0]}"
+        flags = {argument for argument in arguments if argument.startswith("-")}
+        if isinstance(error, ValueError) and str(error).startswith(FLAGS):
+            return f"{' '.join(sorted(flags))}: {reason_of(error)}"
+        if not flags or not flags <= MULTIRUN:
+            return None
+        swept = " ".join(filter(_sweeps, arguments)) or "hydra.sweeper"
+        if error is not None and not _passed_through(error, job):
+            return f"{swept}: cannot be swept over ({reason_of(error)})"
+        return None if self.started else f"{swept}: leaves nothing to run"
+
+
+def _sweeps(argument: str) -> bool:
+    try:
+        return OverridesParser.create().parse_override(argument).is_sweep_override()
+    except HydraException:
+        return False
+
+
+def _passed_through(error: Exception, job: CodeType) -> bool:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code is not job:
+        trace = trace.tb_next
+    return trace is not None

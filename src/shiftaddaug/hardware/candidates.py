@@ -1,0 +1,175 @@
+"""Prices of many sub-networks of one plan at once: what an architecture search asks for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shiftaddaug.hardware.memory import VECTOR_BITS, WEIGHT_BITS, held_values
+from shiftaddaug.hardware.price import layer_costs
+from shiftaddaug.hardware.rules import MODES
+from shiftaddaug.hardware.settings import Hardware
+from shiftaddaug.nets.assignment import Assignment
+from shiftaddaug.nets.nodes import Node
+from shiftaddaug.nets.plan import Plan
+from shiftaddaug.nets.spec import SubnetSpec
+from shiftaddaug.operators.settings import OperatorSettings
+
+WIDEST = 2**17
+"""Channels that a layer may read: above it, keys of layers would collide."""
+KERNELS = 64
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Sub-networks of a plan, a row for each."""
+
+    channels: NDArray[np.int64]
+    """(candidates, spaces): active channels, in the order of `Plan.spaces`."""
+    kernels: NDArray[np.int64]
+    """(candidates, layers): in the order of `Plan.layers`."""
+    operators: NDArray[np.int64]
+    """(candidates, layers): places in the pricer's list of operators."""
+    skipped: NDArray[np.bool_]
+    """(candidates, units): in the order of `Plan.skippable`."""
+
+    def __len__(self) -> int:
+        return len(self.channels)
+
+
+class Pricer:
+    """Prices sub-networks; what it has seen of a layer it keeps.
+
+    Args:
+        plan: whose sub-networks they are.
+        operators: that layers may compute with, as operators or their settings.
+        hardware: that computes them.
+    """
+
+    def __init__(self, plan: Plan, operators: Sequence[OperatorSettings], hardware: Hardware) -> None:
+        self.plan, self.operators, self.hardware = plan, tuple(operators), hardware
+        self.layers = plan.layers()
+        self._index, self._units = plan.index(), {unit: i for i, unit in enumerate(plan.skippable)}
+        self._tables = [_Table() for _ in self.layers]
+        self._held = held_values(plan, hardware.in_place_depthwise)
+        self._vectors = [
+            (node, 2 if node.kind == "norm" else 1) for node in plan.nodes if node.kind == "norm" or node.bias
+        ]
+
+    def candidates(self, specs: Sequence[SubnetSpec], assignments: Sequence[Assignment[Any]]) -> Candidates:
+        """Return sub-networks, given one by one, in the form that is priced.
+
+        Args:
+            specs: of the plan's sub-networks.
+            assignments: the operators of each.
+
+        Raises:
+            ValueError: a spec that no sub-network of the plan has, or an operator that is not the pricer's.
+        """
+        for spec in specs:
+            self.plan.check(spec)
+        places = {operator: place for place, operator in enumerate(self.operators)}
+        kernels = [dict(spec.kernels) for spec in specs]
+        for assignment in assignments:
+            for operator in assignment.operators():
+                if operator not in places:
+                    raise ValueError(f"op={operator.name}: none of the operators that are priced")
+        return Candidates(
+            np.array([spec.channels for spec in specs], np.int64),
+            np.array([[each.get(layer.name, layer.kernel) for layer in self.layers] for each in kernels], np.int64),
+            np.array([[places[each[layer.name]] for layer in self.layers] for each in assignments], np.int64),
+            np.array([[unit in spec.skipped for unit in self._units] for spec in specs], bool).reshape(len(specs), -1),
+        )
+
+    def price(self, candidates: Candidates) -> dict[str, NDArray[np.float64]]:
+        """Return what each candidate costs, under the names of `NetPrice.record`, with `macs` and `params`.
+
+        Raises:
+            UserError: as `price.price`.
+        """
+        channels, count = candidates.channels, len(candidates)
+        layers = np.zeros((count, len(_Table.COLUMNS)))
+        for place, layer in enumerate(self.layers):
+            values = self._layer(place, layer, candidates)
+            if layer.unit in self._units:
+                values = values * ~candidates.skipped[:, self._units[layer.unit], None]
+            layers += values
+        named = dict(zip(_Table.COLUMNS, layers.T, strict=True))
+        vectors = np.zeros(count)
+        for node, numbers in self._vectors:
+            vectors += self._alive(node.unit, candidates) * numbers * channels[:, self._index[node.space]]
+        held = np.zeros(count)
+        for each in self._held:
+            columns = [self._index[space] for space in each.pixels]
+            elements = channels[:, columns] @ np.array([*each.pixels.values()])
+            held = np.maximum(held, elements * self._alive(each.unit, candidates))
+        flash = np.ceil((named.pop("weight_bits") + vectors * VECTOR_BITS) / 8)
+        weights = named.pop("weights")
+        costs = {name: named[name] for name in named if self.hardware.accelerator is not None or name == "macs"}
+        return {**costs, "params": weights + vectors, "peak_sram_kib": held / 1024, "flash_kib": flash / 1024}
+
+    def _alive(self, unit: str, candidates: Candidates) -> Any:
+        return ~candidates.skipped[:, self._units[unit]] if unit in self._units else True
+
+    def _layer(self, place: int, layer: Node, candidates: Candidates) -> NDArray[np.float64]:
+        channels, sources = candidates.channels, self.plan.sources(layer)
+        outputs = channels[:, self._index[layer.space]]
+        inputs = outputs if layer.depthwise else sum(channels[:, self._index[space]] for space in sources)
+        if int(np.max(inputs, initial=0)) >= WIDEST:
+            raise ValueError(f"{layer.name}: reads {np.max(inputs)} channels; at most {WIDEST - 1}")
+        key = ((inputs * WIDEST + outputs) * KERNELS + candidates.kernels[:, place]) * len(self.operators)
+        key = key + candidates.operators[:, place]
+        table = self._tables[place]
+        unknown = table.unknown(key)
+        table.add(unknown, [self._solved(layer, int(each)) for each in unknown])
+        return table.rows(key)
+
+    def _solved(self, layer: Node, key: int) -> list[float]:
+        """Return the columns of a layer by its key."""
+        rest, operator = divmod(key, len(self.operators))
+        rest, kernel = divmod(rest, KERNELS)
+        inputs, outputs = divmod(rest, WIDEST)
+        arithmetic = self.operators[operator]
+        weights = outputs * kernel**2 * (1 if layer.depthwise else inputs)
+        costs = layer_costs(self.plan, layer, inputs, outputs, kernel, arithmetic, self.hardware)
+        columns = [value for mode in MODES for value in ((costs[mode].energy, costs[mode].ms) if costs else (0.0, 0.0))]
+        bits = min(arithmetic.arithmetic.weight_bits, WEIGHT_BITS)
+        return [*columns, float(weights * prod(layer.size)), float(weights), float(weights * bits)]
+
+
+class _Table:
+    """Rows by key, sorted: looked up for many candidates at once."""
+
+    COLUMNS = (
+        *(f"{name}_{mode}" for mode in MODES for name in ("energy_mj", "latency_ms")),
+        "macs",
+        "weights",
+        "weight_bits",
+    )
+
+    def __init__(self) -> None:
+        self._keys: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._rows: NDArray[np.float64] = np.zeros((0, len(self.COLUMNS)))
+
+    def unknown(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return those of some keys that have no row, each once."""
+        places = np.searchsorted(self._keys, keys)
+        found = places < len(self._keys)
+        found[found] = self._keys[places[found]] == keys[found]
+        return np.unique(keys[~found])
+
+    def add(self, keys: NDArray[np.int64], rows: list[list[float]]) -> None:
+        """Add rows under keys that have none."""
+        if not len(keys):
+            return
+        merged = np.concatenate([self._keys, keys])
+        order = np.argsort(merged)
+        self._keys = merged[order]
+        self._rows = np.concatenate([self._rows, np.array(rows)])[order]
+
+    def rows(self, keys: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the rows of keys that have one."""
+        return np.asarray(self._rows[np.searchsorted(self._keys, keys)])

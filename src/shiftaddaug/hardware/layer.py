@@ -1,0 +1,114 @@
+"""Energy and latency of one layer: its best tiling, and what that moves where."""
+
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+
+import numpy as np
+
+from shiftaddaug.errors import UserError
+from shiftaddaug.hardware.rules import Unit
+from shiftaddaug.hardware.settings import Accelerator, ArraySettings
+from shiftaddaug.hardware.shapes import LayerShape
+from shiftaddaug.hardware.tilings import Tilings, tilings_of
+
+PICO_IN_MILLI = 1e9
+MOST_PADDING = 64
+"""Rows that are added at most."""
+
+SLICES = {"dram": slice(0, 3), "buffer": slice(3, 5), "noc": slice(5, 8), "rf": slice(8, 11)}
+"""Rows of `Tilings.moves` by memory."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Energy by part, in mJ, and latency. Costs add up."""
+
+    compute: float = 0.0
+    rf: float = 0.0
+    noc: float = 0.0
+    buffer: float = 0.0
+    dram: float = 0.0
+    norm: float = 0.0
+    """Energy of the batch-norm after a layer."""
+    cycles: float = 0.0
+    ms: float = 0.0
+    padded_rows: int = 0
+    """Rows of outputs that were added because nothing divides the layer's."""
+
+    @property
+    def energy(self) -> float:
+        """Energy of all parts, mJ."""
+        return self.compute + self.rf + self.noc + self.buffer + self.dram + self.norm
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+
+
+PARTS = ("compute", "rf", "noc", "buffer", "dram", "norm")
+"""Parts of a cost's energy."""
+
+
+@lru_cache(2**16)
+def layer_cost(shape: LayerShape, accelerator: Accelerator, unit: Unit) -> Cost | None:
+    """Return what a layer costs with its best tiling; None if it has none.
+
+    The best is the one for which (E - min E) / max E + (L - min L) / max L is least, over all tilings that the array
+    can work with, E being energy and L latency: that of the simulator of ShiftAddNAS.
+
+    Args:
+        shape: of the layer.
+        accelerator: that computes it.
+        unit: what its operator's arithmetic costs there.
+    """
+    limits = accelerator.limits()
+    found = _tilings(shape, limits, accelerator.pad)
+    if found is None:
+        return None
+    added, (shape, tilings) = found[0].out_size[0] - shape.out_size[0], found
+    compute = shape.macs / shape.groups * unit.mac
+    energies = np.array(unit.moves) @ tilings.moves + compute
+    latencies = tilings.cycles * unit.cycle
+    distance = (energies - energies.min()) / (energies.max() or 1)
+    distance += (latencies - latencies.min()) / latencies.max()
+    best = int(np.argmin(distance))
+    moved = tilings.moves[:, best] * np.array(unit.moves) * shape.groups / PICO_IN_MILLI
+    cycles = float(tilings.cycles[best]) * shape.groups
+    parts = {name: float(moved[rows].sum()) for name, rows in SLICES.items()}
+    return Cost(
+        compute=compute * shape.groups / PICO_IN_MILLI,
+        **parts,
+        cycles=cycles,
+        ms=cycles * unit.cycle / (accelerator.clock_mhz * 1e3),
+        padded_rows=added,
+    )
+
+
+def _tilings(shape: LayerShape, limits: ArraySettings, pad: bool) -> tuple[LayerShape, Tilings] | None:
+    """Return a layer's tilings; with `pad`, those of the layer with as few more rows as give it some."""
+    for rows in range(MOST_PADDING + 1 if pad else 1):
+        padded = shape
+        if rows:
+            (height, width), (out_height, out_width) = shape.in_size, shape.out_size
+            sizes = (height + rows * shape.stride, width), (out_height + rows, out_width)
+            padded = replace(shape, in_size=sizes[0], out_size=sizes[1])
+        tilings = tilings_of(padded, limits)
+        if len(tilings.cycles):
+            return padded, tilings
+    return None
+
+
+def no_tiling(name: str, shape: LayerShape, limits: ArraySettings, hardware: str) -> UserError:
+    """Return the answer to a layer that the array cannot work on."""
+    rows, kernel = shape.out_size[0], shape.kernel
+    remedy = "hardware.accelerator.pad=true prices it with more rows"
+    if kernel >= limits.filter_rows:
+        reason = f"its kernel of {kernel} rows must be below {limits.filter_rows}"
+        remedy = "a larger hardware.accelerator.array.filter_rows"
+    elif rows == 1:
+        reason = "one row of outputs of several rows of inputs is not spread over elements"
+    elif all(rows % part or part * kernel >= limits.elements for part in range(2, rows + 1)):
+        reason = f"its {rows} rows have no divisor besides 1 that {limits.elements} elements can work on at once"
+    else:
+        reason = f"it does not fit in a buffer of {limits.buffer_words} words"
+        remedy = "a larger hardware.accelerator.array.buffer_words, or smaller images"
+    return UserError(f"hardware={hardware}: layer {name} has no tiling: {reason}; options: {remedy}")

@@ -1,0 +1,155 @@
+"""What `src/cost.py` reports: the costs of a network under its operator and under all others. Imports no torch."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from shiftaddaug import operators, tasks
+from shiftaddaug.catalogue import Catalogue
+from shiftaddaug.data.checks import settings_of
+from shiftaddaug.errors import DAMAGE, UserError
+from shiftaddaug.hardware.settings import hardware_from
+from shiftaddaug.nets import archs
+from shiftaddaug.nets.assignment import Assignment, assignment_from, uniform
+from shiftaddaug.nets.format1 import plan_of_format1
+from shiftaddaug.nets.plan import Plan
+from shiftaddaug.nets.settings import check_net
+from shiftaddaug.nets.sizes import shown_size
+from shiftaddaug.operators.settings import OperatorSettings
+from shiftaddaug.report.cost import CostReport, Priced, priced
+from shiftaddaug.runs.compose import config_dir, group_options, plain
+from shiftaddaug.runs.target_plan import target_plan
+from shiftaddaug.settings import CheckpointPath, PathName, check
+
+Settings = Assignment[OperatorSettings]
+
+MULT = {"name": "mult"}
+
+
+@dataclass(frozen=True)
+class _Network:
+    """What is priced."""
+
+    plan: Plan
+    assignment: Settings
+    data: str
+    given: Mapping[str, Any] | None
+    """The `op` group that it is of; None of a target, whose layers are assigned."""
+    exempt: Sequence[str] | None
+    """Layers that multiply whatever the operator; None leaves them to the operator's yaml."""
+
+
+def read_cost(cfg: DictConfig, typed: Sequence[str], catalogue: Catalogue) -> CostReport:
+    """Return what the network of a configuration costs.
+
+    Args:
+        cfg: composed from configs/cost.yaml.
+        typed: what the user typed.
+        catalogue: of the package and the plugins in use.
+
+    Raises:
+        UserError: the first mistake, by key; a layer that the hardware cannot compute.
+    """
+    config = plain(cfg)
+    hardware = hardware_from(config["hardware"])
+    check("target", config["target"], CheckpointPath | None)
+    check("save", config["save"], PathName | None)
+    save = None if config["save"] is None else Path(config["save"])
+    if save is not None and save.exists() and (not save.is_dir() or any(save.iterdir())):
+        raise UserError(f"save={save}: holds something already, which is never overwritten; give a new folder")
+    network = _of_target(config, catalogue) if config["target"] is not None else _of_config(cfg, config, catalogue)
+    chosen = priced(network.assignment.title(), network.plan, network.assignment, hardware)
+    others = _others(network, chosen, hardware, catalogue)
+    return CostReport(
+        title=f"{network.plan.name}, data={network.data} at {shown_size(network.plan.image_size)} px",
+        plan=network.plan,
+        hardware=hardware,
+        chosen=chosen,
+        operators=tuple(others),
+        save=save,
+    )
+
+
+def _of_config(cfg: DictConfig, config: Mapping[str, Any], catalogue: Catalogue) -> _Network:
+    task = tasks.settings_from(config["task"], catalogue)
+    check_net(config["net"], catalogue)
+    data = config["data"]
+    settings_of(data)  # checks keys and values; the images need not be there
+    plan = target_plan(config, archs.check_arch(config["arch"], catalogue), task, catalogue)
+    operator = operators.settings_from(config["op"], catalogue)
+    exempt = list(config["net"]["mult_layers"])
+    assignment = uniform(plan, operator, exempt, operators.settings_from(MULT))
+    written: Any = OmegaConf.to_container(cfg.net, resolve=False)
+    own = str(written.get("mult_layers")).startswith("${op.")
+    return _Network(plan, assignment, str(data["name"]), config["op"], None if own else exempt)
+
+
+def _of_target(config: Mapping[str, Any], catalogue: Catalogue) -> _Network:
+    path = Path(str(config["target"])).expanduser()
+    folder = path if path.is_dir() else path.parent
+    folder = folder / "target" if (folder / "target").is_dir() else folder
+    try:
+        raw = json.loads((folder / "architecture.json").read_text())
+
+        def make(stored: Mapping[str, Any]) -> OperatorSettings:
+            return operators.settings_from(stored, catalogue)
+
+        if raw["format"] == 1:
+            plan = plan_of_format1(raw["plan"])
+            assignment = uniform(plan, make(raw["operator"]), raw["mult_layers"], make(MULT))
+        else:
+            plan = Plan.from_dict(raw["plan"])
+            assignment = assignment_from(raw, plan, make)
+        data = str(raw["config"].get("data", {}).get("name"))
+    except UserError as error:
+        raise UserError(f"target={path}: {error}") from None
+    except OSError as error:
+        raise UserError(f"target={path}: no target there ({error.strerror}: {error.filename})") from None
+    except DAMAGE as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"target={path}: not a readable target ({type(error).__name__}: {reason})") from None
+    return _Network(plan, assignment, data, None, sorted(assignment.exempt()))
+
+
+def _others(network: _Network, chosen: Priced, hardware: Any, catalogue: Catalogue) -> list[Priced]:
+    """Return the network under each operator's defaults, and as it is in the place of its own; mult comes first."""
+    found = []
+    names = {operator.name for operator in network.assignment.multiplication_free()} or {"mult"}
+    mult = operators.settings_from(MULT)
+    for name, raw in _yamls(catalogue).items():
+        if names == {raw["name"]}:
+            found.append(chosen)
+            continue
+        exempt = raw.get("mult_layers", []) if network.exempt is None else network.exempt
+        assignment = uniform(network.plan, operators.settings_from(raw, catalogue), exempt, mult)
+        found.append(priced(name, network.plan, assignment, hardware))
+    if chosen not in found:
+        found.append(chosen)
+    return sorted(found, key=lambda each: each.title != "mult")
+
+
+def _yamls(catalogue: Catalogue) -> dict[str, dict[str, Any]]:
+    """Return the yamls of configs/op by name, with those of their group that they inherit from."""
+    folders = [config_dir(), *catalogue.config_dirs()]
+    found = {}
+    for name in group_options(folders)["op"]:
+        raw = _yaml(name, folders)
+        if "name" in raw:
+            found[name] = raw
+    return found
+
+
+def _yaml(name: str, folders: Sequence[Path]) -> dict[str, Any]:
+    path = next((path for folder in folders if (path := folder / "op" / f"{name}.yaml").exists()), None)
+    if path is None:
+        return {}
+    raw: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    merged: dict[str, Any] = {}
+    for parent in raw.pop("defaults", []):
+        if isinstance(parent, str) and parent != "_self_":
+            merged |= _yaml(parent, folders)
+    return merged | {str(key): value for key, value in raw.items()}

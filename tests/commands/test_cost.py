@@ -1,0 +1,124 @@
+"""`src/cost.py`: what it prints and writes is what a run records, and mistakes are one line."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shiftaddaug.commands.cost import cost
+from shiftaddaug.errors import UserError
+from shiftaddaug.report.cost import CostReport, print_report, save_report
+from shiftaddaug.report.results import read_json
+from shiftaddaug.runs.cost import read_cost
+from tests.commands.running import command, composed, run_little
+
+SHORT = ("trainer.max_epochs=1", "optim.warmup_epochs=0")
+
+
+def report_of(*overrides: str, folder: Path = Path("/logs/run")) -> CostReport:
+    from shiftaddaug.runs.compose import catalogue_in
+
+    return read_cost(composed(folder, *overrides, config_name="cost"), overrides, catalogue_in(overrides))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cost") / "run"
+    run_little(folder, "op=add", *SHORT)
+    return folder
+
+
+def test_a_run_its_target_and_its_configuration_cost_the_same(run: Path) -> None:
+    results = read_json(run / "results.json")
+    assert results["hardware"] == "eyeriss_168" and results["energy_mj_fair"] > results["energy_mj_paper"] > 0
+    described = report_of("op=add", "data.image_size=16").chosen.price
+    deployed = report_of(f"target={run}").chosen.price
+    assert described.record() == deployed.record()
+    assert {name: results[name] for name in described.record()} == pytest.approx(described.record(), rel=1e-12)
+    assert (results["macs"], results["params"]) == (deployed.net.macs, deployed.net.params)
+
+
+def test_operators_stand_side_by_side_each_with_its_own_exemptions(run: Path) -> None:
+    found = {each.title: each for each in report_of("op=add").operators}
+    assert list(found) == ["mult", "add", "shift", "shift_ps"]
+    assert [each.multiplied for each in found.values()] == ["all", "stem, classifier", "stem", "stem"]
+    assert found["shift"].price == report_of("op=shift").chosen.price
+    same = {each.title: each.multiplied for each in report_of("op=shift", "net.mult_layers=[blocks]").operators}
+    assert same == {"mult": "all", "add": "blocks", "shift": "blocks", "shift_ps": "blocks"}
+    kept = {each.title: each.multiplied for each in report_of(f"target={run}").operators}
+    assert kept["shift"] == kept["add"] == "stem, classifier"
+
+
+def test_what_is_typed_of_the_operator_counts() -> None:
+    plain, narrow = report_of("op=shift"), report_of("op=shift", "op.weight_bits=3")
+    assert narrow.chosen.price.flash < plain.chosen.price.flash
+    assert narrow.chosen in narrow.operators
+
+
+def test_tables_hold_every_layer_and_both_modes(capsys: pytest.CaptureFixture[str]) -> None:
+    report = report_of("op=add")
+    print_report(report)
+    printed = capsys.readouterr().out
+    assert all(layer.name in printed for layer in report.chosen.price.layers)
+    total = report.chosen.price.costs
+    for text in (f"{total['paper'].energy:.4f}", f"{total['fair'].energy:.4f}", "one memory rule", "saves paper"):
+        assert text in printed
+
+
+def test_files_hold_what_adds_up(tmp_path: Path) -> None:
+    report = report_of("op=shift", f"save={tmp_path / 'costs'}")
+    save_report(report, tmp_path / "costs")
+    saved: Any = read_json(tmp_path / "costs" / "cost.json")
+    with (tmp_path / "costs" / "layers.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for key in ("energy_mj_paper", "energy_mj_fair", "latency_ms_fair", "dram_mj_fair", "macs"):
+        assert sum(float(row[key]) for row in rows) == pytest.approx(saved["totals"][key], rel=1e-9)
+    assert saved["totals"] == saved["operators"]["shift"]
+    gap = saved["totals"]["energy_mj_fair"] - saved["totals"]["energy_mj_paper"]
+    assert sum(saved["differences_mj"].values()) == pytest.approx(gap)
+    assert (tmp_path / "costs" / "layers.png").stat().st_size > 10_000
+    with pytest.raises(UserError, match=r"^save=.*costs: holds something already, which is never overwritten"):
+        report_of(f"save={tmp_path / 'costs'}")
+
+
+def test_data_need_not_be_there_and_a_budget_is_told_after_the_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    cfg = composed(Path("/logs/run"), "data=imagenet", "net=mcunet", "hardware=stm32f412", config_name="cost")
+    with pytest.raises(UserError, match=r"^hardware=stm32f412: activations take 275.0 KiB at blocks.2.depthwise.conv"):
+        cost(cfg)
+    assert "operators side by side" in capsys.readouterr().out
+
+
+def test_a_layer_without_rows_to_spread_is_priced_with_more_and_told(capsys: pytest.CaptureFixture[str]) -> None:
+    report = report_of("net=mcunet", "data.image_size=16")
+    print_report(report)
+    assert "priced with more rows" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"^hardware=eyeriss_168: layer .* one row of outputs .* options: .*pad=true"):
+        report_of("net=mcunet", "data.image_size=16", "hardware.accelerator.pad=false")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["target=/nowhere"], r"^target=/nowhere: no target there"),
+        (["net.mult_layers=[nix]"], r"^net.mult_layers=nix: no such layer"),
+        (["op.weight_bits=99"], r"^op.weight_bits=99: "),
+        (["data.image_size=0"], r"^data.image_size=0: "),
+        (["save=3"], r"^save=3: must be a path or null"),
+    ],
+)
+def test_a_mistake_is_one_line(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        report_of(*overrides)
+
+
+def test_the_command_leaves_nothing(tmp_path: Path) -> None:
+    done = command("op=add", script="cost", cwd=tmp_path)
+    assert done.returncode == 0 and "side by side" in done.stdout, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_over_the_budget_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^hardware=stm32f412: activations take"):
+        run_little(tmp_path / "run", "net=mcunet", "hardware=stm32f412", "data.image_size=200")
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,42 @@
+"""Folders of callbacks, loggers and the trainer are tried before anything is trained; nothing is made."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shiftaddaug.errors import UserError
+from shiftaddaug.runs.places import check_places
+
+
+def config(folder: Path, **groups: Any) -> dict[str, Any]:
+    return {"paths": {"output_dir": str(folder / "run")}, "trainer": {}, "logger": None} | groups
+
+
+@pytest.mark.parametrize(
+    ("groups", "key"),
+    [
+        ({"callbacks": {"last": {"_target_": "x", "dirpath": "{file}/x"}}}, "callbacks.last.dirpath"),
+        ({"callbacks": {"off": None, "diagnostics": {"folder": "{file}/x/y"}}}, "callbacks.diagnostics.folder"),
+        ({"logger": {"many": {"one": {"save_dir": "{file}"}}}}, "logger.many.one.save_dir"),
+        ({"trainer": {"default_root_dir": "{file}/x"}}, "trainer.default_root_dir"),
+    ],
+)
+def test_one_that_cannot_be_written_to_is_refused(groups: dict[str, Any], key: str, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(UserError, match=rf"^{key}=.*: cannot write there \(.*/file is not a writable folder\)$"):
+        check_places(config(tmp_path, **_filled(groups, file)))
+
+
+def _filled(node: Any, file: Path) -> Any:
+    if isinstance(node, dict):
+        return {key: _filled(value, file) for key, value in node.items()}
+    return node.replace("{file}", str(file)) if isinstance(node, str) else node
+
+
+def test_others_are_left_as_they_are(tmp_path: Path) -> None:
+    """A folder that can be made, one of the run, which is locked and tried by its own key, and a server's."""
+    places = (tmp_path / "new" / "one", tmp_path / "run" / "checkpoints", "s3://bucket/x")
+    check_places(config(tmp_path, callbacks={str(i): {"dirpath": str(each)} for i, each in enumerate(places)}))
+    assert list(tmp_path.iterdir()) == []
