@@ -97,7 +97,7 @@ class TestPairs:
     def test_an_image_without_a_mask(self, tmp_path: Path) -> None:
         masked.write_folder(tmp_path)
         (tmp_path / "masks" / "03.png").unlink()
-        with pytest.raises(UserError, match=r"images/03\.jpg: an image has no mask of that name in .*/masks$"):
+        with pytest.raises(UserError, match=r"images/03\.jpg: this image has no mask of that name in .*/masks$"):
             self.check(tmp_path)
 
     def test_masks_without_an_image(self, tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ class TestLayers:
     def test_lack_nothing(self, tmp_path: Path) -> None:
         self.write(tmp_path)
         (tmp_path / "masks" / "wheel" / "3.png").unlink()
-        with pytest.raises(UserError, match=r"images/3\.jpg: an image has no mask of that name in .*/masks/wheel$"):
+        with pytest.raises(UserError, match=r"images/3\.jpg: this image has no mask of that name in .*/masks/wheel$"):
             set_up("mask_folder", tmp_path, multilabel=True, class_names=["wheel", "car"])
         with pytest.raises(UserError, match=r"^data\.class_names=null: data\.multilabel=true takes masks from folders"):
             module_of("mask_folder", data_dir=str(tmp_path), multilabel=True, num_classes=2)

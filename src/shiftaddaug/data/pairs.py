@@ -58,7 +58,7 @@ def paired(images: Mapping[str, Path], masks: Mapping[str, Path], of: Path, at: 
         missing = sorted(have.keys() - lack.keys())
         if missing:
             other = "mask" if what == "image" else "image"
-            count = f"{len(missing)} {what}s have" if len(missing) > 1 else f"an {what} has".replace("an m", "a m")
+            count = f"{len(missing)} {what}s have" if len(missing) > 1 else f"this {what} has"
             raise UserError(f"{have[missing[0]]}: {count} no {other} of that name in {where}")
     return [Pair(images[key], masks[key]) for key in sorted(images)]
 
