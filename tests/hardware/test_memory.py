@@ -46,7 +46,7 @@ def test_values_are_held_until_their_last_reader() -> None:
 
 
 def test_what_is_read_for_its_size_alone_is_not_held() -> None:
-    """The image, which the logits are as large as; and a border that nobody adds takes nothing."""
+    """The image, which the logits are as large as; nor takes a border anything that is not there, or goes again."""
     for size, padded in (((8, 12), 96), ((7, 9), 96)):
         writer = Writer(3, size)
         pixels, space = size[0] * size[1], writer.space("a", 5, "width")
@@ -56,7 +56,7 @@ def test_what_is_read_for_its_size_alone_is_not_held() -> None:
         held = [(each.node, dict(each.pixels)) for each in held_values(writer.plan("net", {"logits": y}))]
         first = [("image", {"image": pixels})] + [("pad", {"image": pixels + padded})] * (pixels < padded)
         rest = [("a.conv", {"image": padded, "a": padded // 4}), ("up", {"a": padded // 4 + padded})]
-        assert held == first + rest + [("crop", {"a": padded + pixels})] * (pixels < padded)
+        assert held == first + rest
 
 
 def test_a_depthwise_layer_of_stride_one_overwrites_its_input_if_nobody_else_reads_it() -> None:

@@ -17,8 +17,8 @@ VECTOR_BITS = 32
 """Bits of each channel's scale and offset (batch-norm), and of a bias."""
 
 IN_PLACE = ("norm", "act", "gate", "add", "pad", "crop")
-"""Kinds that overwrite what they read, if their result is as large: a layer's batch-norm and activation are computed
-with it, and a border of no pixels is none."""
+"""Kinds that overwrite what they read, if their result is no larger: a layer's batch-norm and activation are computed
+with it, what is cropped stays where it is, and a border of no pixels is none."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _buffers(plan: Plan, last: Mapping[str, int], in_place_depthwise: bool) -> d
         over = [name for name in values_read(node) if node.kind in IN_PLACE and last[name] == place]
         if in_place_depthwise and node.depthwise and node.stride == 1 and last[node.inputs[0]] == place:
             over = list(node.inputs)
-        over = [name for name in over if plan.by_name[name].size == node.size]
+        over = [name for name in over if prod(plan.by_name[name].size) >= prod(node.size)]
         buffers[node.name] = buffers[over[-1]] if over else node.name
     return buffers
 

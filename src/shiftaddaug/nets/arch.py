@@ -6,7 +6,7 @@ image (N, classes), or of each of its pixels (N, classes, H, W). Imports no torc
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.entry import Scaling
@@ -15,6 +15,10 @@ from shiftaddaug.nets.writer import Writer
 
 CLASSIFIER = "classifier"
 """Group of the layers that yield logits, those of pixels too: what makes them multiply is said once."""
+
+Interpolation = Literal["nearest", "bilinear"]
+MODES: Mapping[Interpolation, str] = {"nearest": "nearest", "bilinear": ""}
+"""Modes of an upsample node, by smp's names."""
 
 READS_LEVELS = "decodes the encoder's feature maps, before head and classifier"
 

@@ -10,11 +10,10 @@ no dropout: nets as small as these underfit.
 from dataclasses import dataclass
 from typing import Literal
 
-from shiftaddaug.nets.arch import ArchSettings, Encoder, segmentation_head
+from shiftaddaug.nets.arch import MODES, ArchSettings, Encoder, Interpolation, segmentation_head
 from shiftaddaug.nets.settings import WidthOrShare
 from shiftaddaug.nets.writer import Writer
 
-MODES = {"nearest": "nearest", "bilinear": ""}
 MAPS = 4
 """Feature maps that are read."""
 
@@ -26,7 +25,7 @@ class FpnSettings(ArchSettings):
     decoder_pyramid_channels: WidthOrShare
     decoder_segmentation_channels: WidthOrShare
     decoder_merge_policy: Literal["add", "cat"] = "add"
-    decoder_interpolation: Literal["nearest", "bilinear"] = "nearest"
+    decoder_interpolation: Interpolation = "nearest"
     decoder_lateral_norm: bool = False
     """Whether a batch-norm follows the 1x1 convolutions of the encoder's maps (ours)."""
 

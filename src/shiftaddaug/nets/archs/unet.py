@@ -5,15 +5,13 @@ nearest enlargement, two 3x3 convolutions a block, the last block at the image's
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta
 
-from shiftaddaug.nets.arch import ArchSettings, Encoder, segmentation_head
+from shiftaddaug.nets.arch import MODES, ArchSettings, Encoder, Interpolation, segmentation_head
 from shiftaddaug.nets.settings import WidthOrShare
 from shiftaddaug.nets.writer import Writer
-
-MODES = {"nearest": "nearest", "bilinear": ""}
 
 
 @dataclass(frozen=True)
@@ -21,7 +19,7 @@ class UnetSettings(ArchSettings):
     """Keys of configs/arch/unet.yaml."""
 
     decoder_channels: Annotated[list[WidthOrShare], Meta(min_length=1)]
-    decoder_interpolation: Literal["nearest", "bilinear"] = "nearest"
+    decoder_interpolation: Interpolation = "nearest"
 
 
 SETTINGS = UnetSettings
