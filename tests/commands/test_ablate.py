@@ -17,7 +17,8 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.remap_file import with_remap_file
 from shiftaddaug.report.results import RESULTS, read_metrics
 from shiftaddaug.runs.cells import Cell, locked
-from shiftaddaug.runs.compose import compose_config, plain
+from shiftaddaug.runs.compose import plain
+from shiftaddaug.runs.explain import compose_config
 from tests.commands.running import LITTLE, composed, run_little
 
 PERCENT = {"test_top1_percent": 20.0, "val_top1_percent": 21.0, "train_top1_percent": 22.0}

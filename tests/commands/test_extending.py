@@ -16,8 +16,8 @@ from shiftaddaug.catalogue import catalogue_of
 from shiftaddaug.commands.train import train
 from shiftaddaug.nets.units import ends
 from shiftaddaug.report.results import read_history, read_json
-from shiftaddaug.runs.compose import compose_config
 from shiftaddaug.runs.cost import read_cost
+from shiftaddaug.runs.explain import compose_config
 from shiftaddaug.runs.settings import read_settings
 from tests.commands.running import LITTLE, ROOT
 from tests.tasks.contract import check_objective

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from shiftaddaug.commands.train import train
 from shiftaddaug.errors import UserError
 from shiftaddaug.runs.checkpoints import refuse_other_run
-from shiftaddaug.runs.compose import compose_config
+from shiftaddaug.runs.explain import compose_config
 from shiftaddaug.runs.identity import identity
 from shiftaddaug.runs.prepare import prepare
 from shiftaddaug.runs.settings import read_settings

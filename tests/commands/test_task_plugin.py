@@ -20,7 +20,7 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.report.multirun import job_rows
 from shiftaddaug.report.results import read_json, read_metrics
 from shiftaddaug.runs.cells import Cell
-from shiftaddaug.runs.compose import compose_config
+from shiftaddaug.runs.explain import compose_config
 from tests.commands.running import command, composed
 from tests.tasks.contract import check_objective
 from tests.tasks.toy import OBJECTIVE, write_plugin

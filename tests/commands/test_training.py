@@ -212,6 +212,15 @@ def test_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(tmp_pat
     assert (tmp_path / "run" / "curves.png").exists()
 
 
+def test_statistics_that_are_no_numbers_stop_it_too(tmp_path: Path) -> None:
+    """The loss is one all the while: batch-norm divides by an infinite deviation."""
+    stages = "net.stages=[{block: basic, channels: 8, depth: 1, act: relu}]"
+    line = r"^[\w.]+running_var became inf or nan at step 3 \(epoch 0\); last good checkpoint: none yet; try"
+    with pytest.raises(TrainingDiverged, match=line):
+        run_little(tmp_path / "run", "op=add", "op.init_std=1e30", "aug=none", stages, "trainer.max_epochs=3")
+    assert not list((tmp_path / "run").rglob("*.ckpt"))
+
+
 class _Poison(pl.Callback):
     """Make a weight NaN after the first step of an epoch."""
 

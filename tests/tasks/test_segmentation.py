@@ -259,7 +259,7 @@ def test_mistakes(keys: dict[str, object], message: str) -> None:
         ({"masks": "multilabel"}, {}, r"task\.masks=multilabel: data=x have one label .*; options: multiclass, binary"),
         ({}, {"multilabel": True}, r"task\.masks=multiclass: data=x have yes or no .*; options: multilabel"),
         ({"ignore_index": 3}, {}, r"task\.ignore_index=3: is the label of one of the 4 classes"),
-        ({"window": 32}, {}, r"task\.window=32: is larger than what it slides over, images of \[24, 48\] px .*"),
+        ({"window": 32}, {}, r"task\.window=32: is larger than what it slides over, images of \[24,48\] px .*"),
     ],
 )
 def test_mistakes_about_the_data(keys: dict[str, Any], data: dict[str, Any], message: str) -> None:

@@ -12,6 +12,7 @@ from msgspec import Meta
 from omegaconf import DictConfig
 
 from shiftaddaug.catalogue import catalogue_of
+from shiftaddaug.commands.arguments import refuse_names
 from shiftaddaug.commands.entry import run_command
 from shiftaddaug.errors import UserError
 from shiftaddaug.report.ablation import summarise, write_runs, write_tables
@@ -21,7 +22,6 @@ from shiftaddaug.runs.cells import Cell, cells_in, check_finished, check_overrid
 from shiftaddaug.runs.compose import (
     PACKAGE,
     catalogue_in,
-    compose_config,
     config_dir,
     expand_home,
     group_options,
@@ -29,6 +29,7 @@ from shiftaddaug.runs.compose import (
     plugin_config_dirs,
     quoted,
 )
+from shiftaddaug.runs.explain import compose_config
 from shiftaddaug.runs.settings import PathsSettings, read_settings
 from shiftaddaug.settings import PathName, PositiveInt, Seed, check, check_group, shown
 
@@ -115,6 +116,7 @@ def _cells(settings: AblationSettings, overrides: list[str]) -> Iterator[Cell]:
 def _checked_overrides(given: Sequence[str]) -> list[str]:
     """Overrides that all runs share: how long, of which net, but nothing that a row is named after."""
     overrides = [expand_home(override) for override in given]
+    refuse_names(overrides)
     for override in overrides:
         key = override.lstrip("+~").split("=")[0].split("@")[0]
         if key in CELLS_OWN:

@@ -95,6 +95,8 @@ class MaskFolderSettings(MaskFilesSettings):
         idle = dict(super().without_effect())
         if (Path(self.data_dir or "") / "train").is_dir():
             idle["test_fraction"] = f"{self.data_dir} has images for test"
+        else:
+            idle.pop("split_seed", None)  # which says what is for test, too
         return idle
 
     def brings_validation(self) -> bool:

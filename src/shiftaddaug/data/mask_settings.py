@@ -108,7 +108,8 @@ class MaskSettings(ClassesSettings):
     def without_effect(self) -> Mapping[str, str]:
         grey = "images are read as grey (data.in_channels=1)"
         values = {"saturation": self.saturation, "hue": self.hue}
-        return {key: grey for key, value in values.items() if value and self.in_channels == 1}
+        idle = {key: grey for key, value in values.items() if value and self.in_channels == 1}
+        return {**super().without_effect(), **idle}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -89,7 +89,7 @@ def _decode(
         image = writer.pad("pad", IMAGE, multiple) if multiple > 1 else IMAGE
         last = write_features(writer, table, scaled, catalogue, image)
         levels = {level.stride: level.node for level in writer.levels()}
-        stem = int(table["stem"].get("stride", 2)) if _keeps_size(table, image_size) else 1
+        stem = int(table["stem"].get("stride", 2)) if keeps_size(table, image_size) else 1
         writer.end_encoder()
         return writer, Encoder(arch.name, table, scaled, image, last, levels, stem)
 
@@ -162,7 +162,7 @@ def write_features(
         out = writer.space("stem", scaled(stem["channels"]), "width")
         options = {"kernel": stem.get("kernel", 3), "stride": _stem_stride(table, writer.image_size)}
         value = writer.level(writer.conv_norm_act("stem", image, out=out, act=act_of(stem), **options))
-        if stem.get("pool") is not None and not _keeps_size(table, writer.image_size):
+        if stem.get("pool") is not None and not keeps_size(table, writer.image_size):
             value = writer.level(writer.max_pool("stem.pool", value, kernel=stem["pool"], stride=2))
     count = 0
     for stage in table["stages"]:
@@ -176,7 +176,7 @@ def write_features(
     return value
 
 
-def _keeps_size(table: Mapping[str, Any], image_size: Size) -> bool:
+def keeps_size(table: Mapping[str, Any], image_size: Size) -> bool:
     """Whether the image is so small that the stem keeps its size, unless the table says otherwise."""
     return table.get("stem_stride", "auto") == "auto" and max(image_size) <= SMALL_IMAGE
 
@@ -184,7 +184,7 @@ def _keeps_size(table: Mapping[str, Any], image_size: Size) -> bool:
 def _stem_stride(table: Mapping[str, Any], image_size: Size) -> int:
     stride = table.get("stem_stride", "auto")
     if stride == "auto":
-        return 1 if _keeps_size(table, image_size) else int(table["stem"].get("stride", 2))
+        return 1 if keeps_size(table, image_size) else int(table["stem"].get("stride", 2))
     if not isinstance(stride, int) or stride < 1:
         raise UserError(f"net.stem_stride={stride}: must be 'auto' or a positive integer")
     return stride

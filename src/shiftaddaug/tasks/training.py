@@ -164,34 +164,27 @@ class Training(Evaluation):
         self._check_weights()
 
     def _check_weights(self) -> None:
-        """Stop before checkpoints are written if weights are no numbers: no checkpoint holds such weights."""
+        """Stop before checkpoints are written if weights, or statistics, are no numbers: no checkpoint holds such."""
         if not all(torch.isfinite(parameter).all() for parameter in self.net.parameters()):
             raise self._diverged("weights became inf or nan")
+        for name, tensor in self.net.state_dict().items():
+            if not torch.isfinite(tensor).all():  # values overflow, and batch-norm hides it while it trains
+                raise self._diverged(f"{name} became inf or nan", "smaller weights at the start (op, net), or ")
 
-    def _diverged(self, what: str) -> TrainingDiverged:
+    def _diverged(self, what: str, remedy: str = "") -> TrainingDiverged:
         good = checkpoint_path(self.trainer, LastCheckpoint) or self.trainer.ckpt_path or "none yet"
         return TrainingDiverged(
             f"{what} at step {self.trainer.global_step} (epoch {self.trainer.current_epoch}); "
-            f"last good checkpoint: {good}; try a smaller optim.lr or trainer.gradient_clip_val=1"
+            f"last good checkpoint: {good}; try {remedy}a smaller optim.lr or trainer.gradient_clip_val=1"
         )
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser and a schedule that advances every step.
 
-        Weights alone decay, and norms and biases if so wished; transforms of kernels never do, nor what operators keep
-        from it (`Operator.undecayed`): they add a term of their own to the loss.
-
         Raises:
             UserError: one that divides by the loss scale after the operators have normalised their gradients.
         """
-        kept, parameters = own_terms.undecayed(self.net), self.net.named_parameters()
-        decayed = {
-            name: (p.ndim > 1 or self.decay_norms) and not is_transform(name) and name not in kept
-            for name, p in parameters
-        }
-        matrices = [p for name, p in self.net.named_parameters() if decayed[name]]
-        others = [p for name, p in self.net.named_parameters() if not decayed[name]]
-        optimizer = self.optimizer([{"params": matrices}, {"params": others, "weight_decay": 0.0}])
+        optimizer = self.new_optimizer()
         self._weight_decay = float(optimizer.param_groups[0].get("weight_decay", 0.0))
         if getattr(optimizer, "_step_supports_amp_scaling", False) and self._normalises_scaled_gradients():
             raise UserError(
@@ -201,6 +194,21 @@ class Training(Evaluation):
         steps, epochs = int(self.trainer.estimated_stepping_batches), max(1, self.trainer.max_epochs or 1)
         schedule = self.scheduler(optimizer, steps, epochs)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def new_optimizer(self) -> torch.optim.Optimizer:
+        """Return an optimiser of the parameters, which has made no step.
+
+        Weights alone decay, and norms and biases if so wished; transforms of kernels never do, nor what operators keep
+        from it (`Operator.undecayed`): they add a term of their own to the loss.
+        """
+        kept, parameters = own_terms.undecayed(self.net), self.net.named_parameters()
+        decayed = {
+            name: (p.ndim > 1 or self.decay_norms) and not is_transform(name) and name not in kept
+            for name, p in parameters
+        }
+        matrices = [p for name, p in self.net.named_parameters() if decayed[name]]
+        others = [p for name, p in self.net.named_parameters() if not decayed[name]]
+        return self.optimizer([{"params": matrices}, {"params": others, "weight_decay": 0.0}])
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Lightning leaves this to the task for schedulers that are not of torch."""
