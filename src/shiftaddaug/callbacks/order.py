@@ -45,6 +45,8 @@ class Stage(IntEnum):
     """Random generators are seeded: what the callbacks above have drawn is forgotten."""
     SHOW = 80
     """A person is told what happens."""
+    PICTURE = 85
+    """Pictures are made of what is predicted."""
     AVERAGE = 90
     """Averages of the weights take their place for validation."""
     OTHER = 100

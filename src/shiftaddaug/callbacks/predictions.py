@@ -33,7 +33,7 @@ class ShowPredictions(pl.Callback):
         images: at most so many, spread over the split: neighbours are often frames of one film.
     """
 
-    stage = Stage.SHOW + 1
+    stage = Stage.PICTURE
     only_watches = True
     sees_target = True
 
