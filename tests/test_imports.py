@@ -22,6 +22,7 @@ ORDER = (
     "data",
     "hardware",
     "deploy",
+    "interop",
     "report",
     "runs",
     "search",

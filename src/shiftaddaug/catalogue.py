@@ -1,9 +1,9 @@
 """What the package's folders hold, and those of plugins: the only place that turns a stored name into code.
 
 A plugin is an importable package that mirrors this one's folders: `operators/<name>/`, `tasks/<name>/`,
-`nets/blocks/<name>.py`, `data/<name>.py`, `configs/<group>/<name>.yaml`. It is named on the command line
-(`plugins=[my_package]`) and never by a stored file. Nothing here imports torch, and nothing is imported before it is
-asked for.
+`nets/blocks/<name>.py`, `nets/archs/<name>.py`, `data/<name>.py`, `configs/<group>/<name>.yaml`. It is named on the
+command line (`plugins=[my_package]`) and never by a stored file. Nothing here imports torch, and nothing is imported
+before it is asked for.
 """
 
 import importlib
@@ -73,6 +73,13 @@ class Catalogue:
 
 PACKAGE_ONLY = Catalogue()
 """Catalogue without plugins."""
+
+
+def config_dir() -> Path:
+    """Return the folder of the package's configs: the checkout's, or the copy inside an installed package."""
+    package = Path(__file__).resolve().parent
+    checkout = package.parents[1] / "configs"
+    return checkout if (checkout / "train.yaml").exists() else package / "configs"
 
 
 def catalogue_of(plugins: Any) -> Catalogue:

@@ -25,7 +25,7 @@ from shiftaddaug.runs.explain import describe, quoted_argument
             "~net",
             "aug.width_multipliers: reads net.width_multipliers, and there is no such key; options: leave",
         ),
-        ("op/foo=3", "op/foo=3: no such group; options: paths, task, data, net,"),
+        ("op/foo=3", "op/foo=3: no such group; options: paths, task, arch, data,"),
     ],
 )
 def test_one_line(argument: str, line: str) -> None:

@@ -22,7 +22,8 @@ def checked(cfg: DictConfig) -> Checked:
     settings = read_settings(cfg)
     operator, sharing = operators.settings_from(config["op"]), check_sharing(config["sharing"])
     mult_layers = select_layers(settings.plan, config["net"]["mult_layers"])
-    return Checked(config, written, operator, sharing, widening_of(settings.plan, settings.aug), mult_layers)
+    widening = widening_of(settings.plan, settings.aug)
+    return Checked(config, written, operator, sharing, widening, mult_layers, settings.arch, settings.task)
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -270,3 +271,21 @@ def test_widths_that_round_to_no_wider_channel_are_told(
 ) -> None:
     read_settings(composed(tmp_path / "run", *typed))
     assert told(caplog) == ([] if line is None else [f"no effect, because {line}"])
+
+
+def test_parts_of_the_net_that_a_decoder_does_not_read_are_warned_of(tmp_path: Path) -> None:
+    stated = ("net.head", "net.neck", "net.classifier_norm")
+    for data, wanted in (("digits", set[str]()), ("shapes", {*stated})):
+        run = checked(composed(tmp_path / "run", f"data={data}"))
+        reasons = {key: rule.reason for rule in all_rules(run) for key in rule.keys if key in stated}
+        assert {*reasons} == wanted
+        for reason in reasons.values():
+            assert reason(run) == "arch=unet decodes the encoder's feature maps, before head and classifier"
+
+
+def test_a_task_says_which_of_its_keys_do_nothing(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    typed = ["data=shapes", "task.window_overlap=0.2"]
+    read_settings(composed(tmp_path / "run", *typed), typed)
+    assert told(caplog) == [
+        "no effect, because task.window=null has the network see whole images: task.window_overlap=0.2"
+    ]

@@ -34,7 +34,7 @@ def answer(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
         ("op=ad", "op=ad: no such option; did you mean add? options: add, "),
         ("aug=widht", "aug=widht: no such option; did you mean width? options: depth, expand, full, none, width"),
         ("net=vgg", "net=vgg: no such option; options: mbv2_micro, mbv2_tiny, mbv2_w0"),
-        ("data=mnist", "data=mnist: no such option; options: cifar10, cifar100, digits, image_folder, imagenet"),
+        ("data=mnist", "data=mnist: no such option; options: ade20k, camvid, cifar10, cifar100, cityscapes"),
         ("optim.lrr=1", "optim.lrr: no such key; did you mean optim.lr? options: optim.lr, "),
         ("seeed=1", "seeed: no such key; did you mean seed? options: seed, ckpt_path"),
         ("aug.width_multipliers=[0.5,2]", "aug.width_multipliers=[0.5,2]: must be a list of numbers >= 1 and <= 1000"),
@@ -86,7 +86,7 @@ def answer(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
         ),
         ("experiment=ablation/_base", "experiment=ablation/_base: no such option; options: addernet_cifar, "),
         ("logger=null", "logger=null: no such option; options: csv, many, tensorboard, wandb"),
-        ("data=3", "data=3: no such option; options: cifar10, cifar100, digits, image_folder, imagenet"),
+        ("data=3", "data=3: no such option; options: ade20k, camvid, cifar10, cifar100, cityscapes"),
         ("~trainer", "~trainer: no such option; options: ddp, default"),
         ("paths.root_dir=/proc/x", "paths.root_dir=/proc/x: cannot write there (/proc is not a writable folder)"),
         ("net.mult_layers=[stm]", "net.mult_layers=stm: no such layer in net=mbv2_micro; options: stem, blocks, se"),
@@ -121,8 +121,24 @@ def test_one_line(
         (("data.batch_size=1", "data.image_size=16"), "data.batch_size=1: leaves batch-norm one value of each channel"),
         (
             ("data.batch_size=1", "net=resnet20", "data.image_size=32"),
-            "data.batch_size=1: leaves the batch-norm on the",
+            "data.batch_size=1: leaves the batch-norm classifier.norm, of pooled values, one",
         ),
+        (
+            ("data=shapes", "arch=deeplabv3plus", "data.batch_size=1"),
+            "data.batch_size=1: leaves the batch-norm decoder.aspp.convs.4.norm, of pooled values, one value of each "
+            "channel; options: a larger batch, or another arch than deeplabv3plus",
+        ),
+        (
+            ("data=shapes", "arch=deeplabv3plus", "+callbacks.diagnostics.images=1"),
+            "callbacks.diagnostics.images=1: leaves the batch-norm decoder.aspp.convs.4.norm, of pooled values, one",
+        ),
+        (
+            ("data=shapes", "arch=classifier"),
+            "arch=classifier: gives outputs of each image, and task=segmentation wants outputs of each pixel; options: "
+            "deeplabv3plus, fpn, lraspp, unet, or other data",
+        ),
+        (("arch=unet",), "arch=unet: gives outputs of each pixel, and task=classification wants outputs of each image"),
+        (("data=shapes", "net=resnet20"), "arch=unet: needs feature maps at strides 2, 4, 8, 16, 32, as arch."),
         (
             ("op.activation_bits=16", "op.activation_fraction_bits=8", "trainer.precision=bf16-true"),
             "op.activation_bits=16: trainer.precision=bf16-true holds 9 bits",

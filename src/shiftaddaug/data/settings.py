@@ -101,13 +101,13 @@ class ImageSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassificationSettings(ImageSettings):
-    """Keys of labelled images, of which a validation set is held out."""
+class ClassesSettings(ImageSettings):
+    """Keys of images with classes, of images or of pixels, of which a validation set is held out."""
 
     num_classes: NumClasses | None = None
     """Classes that the network is built for; None takes as many as the data hold, where that is known beforehand."""
     val_fraction: ShareBelowOne = 0.1
-    """Share of every class's training images that is held out for validation; with 0 nothing is validated."""
+    """Share of the training images that is held out for validation; with 0 nothing is validated."""
     split_seed: Seed = 0
     """Seed of that split, whatever the run's."""
 
@@ -154,6 +154,11 @@ class ClassificationSettings(ImageSettings):
 
     def check_source(self) -> None:
         self.check_held(*self.held())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationSettings(ClassesSettings):
+    """Keys of labelled images; every class gives its share of images for validation."""
 
 
 @dataclass(frozen=True, kw_only=True)

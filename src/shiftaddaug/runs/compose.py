@@ -9,7 +9,7 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue, catalogue_of
+from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue, catalogue_of, config_dir
 
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parents[1]
@@ -17,12 +17,6 @@ ROOT = PACKAGE.parents[1]
 
 OPTIONAL_GROUPS = ("experiment", "sweep", "debug")
 """Config groups of which a run may have none."""
-
-
-def config_dir() -> Path:
-    """Return the folder of the configs: the checkout's, or the copy inside an installed package."""
-    checkout = ROOT / "configs"
-    return checkout if (checkout / "train.yaml").exists() else PACKAGE / "configs"
 
 
 def default_root() -> Path:

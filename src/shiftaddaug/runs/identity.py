@@ -64,7 +64,7 @@ ADDED = {
 }
 """Keys that older checkpoints lack, and what those did."""
 
-FIRST = ("op", "net", "data", "aug", "sharing", "task", "optim", "seed", "trainer")
+FIRST = ("op", "net", "arch", "data", "aug", "sharing", "task", "optim", "seed", "trainer")
 """Groups in the order in which a difference is told: values of one are often interpolated into others."""
 
 

@@ -10,31 +10,12 @@ from typing import Any
 from shiftaddaug import operators
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.settings import SharingSettings
-from shiftaddaug.nets.plan import Plan
-from shiftaddaug.nets.sizes import shown_size
 from shiftaddaug.nets.spec import SubnetSpec, Widening
 from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.runs.rules import Checked
 from shiftaddaug.runs.searching import is_search
 
 log = logging.getLogger(__name__)
-
-
-def check_batch(config: Mapping[str, Any], plan: Plan) -> None:
-    """Refuse batches that leave a batch-norm less than two values of each channel."""
-    trainer = config["trainer"]
-    synchronised = trainer.get("sync_batchnorm") and trainer.get("devices") != 1
-    alone = config["data"]["batch_size"] == 1 and not synchronised
-    if alone and max(plan.image_size) <= plan.total_stride:
-        raise UserError(
-            f"data.batch_size=1: leaves batch-norm one value of each channel, for net={plan.name} makes one pixel of "
-            f"data.image_size={shown_size(plan.image_size)}; options: a larger batch, or larger images"
-        )
-    if alone and any(node.kind == "norm" and node.size == (1, 1) for node in plan.nodes):
-        raise UserError(
-            "data.batch_size=1: leaves the batch-norm on the logits one value of each; options: a larger batch, or "
-            "net.classifier_norm=false"
-        )
 
 
 def check_unvalidated(callbacks: Mapping[str, Any]) -> None:

@@ -87,7 +87,7 @@ def _nothing_to_share(checked: Checked) -> str | None:
 
 def _pulled(checked: Checked) -> list[str]:
     """Layers that a penalty pulls (`tasks/training.py`)."""
-    return [layer.name for layer in checked.plan.layers() if layer.group in ("blocks", "head")]
+    return [layer.name for layer in checked.plan.layers() if layer.group in ("blocks", "head", "decoder")]
 
 
 def _multiplies_somewhere(checked: Checked) -> bool:
@@ -169,14 +169,22 @@ RULES = (
     Rule(("op.remap",), _another_remap),
     *TRAINING,
 )
-"""The table; what the operator and the data of a run state comes on top."""
+"""The table; what operator, architecture, task and data of a run state comes on top."""
 
 
 def all_rules(checked: Checked) -> Iterator[Rule]:
-    """Yield the table, and the rules that the operator and the data of a run state."""
+    """Yield the table, and the rules that operator, architecture, task and data of a run state."""
     operator = checked.operator
     yield from RULES
     yield from stated_rules("op", operator.without_effect)
     yield Rule(tuple(f"op.{key}" for key in operator.replaced_by_remap), _r_says)
     yield Rule(tuple(f"op.{key}" for key in operator.without_remap), _stored_for_r)
+    yield from stated_rules("net", _of_arch(checked))
+    yield from stated_rules("task", checked.task.without_effect())
     yield from data_rules(checked)
+
+
+def _of_arch(checked: Checked) -> dict[str, str]:
+    """Keys of the net's table that the architecture does not read, and why."""
+    arch = checked.arch
+    return {key: f"arch={arch.name} {reason}" for key, reason in arch.without_effect.items()}

@@ -68,6 +68,7 @@ def _identity(run: Prepared) -> Record:
     settings = run.settings
     return {
         "net": settings.plan.name,
+        "arch": settings.arch.name,
         "op": settings.operator.name,
         "aug": settings.aug.name,
         "data": settings.config["data"]["name"],

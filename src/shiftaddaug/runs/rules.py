@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from shiftaddaug.hybrid.settings import SharingSettings
+from shiftaddaug.nets.arch import ArchSettings
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.spec import Widening
 from shiftaddaug.operators.mult.settings import MultSettings
 from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.settings import shown
+from shiftaddaug.tasks.settings import TaskSettings
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,8 @@ class Checked:
     """How far the target's plan is widened and deepened."""
     mult_layers: Collection[str]
     """Names of the target's layers that multiply, whatever the operator."""
+    arch: ArchSettings
+    task: TaskSettings
 
     @property
     def plan(self) -> Plan:

@@ -12,25 +12,24 @@ from omegaconf import DictConfig, OmegaConf
 from shiftaddaug import operators, tasks
 from shiftaddaug.callbacks.settings import check_callbacks
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
-from shiftaddaug.data.checks import check_data_config, holds_validation, settings_of
-from shiftaddaug.data.settings import ClassificationSettings
-from shiftaddaug.errors import DAMAGE, UserError
+from shiftaddaug.data.checks import check_data_config, holds_validation
+from shiftaddaug.data.settings import ClassesSettings
 from shiftaddaug.hardware.budget import check_budget
 from shiftaddaug.hardware.settings import Hardware, hardware_from
 from shiftaddaug.hybrid.remap_file import with_remap_file
 from shiftaddaug.hybrid.settings import SharingSettings, check_sharing
 from shiftaddaug.hydra_nodes import check_node
+from shiftaddaug.nets import archs
+from shiftaddaug.nets.arch import ArchSettings
 from shiftaddaug.nets.assignment import select_layers, uniform
 from shiftaddaug.nets.extras import plan_extra_blocks
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.settings import AugSettings, NetSettings, check_aug, check_net
 from shiftaddaug.nets.spec import Widening
-from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.nets.timetable import check_timetables
 from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.runs.compose import plain
 from shiftaddaug.runs.joint_checks import (
-    check_batch,
     check_compile,
     check_operator,
     check_strategy,
@@ -42,6 +41,7 @@ from shiftaddaug.runs.no_effect import warn_of_settings
 from shiftaddaug.runs.places import check_places
 from shiftaddaug.runs.rules import Checked
 from shiftaddaug.runs.searching import is_multirun
+from shiftaddaug.runs.target_plan import check_batch, target_plan
 from shiftaddaug.runs.trainer_settings import check_processes, check_trainer
 from shiftaddaug.settings import CheckpointPath, PathName, PluginNames, Seed, check, check_group
 from shiftaddaug.tasks.optim_settings import OptimSettings, check_optim
@@ -49,11 +49,14 @@ from shiftaddaug.tasks.settings import TaskSettings
 
 log = logging.getLogger(__name__)
 
-GROUPS = ("op", "net", "aug", "data", "task", "optim", "callbacks", "sharing", "trainer", "logger", "paths", "hardware")
+GROUPS = (
+    *("op", "net", "arch", "aug", "data", "task", "optim", "callbacks", "sharing", "trainer", "logger", "paths"),
+    "hardware",
+)
 """Keys of the top level that hold keys: each is a field of `RunSettings`, or read from its configuration."""
 
 
-IMAGES = get_type_hints(ClassificationSettings, include_extras=True)
+IMAGES = get_type_hints(ClassesSettings, include_extras=True)
 """Ranges of keys that data modules with a constructor of their own may not say."""
 
 
@@ -83,6 +86,7 @@ class Groups:
     top: TopLevel
     paths: PathsSettings
     net: NetSettings
+    arch: ArchSettings
     aug: AugSettings
     sharing: SharingSettings
     optim: OptimSettings
@@ -148,11 +152,11 @@ def read_settings(
     groups = read_groups(config, written["optim"], task, catalogue)
     check_compile(task.compile)
     check_timetables(config["callbacks"])
-    plan = _plan(config, task, catalogue)
+    plan = _plan(config, groups.arch, task, catalogue)
     operator = operators.settings_from(config["op"], catalogue)
     widening = widening_of(plan, groups.aug)
     mult_layers = select_layers(plan, list(groups.net.mult_layers))
-    checked = Checked(config, written, operator, groups.sharing, widening, mult_layers)
+    checked = Checked(config, written, operator, groups.sharing, widening, mult_layers, groups.arch, task)
     check_strategy(checked)
     warn_of_settings(checked, typed)
     warn_of_operator(config, operator, groups.sharing)
@@ -198,7 +202,8 @@ def read_groups(
     """
     top = check_group("", config, TopLevel, more=GROUPS)
     paths = check_group("paths", config["paths"], PathsSettings)
-    net, aug, sharing = check_net(config["net"], catalogue), check_aug(config["aug"]), check_sharing(config["sharing"])
+    net, arch = check_net(config["net"], catalogue), archs.check_arch(config["arch"], catalogue)
+    aug, sharing = check_aug(config["aug"]), check_sharing(config["sharing"])
     check_trainer(config["trainer"])
     check_processes(config["trainer"], is_multirun())
     optim = check_optim(config["optim"], written_optim, config["trainer"]["max_epochs"])
@@ -210,7 +215,7 @@ def read_groups(
     )
     check_places(config)
     hardware = hardware_from(config["hardware"])
-    return Groups(top=top, paths=paths, net=net, aug=aug, sharing=sharing, optim=optim, hardware=hardware)
+    return Groups(top=top, paths=paths, net=net, arch=arch, aug=aug, sharing=sharing, optim=optim, hardware=hardware)
 
 
 def widening_of(plan: Plan, aug: AugSettings) -> Widening:
@@ -219,7 +224,7 @@ def widening_of(plan: Plan, aug: AugSettings) -> Widening:
     return Widening(plan, tuple(aug.width_multipliers), tuple(aug.expand_multipliers), aug.divisor, extras)
 
 
-def _plan(config: Mapping[str, Any], task: TaskSettings, catalogue: Catalogue) -> Plan:
+def _plan(config: Mapping[str, Any], arch: ArchSettings, task: TaskSettings, catalogue: Catalogue) -> Plan:
     """Return the plan of the target network, if the data are sound and the task's."""
     data = config["data"]
     check_data_config(data)
@@ -227,42 +232,6 @@ def _plan(config: Mapping[str, Any], task: TaskSettings, catalogue: Catalogue) -
         check_unvalidated(config["callbacks"])
     task.check_data(data)
     task.check_distillation(config["aug"]["distill_weight"])
-    plan = plan_net(config["net"], outputs_of(data, task), data["in_channels"], data["image_size"], catalogue)
-    check_batch(config, plan)
+    plan = target_plan(config, arch, task, catalogue)
+    check_batch(config, arch, plan)
     return plan
-
-
-def outputs_of(config: Mapping[str, Any], task: TaskSettings) -> int:
-    """Return how many channels a network of these data and this task ends in.
-
-    Raises:
-        UserError: the data do not say what the task reads.
-    """
-    data = dict(config)
-    if data.get("num_classes", 0) is None:
-        data["num_classes"] = _held_classes(data)
-    try:
-        outputs = task.outputs(data)
-        if isinstance(outputs, bool) or not isinstance(outputs, int) or outputs < 1:
-            raise ValueError(f"it says {outputs}")
-        return outputs
-    except KeyError as error:
-        raise UserError(
-            f"data={data['name']}: has no {error.args[0]}, which task={task.name} reads; options: other data, or that "
-            "task for which these are made"
-        ) from error
-    except DAMAGE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(
-            f"data={data['name']}: task={task.name} cannot tell the number of outputs ({reason})"
-        ) from error
-
-
-def _held_classes(data: Mapping[str, Any]) -> int:
-    """Return the number of classes that the configuration leaves open."""
-    settings = settings_of(data)
-    if not isinstance(settings, ClassificationSettings):
-        raise UserError(
-            f"data.num_classes=null: data={data['name']} does not say it beforehand; must be a whole number"
-        )
-    return settings.classes()

@@ -243,7 +243,11 @@ class Training(Evaluation):
         checkpoint["config"] = self.config
 
 
+CHOSEN = ("blocks", "head", "decoder")
+"""Groups of layers whose operator is a choice."""
+
+
 def _chosen_layers(net: Supernet) -> dict[str, HybridWeight]:
-    """The target's layers in blocks and head, by name: the others are there whatever the operator."""
+    """The target's layers in blocks, head and decoder, by name: the others are there whatever the operator."""
     layers = net.hybrid_layers()
-    return {node.name: layers[node.name] for node in net.plan.layers() if node.group in ("blocks", "head")}
+    return {node.name: layers[node.name] for node in net.plan.layers() if node.group in CHOSEN}

@@ -25,6 +25,7 @@ class ClassificationSettings(TaskSettings):
         Figure("top5", "top-5", PERCENT, digits=2, training=False),
     )
     distils = True
+    dense = False
 
     label_smoothing: ShareBelowOne = 0.0
     mixup: Alpha = 0.0
