@@ -218,7 +218,7 @@ def test_statistics_that_are_no_numbers_stop_it_too(tmp_path: Path) -> None:
     stages = "net.stages=[{block: basic, channels: 8, depth: 1, act: relu}]"
     line = r"^[\w.]+running_var became inf or nan at step 3 \(epoch 0\); last good checkpoint: none yet; try"
     with pytest.raises(TrainingDiverged, match=line):
-        run_little(tmp_path / "run", "op=add", "op.init_std=1e30", "aug=none", stages, "trainer.max_epochs=3")
+        run_little(tmp_path / "run", "op=add", "data.std=[1e-20]", "aug=none", stages, "trainer.max_epochs=3")
     assert not list((tmp_path / "run").rglob("*.ckpt"))
 
 
