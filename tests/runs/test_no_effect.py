@@ -224,7 +224,7 @@ def test_a_split_of_nothing_is_warned_of(
         (["paths.data_dir=/here"], "data=digits reads no files there"),
         (["data=cifar10", "data.data_dir=/there", "paths.data_dir=/here"], "data.data_dir says where they lie"),
         (["data=cifar10", "paths.data_dir=/here"], None),
-        (["paths.root_dir=/root", "paths.data_dir=/root/data"], None),
+        (["paths.root_dir=/anywhere", "paths.data_dir=/anywhere/data"], None),
     ],
 )
 def test_a_folder_that_no_data_are_read_from_is_warned_of(
