@@ -63,6 +63,7 @@ class OptimSettings:
     warmup_epochs: Annotated[float, Meta(ge=0, le=10**6)] = 0.0
     min_lr: NonNegativeNumber = 0.0
     decay_norms: bool = False
+    encoder_lr_mult: Annotated[float, Meta(gt=0, le=1000)] = 1.0
 
 
 @dataclass(frozen=True)
