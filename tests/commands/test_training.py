@@ -152,7 +152,11 @@ def test_stopped_at_any_epoch_and_resumed_is_the_same(tmp_path: Path, arguments:
         whole_curve = read_history(tmp_path / "whole")["train/loss"]
         assert read_history(resumed)["train/loss"] == whole_curve
         headline = wanted["headline"]
-        same = (f"val_{headline}_percent", f"test_{headline}_percent", "test_loss")  # so the same checkpoint was the best
+        same = (
+            f"val_{headline}_percent",
+            f"test_{headline}_percent",
+            "test_loss",
+        )  # so the same checkpoint was the best
         assert {key: results[key] for key in same} == {key: wanted[key] for key in same}
 
 
