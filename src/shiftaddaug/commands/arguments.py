@@ -42,7 +42,7 @@ def refuse_arguments(arguments: Sequence[str], config_name: str) -> None:
         chosen = override.value()
         if isinstance(chosen, list) and len(chosen) != 1 and group not in SEVERAL:
             jobs = ",".join(str(value) for value in _values(override)) or "..."
-            raise UserError(f"{argument}: takes one option; options: {group}=NAME, or -m {group}={jobs} for a run of each")
+            raise UserError(f"{argument}: takes one option; options: {group}=NAME, or -m {group}={jobs}")
         if override.is_delete():
             _refuse_to_delete(argument, group, groups)
         elif not all(_is_name(value) for value in _values(override)):
