@@ -11,7 +11,7 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.sharing import Sharing
 from shiftaddaug.hybrid.transfer import with_inputs
 from shiftaddaug.nets.extract import extract_target
-from shiftaddaug.nets.init_from import encoder_parameters, freeze_encoder, init_from, is_encoder
+from shiftaddaug.nets.init_from import encoder_names, encoder_parameters, freeze_encoder, init_from
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import plan_net
@@ -136,6 +136,20 @@ def test_an_image_of_other_channels_is_read_by_the_same_filters(channels: int) -
     assert torch.equal(with_inputs(weight, 3), weight)
 
 
+def test_an_image_of_other_channels_leaves_nothing_around_the_target_anew() -> None:
+    source = classifier("shift", 1, **WIDER, extra_blocks=1)
+    assert init_from(make_supernet(decoder_plan(), "shift", **WIDER, extra_blocks=1), source).whole
+
+
+@pytest.mark.parametrize("arch", ["classifier", "unet", "fpn", "deeplabv3plus", "lraspp"])
+def test_the_encoder_is_stem_and_stages_whatever_gates_follow(arch: str) -> None:
+    table = read_yaml("net", "mbv3_w035") | {"mult_layers": []}
+    plan = plan_net(table, 3, 3, (64, 64), arch=read_yaml("arch", arch))
+    assert any(node.group == "se" for node in plan.layers())
+    wanted = {node.name for node in plan.nodes if node.name.startswith(("image", "pad", "stem", "blocks"))}
+    assert encoder_names(plan) == wanted
+
+
 def test_an_operator_s_stem_is_not_adapted() -> None:
     source, net = classifier("add", kept=["classifier"]), make_supernet(decoder_plan(1), "add", kept=["classifier"])
     with pytest.raises(UserError, match=r"^stem\.conv reads 3 channels there, and 1 here, with op=add"):
@@ -153,7 +167,7 @@ def test_a_frozen_encoder_stays_as_it_is() -> None:
     net.train()
     (net(images(size=(16, 24))).square().sum() + net(images(size=(16, 24)), spec).square().sum()).backward()
     assert {name for name, p in net.named_parameters() if p.grad is None} >= frozen
-    encoder = {node.name for node in net.graph.nodes if is_encoder(node)}
+    encoder = encoder_names(net.graph)
     for name, value in net.state_dict().items():
         if name.rpartition(".")[0] in encoder:
             assert torch.equal(value, before[name]), name

@@ -14,9 +14,6 @@ from shiftaddaug.nets.nodes import WEIGHTED, Node
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.supernet import Supernet
 
-AFTER_ENCODER = ("head", "decoder", "classifier")
-"""Groups of nodes that follow the encoder, of stem and stages."""
-
 
 @dataclass(frozen=True)
 class Loaded:
@@ -48,12 +45,12 @@ def init_from(net: Supernet, source: Net) -> Loaded:
     Raises:
         UserError: a layer of the encoder that the other has not, or that computes otherwise there.
     """
-    taken, fresh, whole = [], [], True
+    taken, fresh, whole, encoder = [], [], True, encoder_names(net.plan)
     for node in _with_state(net.plan):
         ours, theirs = net.module(node.name), source.module(node.name)
         difference = _difference(net.plan, source.plan, node)
         if difference is not None:
-            if is_encoder(node):
+            if node.name in encoder:
                 raise UserError(f"{node.name} {difference}")
             fresh.append(node.name)
             continue
@@ -61,7 +58,7 @@ def init_from(net: Supernet, source: Net) -> Loaded:
         assert theirs is not None
         _take(net.plan, node, ours, theirs)
         taken.append(node.name)
-        whole = whole and (not is_encoder(node) or _as_wide(ours, theirs))
+        whole = whole and (node.name not in encoder or _as_wide(ours, theirs, any_inputs=_reads_image(net.plan, node)))
     for extra in (node for node in _with_state(net.graph) if node.name not in net.plan.by_name):
         theirs = source.module(extra.name)
         if isinstance(source, Supernet) and theirs is not None and _as_wide(net.module(extra.name), theirs):
@@ -71,16 +68,27 @@ def init_from(net: Supernet, source: Net) -> Loaded:
     return Loaded(tuple(taken), tuple(fresh), whole)
 
 
-def is_encoder(node: Node) -> bool:
-    """Whether a node is of the encoder: stem and stages."""
-    return node.group not in AFTER_ENCODER
+def encoder_names(plan: Plan) -> frozenset[str]:
+    """Return the names of the encoder's nodes, of stem and stages: feature maps, and all that they are computed from.
+
+    Names and groups do not tell them: a decoder may have gates, as blocks have.
+    """
+    found: set[str] = set()
+    waiting = [level.node for level in plan.levels]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += plan.by_name[name].inputs
+    return frozenset(found)
 
 
 def encoder_modules(net: Supernet) -> Iterator[nn.Module]:
     """Yield the layers and norms of a supernet's encoder, those of extra blocks too."""
+    encoder = encoder_names(net.graph)
     for node in _with_state(net.graph):
         module = net.module(node.name)
-        if is_encoder(node) and module is not None:
+        if node.name in encoder and module is not None:
             yield module
 
 
@@ -139,10 +147,20 @@ def _take(plan: Plan, node: Node, ours: nn.Module | None, theirs: nn.Module) -> 
         raise UserError(f"{node.name} {error}") from None
 
 
-def _as_wide(ours: nn.Module | None, theirs: nn.Module) -> bool:
-    """Whether a layer or norm holds as many channels as another, those around its target too."""
+def _as_wide(ours: nn.Module | None, theirs: nn.Module, any_inputs: bool = False) -> bool:
+    """Whether a layer or norm holds as many channels as another, those around its target too.
+
+    Args:
+        ours, theirs: compared.
+        any_inputs: whether the channels that they read may differ.
+    """
     shapes = [
-        {name: tuple(p.shape) for name, p in each.named_parameters()} for each in (ours, theirs) if each is not None
+        {
+            name: tuple(n for i, n in enumerate(p.shape) if i != 1 or not any_inputs)
+            for name, p in each.named_parameters()
+        }
+        for each in (ours, theirs)
+        if each is not None
     ]
     return len(shapes) == 2 and shapes[0] == shapes[1]
 
