@@ -96,6 +96,29 @@ def test_our_network_of_masks_is_theirs_on_our_encoder(arch: str, model: Any, ke
     assert (net.eval()(x) - wanted).abs().max() < 1e-9 * wanted.abs().max()
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("op", ["shift", "add"])
+def test_a_trace_computes_the_same(op: str) -> None:
+    net = created("mbv2_micro", op=op, num_classes=5, img_size=32).eval()
+    with torch.no_grad():
+        traced = torch.jit.trace(net, images(1, size=(32, 32)))
+        assert torch.equal(traced(images(2, size=(32, 32))), net(images(2, size=(32, 32))))
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"out_indices": (0, 4)}, r"out_indices=\[0,4\]: shiftaddaug_resnet20 has 3 feature maps, at strides 1, 2, 4"),
+        ({"out_indices": 4}, "out_indices=4: shiftaddaug_resnet20 has 3 feature maps"),
+        ({"output_stride": 3}, "output_stride=3: net=resnet20 has feature maps at strides 1, 2 up to there"),
+        ({"mult_layers": "stem"}, r"mult_layers=stem: must be a list .* such as \['stem'\]"),
+    ],
+)
+def test_what_the_net_has_not_is_refused(keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        timm.create_model("shiftaddaug_resnet20", features_only=True, img_size=32, **keys)
+
+
 def test_what_there_is_not_is_said(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         created("mbv2_micro", pretrained=True)

@@ -197,7 +197,8 @@ class HybridConv2d(HybridLayer):
         self.stride, self.dilation = stride, dilation
 
     def _map(self, operator: Operator, x: Tensor, weight: Tensor) -> Tensor:
-        groups, padding = x.shape[1] if self.depthwise else 1, self.dilation * (weight.shape[-1] // 2)
+        # a trace has sizes as tensors, and what is computed with them is none of a kernel's arguments
+        groups, padding = int(x.shape[1]) if self.depthwise else 1, self.dilation * (int(weight.shape[-1]) // 2)
         x = operator.prepare_input(x, self.tensors() if operator.input_tensors else {})
         return operator.conv2d(x, weight, self.stride, padding, self.dilation, groups)
 

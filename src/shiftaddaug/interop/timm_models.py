@@ -28,6 +28,7 @@ from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.tables import plan_encoder, plan_net
 from shiftaddaug.operators.base import Operator
+from shiftaddaug.settings import shown
 
 log = logging.getLogger(__name__)
 
@@ -138,13 +139,32 @@ def create(
         raise UserError(f"op={op}: no such operator; options: {', '.join(operators.available())}")
     operator = operators.from_config(_yaml("op", op) | keys)
     table = _yaml("net", name, op={"mult_layers": _yaml("op", op)["mult_layers"]})
+    if isinstance(mult_layers, str):
+        raise UserError(f"mult_layers={mult_layers}: must be a list of groups or names, such as ['{mult_layers}']")
     exempt = table["mult_layers"] if mult_layers is None else list(mult_layers)
     if not features_only:
         plan = plan_net(table | {"output_stride": output_stride}, num_classes, in_chans, img_size)
         return TimmClassifier(_target(plan, operator, exempt))
     plan = plan_encoder(table, in_chans, img_size, output_stride)
     indices = tuple(range(len(plan.outputs))) if out_indices is None else out_indices
+    _check_indices(indices, plan, name)
     return TimmFeatures(_target(plan, operator, exempt), indices)
+
+
+def _check_indices(indices: int | Sequence[int], plan: Plan, name: str) -> None:
+    """Refuse maps that there are not.
+
+    Raises:
+        UserError: saying how many there are.
+    """
+    count = len(plan.outputs)
+    if indices <= count if isinstance(indices, int) else all(-count <= i < count for i in indices):
+        return
+    strides = ", ".join(key.removeprefix("stride") for key, _ in plan.outputs)
+    raise UserError(
+        f"out_indices={shown(indices)}: {PREFIX}{name} has {count} feature maps, at strides {strides}; options: fewer "
+        f"(a smaller encoder_depth of segmentation_models_pytorch), another net"
+    )
 
 
 def _target(plan: Plan, operator: Operator, exempt: Sequence[str]) -> Supernet:

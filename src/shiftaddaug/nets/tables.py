@@ -90,6 +90,8 @@ def _decode(
         last = write_features(writer, table, scaled, catalogue, image)
         levels = {level.stride: level.node for level in writer.levels()}
         stem = int(table["stem"].get("stride", 2)) if keeps_size(table, image_size) else 1
+        key = "net.output_stride" if arch.output_stride is None else "arch.encoder_output_stride"
+        _check_output_stride(writer, table, key)
         writer.end_encoder()
         return writer, Encoder(arch.name, table, scaled, image, last, levels, stem)
 
@@ -126,8 +128,23 @@ def plan_encoder(
     for writer in writers:
         write_features(writer, table, scaling(table), catalogue)
     undilated, writer = writers
+    _check_output_stride(writer, table, "output_stride")
     outputs = {f"stride{level.stride}": level.node for level in undilated.levels()}
     return writer.plan(table["name"], outputs)
+
+
+def _check_output_stride(writer: Writer, table: Mapping[str, Any], key: str) -> None:
+    """Refuse an output stride that lies between two strides of the encoder.
+
+    Raises:
+        UserError: naming the strides.
+    """
+    strides = [level.stride for level in writer.levels()]
+    if writer.dilated and max(strides) != writer.output_stride:
+        raise UserError(
+            f"{key}={writer.output_stride}: net={table.get('name')} has feature maps at strides "
+            f"{', '.join(map(str, strides))} up to there; options: one of them, null"
+        )
 
 
 def scaling(table: Mapping[str, Any]) -> Scaling:

@@ -157,6 +157,11 @@ class Writer:
         """Write the upper left part of a value that has the size of another one when it is computed."""
         return self._add(Node(name, "crop", (value, like), self.nodes[value].space, self.nodes[like].size))
 
+    @property
+    def dilated(self) -> bool:
+        """Whether `output_stride` has turned strides into dilation."""
+        return any(dilation > 1 for dilation in self._dilations.values())
+
     def end_encoder(self) -> None:
         """Let strides and kernels that come from now on be what they say, whatever `output_stride` asked for before."""
         self.output_stride = None

@@ -50,9 +50,10 @@ def round_power_of_two(w: Tensor, min_exponent: int, max_exponent: int) -> Tenso
     """
     with torch.no_grad():
         half = w.dtype in (torch.float16, torch.bfloat16)
-        if w.dtype == torch.float32 and min_exponent > -126:
+        by_bits = min_exponent > -126 and not torch.jit.is_tracing()  # a trace cannot hold another dtype's view
+        if w.dtype == torch.float32 and by_bits:
             rounded = _round_float32(w, min_exponent, max_exponent)
-        elif half and min_exponent > -126:
+        elif half and by_bits:
             rounded = _round_float32(w.float(), min_exponent, max_exponent).to(w.dtype)
         else:
             rounded = _round_any(w, min_exponent, max_exponent)
