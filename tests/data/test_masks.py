@@ -71,8 +71,13 @@ class TestValues:
                 "data.ignore_index=3 leaves it out",
             ),
             ([[0, 255]], MaskCode(2, None, {0: 0, 254: 1}), "value 255 at .* stands for no label; options: 0, 254"),
-            ([[0, 255]], MaskCode(2, 9), "label 255 at row 0, column 1, and data.num_classes=2 has labels 0..1, .*"),
-            ([[[1, 2, 3]]], MaskCode(2, None), r"is in colours \(mode RGB\); data.palette must say which colour .*"),
+            (
+                [[0, 255]],
+                MaskCode(2, 9),
+                "label 255 at row 0, column 1, and data.num_classes=2 has labels 0..1, data.ignore_index=9; "
+                r"data.palette=\[0,255\] has a label for each .*; data.ignore_index=255 leaves it out",
+            ),
+            ([[[1, 2, 3]]], MaskCode(2, None), r"holds colours or transparency \(mode RGB\); .* data.palette .*"),
             ([[[1, 2, 3]]], MaskCode(1, None, colours=((0, 0, 0),)), r"colour \(1, 2, 3\) .* none of data.palette"),
             ([[[1, 2, 3]]], MaskCode(1, None, colours=((0, 0, 0), (1, 2, 3))), r"colour .* is label 1, and .*"),
         ],
@@ -81,6 +86,16 @@ class TestValues:
         path = self.write(tmp_path / "mask.png", np.array(values, np.uint8))
         with pytest.raises(UserError, match=f"^{path}: {message}$"):
             read_mask(path, code)
+
+    def test_no_remedy_that_would_be_refused(self, tmp_path: Path) -> None:
+        path = self.write(tmp_path / "deep.png", np.array([[0, 300]], np.uint16))
+        with pytest.raises(UserError, match=r"label 300 .*data\.ignore_index=null$"):
+            read_mask(path, MaskCode(2, None))
+
+    def test_fractions_are_no_colours(self, tmp_path: Path) -> None:
+        path = self.write(tmp_path / "mask.tif", np.array([[0.0, 1.0]], np.float32))
+        with pytest.raises(UserError, match=r"holds fractions \(mode F\)"):
+            read_mask(path, MaskCode(2, None))
 
     def test_what_is_no_picture(self, tmp_path: Path) -> None:
         (tmp_path / "mask.png").write_text("none")
@@ -183,6 +198,7 @@ class TestLayers:
         ({"palette": [0, 0]}, r"data\.palette=\[0,0\]: holds one twice"),
         ({"palette": [[1, 2, 3], [1, 2, 3]]}, r"data\.palette=\[\[1,2,3\],\[1,2,3\]\]: holds one twice"),
         ({"palette": [0, 1, 2]}, r"data\.palette=\[0,1,2\]: has 3 values for 2 classes"),
+        ({"palette": [0, 9, 1], "ignore_index": 1}, r"data\.ignore_index=1: .* has classes behind it; .*"),
         ({"palette": [[0, 0, 300]]}, r"data\.palette=\[\[0,0,300\]\]: must be a list of grey levels or colours, .*"),
         ({"class_names": ["a"]}, r"data\.class_names=\[a\]: has 1 names for data\.num_classes=2"),
         ({"scale": [2.0, 1.0]}, r"data\.scale=\[2\.0,1\.0\]: the least must not be larger than the most"),

@@ -53,6 +53,8 @@ def test_nothing_is_held_out_of_a_split_by_0() -> None:
 
 
 def test_nothing_to_split_is_an_error() -> None:
+    with pytest.raises(UserError, match=r"data\.test_fraction=0\.1: .*two images"):
+        random_split(1, 0.1, 0, "test_fraction")
     with pytest.raises(UserError, match=r"data\.val_fraction=0\.1: .*two images"):
         stratified_split(torch.arange(5), 0.1, 0)
 

@@ -59,6 +59,12 @@ class MaskFolderSettings(MaskFilesSettings):
         if None not in (claimed, given) and claimed != given:
             raise UserError(f"data.palette={shown(self.palette)}: has {given} values for {claimed} classes")
 
+        if self.ignore_index is not None and given is not None and self.ignore_index < given:
+            raise UserError(
+                f"data.ignore_index={self.ignore_index}: data.palette={shown(self.palette)} has classes behind it; "
+                f"options: put it last, data.ignore_index={given}"
+            )
+
     def _in_palette(self) -> int | None:
         """Return the number of values that stand for classes, not for what is ignored."""
         return None if self.palette is None else len(self.palette) - (self.ignore_index in range(len(self.palette)))

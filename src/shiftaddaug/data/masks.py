@@ -14,6 +14,7 @@ from shiftaddaug.data.mask_settings import IGNORED, MaskCode
 from shiftaddaug.data.pairs import Pair
 from shiftaddaug.data.pixels import PIL_MODES, read_picture
 from shiftaddaug.errors import UserError
+from shiftaddaug.settings import shown
 
 Sample = tuple[Tensor, Tensor]
 """Image uint8 (C, H, W), and mask uint8 (H, W) of labels, 255 being what is not learned; or masks (classes, H, W) that
@@ -79,8 +80,11 @@ class FileSamples(Samples):
         for path, layer in zip(files, layers, strict=True):
             if image.shape[:2] != layer.shape:
                 (height, width), (rows, columns) = image.shape[:2], layer.shape
+                turned = (height, width) == (columns, rows)
+                hint = "; masks must lie as pixels are stored: no EXIF tag turns an image" if turned else ""
                 raise UserError(
                     f"{path}: is {columns} x {rows} px (width x height), and its image {pair.image} {width} x {height}"
+                    f"{hint}"
                 )
         mask = np.stack(layers) if isinstance(pair.mask, tuple) else layers[0]
         return torch.from_numpy(np.atleast_3d(image)).movedim(-1, 0), torch.from_numpy(mask)
@@ -125,8 +129,10 @@ def read_mask(path: Path, code: MaskCode) -> np.ndarray[Any, Any]:
             elif file.mode in ("1", "L", "P", "I") or file.mode.startswith("I;16"):
                 values = np.array(file)
             else:
+                held = "fractions" if file.mode == "F" else "colours or transparency"
                 raise UserError(
-                    f"{path}: is in colours (mode {file.mode}); data.palette must say which colour is which class"
+                    f"{path}: holds {held} (mode {file.mode}); options: masks of whole numbers, or a data.palette of "
+                    f"colours, such as [[0,0,0],[255,255,255]], which says what each of them stands for"
                 )
     except UserError:
         raise
@@ -182,12 +188,24 @@ def _refuse(path: Path, values: np.ndarray[Any, Any], labels: np.ndarray[Any, An
         options = ", ".join(map(str, sorted(code.labels)))
         raise UserError(f"{path}: value {value} {where} stands for no label; options: {options}")
     label = int(value) if code.labels is None else code.labels[int(value)]
-    raise UserError(f"{path}: label {label} {where}, {_beyond(code, label)}")
+    held = sorted({*values.astype(np.int64).ravel().tolist()} - {code.ignored})
+    levels = held if code.labels is None and len(held) == code.classes and held[-1] <= IGNORED else None
+    raise UserError(f"{path}: label {label} {where}, {_beyond(code, label, levels)}")
 
 
-def _beyond(code: MaskCode, label: int) -> str:
+def _beyond(code: MaskCode, label: int, levels: list[int] | None = None) -> str:
+    """Return why a label is none, and what helps.
+
+    Args:
+        code: says which labels there are.
+        label: is none of them.
+        levels: grey levels of the mask, if they are as many as there are classes.
+    """
     ignored = "null" if code.ignored is None else code.ignored
+    options = [] if levels is None else [f"data.palette={shown(levels)} has a label for each level of this mask"]
+    if label <= IGNORED:
+        options.append(f"data.ignore_index={label} leaves it out")
     return (
-        f"and data.num_classes={code.classes} has labels 0..{code.classes - 1}, data.ignore_index={ignored}; "
-        f"data.ignore_index={label} leaves it out"
+        f"and data.num_classes={code.classes} has labels 0..{code.classes - 1}, data.ignore_index={ignored}"
+        f"{''.join(f'; {option}' for option in options)}"
     )

@@ -42,13 +42,14 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
     return by_class[~held_out].sort().values, by_class[held_out].sort().values
 
 
-def random_split(count: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+def random_split(count: int, fraction: float, seed: int, key: str = "val_fraction") -> tuple[Tensor, Tensor]:
     """Hold a fraction of images out: round(fraction * images), at least one, and never all.
 
     Args:
         count: of images.
         fraction: in [0, 1); 0 holds nothing out.
         seed: the split is a function of the arguments alone.
+        key: of configs/data, that says the fraction.
 
     Returns:
         Indices (kept, held out), each int64 and ascending; together every index once.
@@ -59,7 +60,7 @@ def random_split(count: int, fraction: float, seed: int) -> tuple[Tensor, Tensor
     if fraction == 0:
         return torch.arange(count), torch.arange(0)
     if count < 2:
-        raise UserError(f"data.val_fraction={fraction}: a split needs two images or more")
+        raise UserError(f"data.{key}={fraction}: a split needs two images or more")
     wanted = min(count - 1, max(1, round(fraction * count)))
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     return order[wanted:].sort().values, order[:wanted].sort().values

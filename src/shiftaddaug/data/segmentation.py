@@ -76,7 +76,7 @@ class SegmentationDataModule(WorkerLoading):
 
 def hold_out(found: dict[str, Samples], split: str, fraction: float, seed: int) -> None:
     """Make some of the samples for training those of another split."""
-    kept, held_out = random_split(len(found["train"]), fraction, seed)
+    kept, held_out = random_split(len(found["train"]), fraction, seed, f"{split}_fraction")
     found |= {"train": found["train"].at(kept.tolist()), split: found["train"].at(held_out.tolist())}
 
 
