@@ -20,7 +20,7 @@ from shiftaddaug.commands.folders import claim_folders, refuse_no_options
 from shiftaddaug.commands.output import enduring_output
 from shiftaddaug.commands.sweeping import Jobs
 from shiftaddaug.commands.usage import asks_for_help, help_text
-from shiftaddaug.errors import UserError
+from shiftaddaug.errors import TrialPruned, UserError
 from shiftaddaug.runs.compose import (
     config_dir,
     default_root,
@@ -119,6 +119,9 @@ def _answering_mistakes(
                 fail(message)
             print(f"error: {message}", file=sys.stderr)
             jobs.failed.append(message)
+            return None
+        except TrialPruned as pruned:
+            print(pruned)
             return None
         except OSError as error:
             _answer_full_disk(error)
