@@ -3,6 +3,7 @@
 Whoever moves one of these adds the new place, and keeps the old one while older checkouts are compared.
 """
 
+from importlib import import_module
 from typing import Any
 
 from compare_names import SPACES, is_left_out, new_name
@@ -10,12 +11,13 @@ from compare_names import SPACES, is_left_out, new_name
 
 def compose(overrides: list[str]) -> Any:
     """Compose a training run's configuration."""
-    try:
-        from shiftaddaug.runs.compose import compose_config
-    except ModuleNotFoundError:
-        from shiftaddaug.commands.entry import compose_config
-
-    return compose_config("train", overrides)
+    for place in ("runs.explain", "runs.compose", "commands.entry"):
+        try:
+            compose_config = import_module(f"shiftaddaug.{place}").compose_config
+        except (ModuleNotFoundError, AttributeError):
+            continue
+        return compose_config("train", overrides)
+    raise ImportError("this checkout has no compose_config that is known here")
 
 
 def train(cfg: Any) -> None:

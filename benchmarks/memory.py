@@ -62,7 +62,7 @@ def peak() -> Iterator[list[int]]:
 def measure(overrides: list[str]) -> tuple[int, int]:
     """Return the bytes that were measured and estimated, of a run with these overrides, in this process."""
     from shiftaddaug.commands.freed_memory import keep_freed_memory
-    from shiftaddaug.runs.compose import compose_config
+    from shiftaddaug.runs.explain import compose_config
     from shiftaddaug.runs.settings import read_settings
 
     keep_freed_memory()

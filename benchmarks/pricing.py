@@ -45,7 +45,7 @@ def hardware() -> Hardware:
     """Return the default hardware."""
     from omegaconf import OmegaConf
 
-    from shiftaddaug.runs.compose import compose_config
+    from shiftaddaug.runs.explain import compose_config
 
     config: Any = OmegaConf.to_container(compose_config("cost", []).hardware, resolve=True)
     return hardware_from(config)
@@ -56,7 +56,7 @@ def plan_of(net: str, side: int) -> Plan:
     from omegaconf import OmegaConf
 
     from shiftaddaug.nets.tables import plan_net
-    from shiftaddaug.runs.compose import compose_config
+    from shiftaddaug.runs.explain import compose_config
 
     table: Any = OmegaConf.to_container(compose_config("cost", [f"net={net}"]).net, resolve=True)
     return plan_net(table, 100, 3, side)

@@ -22,6 +22,7 @@ ORDER = (
     "data",
     "hardware",
     "deploy",
+    "interop",
     "report",
     "runs",
     "search",
@@ -29,7 +30,7 @@ ORDER = (
 )
 """A folder may import itself and those before it."""
 
-FOR_ALL = ("errors", "files", "settings", "signatures", "hydra_nodes", "seeding", "catalogue")
+FOR_ALL = ("errors", "files", "settings", "sources", "signatures", "hydra_nodes", "seeding", "catalogue")
 """Modules beside the folders, which import none of them."""
 
 

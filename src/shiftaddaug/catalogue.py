@@ -1,9 +1,9 @@
 """What the package's folders hold, and those of plugins: the only place that turns a stored name into code.
 
 A plugin is an importable package that mirrors this one's folders: `operators/<name>/`, `tasks/<name>/`,
-`nets/blocks/<name>.py`, `data/<name>.py`, `configs/<group>/<name>.yaml`. It is named on the command line
-(`plugins=[my_package]`) and never by a stored file. Nothing here imports torch, and nothing is imported before it is
-asked for.
+`nets/blocks/<name>.py`, `nets/archs/<name>.py`, `data/<name>.py`, `configs/<group>/<name>.yaml`. It is named on the
+command line (`plugins=[my_package]`) and never by a stored file. Nothing here imports torch, and nothing is imported
+before it is asked for.
 """
 
 import importlib
@@ -16,8 +16,12 @@ from types import ModuleType
 from typing import Any
 
 from shiftaddaug.errors import UserError
+from shiftaddaug.settings import shown
 
 PACKAGE = "shiftaddaug"
+
+FOLDERS = ("configs/", "operators/", "tasks/", "nets/", "data/", "callbacks/", "report/")
+"""Folders of a plugin, of which it has one at least; what is in others is found by its dotted name alone."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,13 @@ PACKAGE_ONLY = Catalogue()
 """Catalogue without plugins."""
 
 
+def config_dir() -> Path:
+    """Return the folder of the package's configs: the checkout's, or the copy inside an installed package."""
+    package = Path(__file__).resolve().parent
+    checkout = package.parents[1] / "configs"
+    return checkout if (checkout / "train.yaml").exists() else package / "configs"
+
+
 def catalogue_of(plugins: Any) -> Catalogue:
     """The catalogue of a command's `plugins`, each of which is imported: a mistake shows here.
 
@@ -80,8 +91,9 @@ def catalogue_of(plugins: Any) -> Catalogue:
         UserError: not a list of names, or a plugin that cannot be imported.
     """
     if isinstance(plugins, str) or not isinstance(plugins, Sequence):
-        value = "null" if plugins is None else plugins
-        raise UserError(f"plugins={value}: must be a list of importable packages, such as plugins=[my_operators]")
+        raise UserError(
+            f"plugins={shown(plugins)}: must be a list of importable packages, such as plugins=[my_operators]"
+        )
     return Catalogue(tuple(_imported(str(plugin)).__name__ for plugin in plugins))
 
 
@@ -103,6 +115,8 @@ def _imported(plugin: str) -> ModuleType:
         raise UserError(f"plugins={plugin}: cannot be imported ({type(error).__name__}: {reason})") from error
     if not hasattr(module, "__path__"):
         raise UserError(f"plugins={plugin}: is a single file; must be a package, with folders such as operators/")
+    if not any((Path(place) / folder).is_dir() for place in module.__path__ for folder in FOLDERS):
+        raise UserError(f"plugins={plugin}: is no plugin; must be a package with one of {', '.join(FOLDERS)}")
     return module
 
 

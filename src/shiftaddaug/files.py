@@ -1,6 +1,7 @@
 """Files that are there whole, or not at all, whenever a process or the machine stops. Imports no torch."""
 
 import csv
+import errno
 import io
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,7 +33,7 @@ def whole(path: Path) -> Iterator[Path]:
         os.replace(half, path)
         _to_disk(path.parent)
     except (OSError, RuntimeError) as error:  # torch's writer raises the latter on a full disk
-        raise UserError(f"{path}: could not be written ({_reason(error)})") from error
+        raise UserError(f"{path}: could not be written ({_reason(error, path.parent)})") from error
     finally:
         _remove(half)
 
@@ -125,7 +126,10 @@ def _to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, folder: Path) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    with suppress(OSError):  # what torch's writer says of a full disk is about positions in the file
+        if os.statvfs(folder).f_bavail == 0:
+            return os.strerror(errno.ENOSPC)
     return f"is the disk full? {(str(error).splitlines() or [type(error).__name__])[0][:120]}"

@@ -40,6 +40,11 @@ PositiveNumber = Annotated[float, Meta(gt=0)]
 NonNegativeNumber = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 InnerShare = Annotated[float, Meta(gt=0, lt=1)]
+ShareBelowOne = Annotated[float, Meta(ge=0, lt=1)]
+Weight = Annotated[float, Meta(ge=0, le=10**6)]
+"""Factor on a term of the loss."""
+Scale = Annotated[float, Meta(ge=1e-6, le=10**6)]
+"""Size of weights, or of what is compared with them."""
 PathName = Annotated[str, Meta(min_length=1, title="a path")]
 CheckpointPath = Annotated[PathName | int, Meta(title="a path")]
 """A file or folder may be named by a number."""
@@ -246,7 +251,7 @@ def check_group(key: str, values: Mapping[str, Any], schema: type[Settings], mor
     start = f"{key}." if key else ""
     for name, value in values.items():
         if name not in known and name not in more:
-            raise UserError(f"{start}{name}={shown(value)}: no such key; {options_near(name, [*known], start)}")
+            raise UserError(f"{start}{name}={shown(value)}: no such key; {options_near(name, [*known, *more], start)}")
         if name in known:
             check(f"{start}{name}", value, hints[name])
     for name, field in known.items():

@@ -158,7 +158,7 @@ def test_an_unknown_revision_is_answered_in_one_line(capsys: pytest.CaptureFixtu
 
 def test_a_case_of_each_kind_composes() -> None:
     """One that an override of the list made impossible would be refused by both sides, and compare nothing."""
-    from shiftaddaug.runs.compose import compose_config
+    from shiftaddaug.runs.explain import compose_config
 
     kinds = {case.kind: case for case in compare_cases.all_cases([CONFIGS])}
     for case in kinds.values():

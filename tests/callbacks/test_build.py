@@ -19,7 +19,7 @@ EVERYTHING = (
 )
 DEFAULT = [
     *("RetireDepth", "SampleSubnets", "KeepStoredScale", "UpdateOperators", "Diagnostics", "ReseedEachEpoch"),
-    *("EpochLog", "Throughput", "BestCheckpoint", "LastCheckpoint"),
+    *("EpochLog", "ShowPredictions", "Throughput", "BestCheckpoint", "LastCheckpoint"),
 ]
 
 
@@ -38,7 +38,7 @@ class TestOrder:
         assert placed(configured(tmp_path)) == DEFAULT
 
     def test_statistics_are_measured_after_averages_took_the_weights_place(self, tmp_path: Path) -> None:
-        wanted = [*DEFAULT[:7], "WarmedUpEMA", "RecalibrateBatchNorm", *DEFAULT[7:]]
+        wanted = [*DEFAULT[:8], "WarmedUpEMA", "RecalibrateBatchNorm", *DEFAULT[8:]]
         assert placed(configured(tmp_path, "callbacks=ema", "bn=recalibrated")) == wanted
 
     @pytest.mark.parametrize("seed", [None, 0, 1, 2])
@@ -57,7 +57,8 @@ class TestOrder:
                 found[first], found[second] = pair
         assert found == [
             *("BlockVariant", "RetireDepth", "SampleSubnets", "KeepStoredScale", "ReorderChannels"),
-            *("UpdateOperators", "Diagnostics", "ReseedEachEpoch", "ProgressBar", "EpochLog", "WarmedUpEMA"),
+            *("UpdateOperators", "Diagnostics", "ReseedEachEpoch", "ProgressBar", "EpochLog"),
+            *("ShowPredictions", "WarmedUpEMA"),
             *("RecalibrateBatchNorm", "Throughput", "BestCheckpoint", "LastCheckpoint"),
         ]
 
@@ -71,7 +72,7 @@ class TestOrder:
             f"+callbacks.average._target_={lightning}.EMAWeightAveraging",
             f"+callbacks.each._target_={lightning}.ModelCheckpoint",
         )
-        wanted = [*DEFAULT[:7], "EMAWeightAveraging", "LearningRateMonitor", "RecalibrateBatchNorm", "Throughput"]
+        wanted = [*DEFAULT[:8], "EMAWeightAveraging", "LearningRateMonitor", "RecalibrateBatchNorm", "Throughput"]
         assert placed(cfg) == [*wanted, "BestCheckpoint", "ModelCheckpoint", "LastCheckpoint"]
 
     def test_a_bar_of_any_kind_is_left_out_where_bars_are_off(self, tmp_path: Path) -> None:

@@ -107,6 +107,7 @@ def test_it_is_idle_where_no_step_has_an_augmented_pass(plan: Plan, varied: Wide
 
     assert reason(SampleSubnets(seed=0), varied) is None
     assert reason(SampleSubnets(seed=0), Widening(plan)) == "nothing surrounds the target"
+    assert reason(SampleSubnets(seed=0), Widening(plan, (1.01,), (1.01,))) == "nothing surrounds the target"
     never = "width_until, expand_until and depth_until are 0"
     assert reason(SampleSubnets(0, width_until=0.0, expand_until=0.0, depth_until=0.0), varied) == never
     assert reason(SampleSubnets(0, width_until=0.0), Widening(plan, width_multipliers=(2.0,))) == never

@@ -96,5 +96,5 @@ def test_it_is_idle_where_no_scale_is_kept(
 
 
 def test_mistakes() -> None:
-    with pytest.raises(UserError, match=r"callbacks\.stored_scale\.ratio=0: must be a number > 0 or null"):
+    with pytest.raises(UserError, match=r"callbacks\.stored_scale\.ratio=0: must be a number >= 1e-06 .* or null"):
         KeepStoredScale(0)

@@ -17,7 +17,8 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.remap_file import with_remap_file
 from shiftaddaug.report.results import RESULTS, read_metrics
 from shiftaddaug.runs.cells import Cell, locked
-from shiftaddaug.runs.compose import compose_config, plain
+from shiftaddaug.runs.compose import plain
+from shiftaddaug.runs.explain import compose_config
 from tests.commands.running import LITTLE, composed, run_little
 
 PERCENT = {"test_top1_percent": 20.0, "val_top1_percent": 21.0, "train_top1_percent": 22.0}
@@ -112,6 +113,16 @@ def test_finished_runs_need_their_data_no_more(tmp_path: Path) -> None:
     finished(tmp_path / "study", "add", "mf_direct", 0, 20.0)
     shared = f"overrides=['data=imagenet','data.data_dir={tmp_path}/gone']"
     assert len(study(tmp_path, "rows=[mf_direct]", "ops=[add]", "seeds=[0]", shared)) == 3
+
+
+@pytest.mark.parametrize(("baseline", "told"), [("mf_direct", True), ("full", False)])
+def test_a_baseline_that_is_not_there_is_told(
+    baseline: str, told: bool, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    finished(tmp_path / "study", "add", "full", 0, 20.0)
+    study(tmp_path, "rows=[full]", "ops=[add]", "seeds=[0]", f"baseline={baseline}")
+    line = "warning: no effect, because no such run has finished with op=add: baseline=mf_direct\n"
+    assert (line in capsys.readouterr().out) == told
 
 
 def test_other_overrides_in_the_same_folder_are_refused(tmp_path: Path) -> None:

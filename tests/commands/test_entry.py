@@ -1,12 +1,16 @@
 """Every command's entry: mistakes in one line on stderr and status 2, bugs with their traceback, folders kept."""
 
 import errno
+import re
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from omegaconf import DictConfig
 
 from shiftaddaug.commands.entry import run_command
 from shiftaddaug.commands.folders import claim_folders
@@ -87,6 +91,19 @@ def test_a_sweep_folder_is_never_overwritten(tmp_path: Path, monkeypatch: pytest
         claim_folders([f"hydra.sweep.dir={tmp_path}/sweep"])
 
 
+def test_a_runs_folder_is_never_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever key names it, and whatever the command."""
+    monkeypatch.setenv("SHIFTADDAUG_ROOT", str(tmp_path))
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "run.json").touch()
+    for key in ("hydra.run.dir", "paths.output_dir"):
+        with pytest.raises(
+            UserError, match=rf"^{re.escape(key)}=.*old: holds a run already, which is never overwritten"
+        ):
+            claim_folders([f"{key}={old}"])
+
+
 def test_an_unknown_key_is_looked_for_in_the_commands_own_configuration(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -136,3 +153,38 @@ def test_a_folder_under_home_is_meant(
     folders: list[str] = []
     run_command("train", lambda cfg: folders.append(cfg.paths.output_dir))
     assert folders[0].startswith(f"{tmp_path}/my logs/train/runs/")
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str, write: str | None = None) -> list[str]:
+    """What a start that is refused, once it has written a file or not, leaves in a folder."""
+
+    def refuse(cfg: DictConfig) -> None:
+        if write is not None:
+            (Path(HydraConfig.get().runtime.output_dir) / write).touch()
+        raise UserError("seed=-1: is refused")
+
+    monkeypatch.setenv("SHIFTADDAUG_ROOT", str(folder))
+    monkeypatch.setattr(sys, "argv", ["train.py", f"paths.log_dir={folder}/logs", *arguments])
+    with pytest.raises(SystemExit):
+        run_command("train", refuse)
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_refused_start_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert refused(monkeypatch, tmp_path) == []
+    assert refused(monkeypatch, tmp_path, f"hydra.run.dir={tmp_path}/new/run") == []
+    assert refused(monkeypatch, tmp_path, f"hydra.run.dir={tmp_path}/new/run", "op=bad") == []
+    assert not (tmp_path / "new").exists()
+
+
+def test_it_removes_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a folder that was there, nor one with anything in it, nor one of another process of the run."""
+    old = tmp_path / "2020-01-01_00-00-00-000000"
+    (old / ".hydra").mkdir(parents=True)
+    assert f"{old.name}/.hydra/config.yaml" in refused(monkeypatch, tmp_path, f"hydra.run.dir={old}")
+    shutil.rmtree(old)
+    assert "run/notes.txt" in refused(monkeypatch, tmp_path, f"hydra.run.dir={tmp_path}/run", write="notes.txt")
+    assert "run/.hydra/config.yaml" in refused(monkeypatch, tmp_path, f"hydra.run.dir={tmp_path}/run")
+    shutil.rmtree(tmp_path / "run")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert "run/.hydra/config.yaml" in refused(monkeypatch, tmp_path, f"hydra.run.dir={tmp_path}/run")

@@ -16,8 +16,8 @@ from shiftaddaug.catalogue import catalogue_of
 from shiftaddaug.commands.train import train
 from shiftaddaug.nets.units import ends
 from shiftaddaug.report.results import read_history, read_json
-from shiftaddaug.runs.compose import compose_config
 from shiftaddaug.runs.cost import read_cost
+from shiftaddaug.runs.explain import compose_config
 from shiftaddaug.runs.settings import read_settings
 from tests.commands.running import LITTLE, ROOT
 from tests.tasks.contract import check_objective
@@ -62,10 +62,18 @@ def regression(plugin: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return trained(folder, plugin, *chosen, *quiet, "trainer.max_epochs=4")
 
 
+@pytest.fixture(scope="module")
+def masks(plugin: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of the page's decoder, on the page's net and operator."""
+    folder = tmp_path_factory.mktemp("runs") / "masks"
+    chosen = ("op=ternary", "net=simple", "data=shapes", "arch=stacked", "data.train_images=64", "data.image_size=50")
+    return trained(folder, plugin, *chosen, *LITTLE)
+
+
 def test_every_recipe_has_an_example() -> None:
     folders = {name.split("/")[1] if "configs" not in name else name.rpartition("/")[0] for name in FILES}
     assert folders >= {"operators", "nets", "data", "tasks", "callbacks", "report"}
-    groups = ("op", "net", "data", "task", "optim/scheduler", "callbacks")
+    groups = ("op", "net", "arch", "data", "task", "optim/scheduler", "callbacks")
     assert folders >= {f"my_package/configs/{group}" for group in groups}
 
 
@@ -85,6 +93,13 @@ def test_the_task_is_chosen_by_its_data_trained_and_deployed(regression: Path) -
     assert 0 < results["test_error"] < 0.7  # the mean of all is off by 1
 
 
+def test_the_decoder_is_trained_and_deployed(masks: Path) -> None:
+    results = read_json(masks / "results.json")
+    assert (results["arch"], results["data"], results["extraction_max_difference"]) == ("stacked", "shapes", 0)
+    weights = load_file(masks / "target" / "model.safetensors")
+    assert len(weights["decoder.stack.conv.weight"].unique()) == 3
+
+
 def test_the_objective_keeps_to_the_contract(plugin: Path) -> None:
     config = {"name": "regression", "headline": "error", "better": "min"}
     outputs, wanted = torch.randn(2, 8, 2, generator=torch.Generator().manual_seed(0))
@@ -101,6 +116,16 @@ def test_the_order_of_its_data_follows_from_seed_and_epoch(plugin: Path) -> None
 
     assert torch.equal(order(3), order(3))
     assert not torch.equal(order(3), order(4))
+
+
+def test_the_masks_are_those_of_the_images(plugin: Path) -> None:
+    cfg = compose_config("train", [f"plugins=['{plugin}']", "data=halves", "data.images=20", "paths.output_dir=/run"])
+    data = instantiate(cfg.data)
+    data.setup("fit")
+    images, masks = next(iter(data.train_dataloader()))
+    assert images.shape == (16, 3, 64, 96) and masks.shape == (16, 64, 96)
+    assert images.movedim(1, -1)[masks == 1].min() >= 99 and set(masks.unique().tolist()) == {0, 1}
+    assert (cfg.task.name, cfg.arch.name) == ("segmentation", "unet")
 
 
 def test_the_callback_logs(run: Path) -> None:

@@ -1,11 +1,13 @@
 """Nobody has to read what a command prints."""
 
+import logging
 import os
 import sys
+import threading
 
 import pytest
 
-from shiftaddaug.commands.output import enduring_output
+from shiftaddaug.commands.output import answering_threads, enduring_output
 
 
 def test_a_reader_that_goes_away_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,3 +37,35 @@ def test_nor_a_stream_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None
     with enduring_output():
         print("a line")
     assert sys.stdout is None
+
+
+def test_a_log_that_cannot_be_written_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    log = logging.getLogger("of a full disk")
+    log.propagate = False
+    log.addHandler(logging.FileHandler("/dev/full"))
+    with enduring_output():
+        log.warning("a line")
+    assert capsys.readouterr().err == ""
+    assert logging.raiseExceptions
+
+
+def _run_in_background(error: Exception) -> None:
+    def fail() -> None:
+        raise error
+
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_background_thread_that_cannot_write_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    before = threading.excepthook
+    with answering_threads():
+        _run_in_background(OSError(28, "No space left on device"))
+        assert [record.getMessage() for record in caplog.records] == [
+            "a thread in the background failed (No space left on device)"
+        ]
+        _run_in_background(ValueError("a bug"))
+    assert len(caplog.records) == 1
+    assert threading.excepthook is before

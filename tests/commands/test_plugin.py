@@ -20,7 +20,8 @@ from shiftaddaug.nets.extract import extract, unexpected_multiplications
 from shiftaddaug.operators import available
 from shiftaddaug.report.results import read_json
 from shiftaddaug.runs.cells import Cell
-from shiftaddaug.runs.compose import compose_config, with_plugin_configs
+from shiftaddaug.runs.compose import with_plugin_configs
+from shiftaddaug.runs.explain import compose_config
 from tests.build import images, plan_of
 from tests.commands.running import LITTLE, ROOT, command, composed
 from tests.nets.test_subnetworks import assert_same, at_most_target

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -210,6 +211,42 @@ def test_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(tmp_pat
     good = weights(tmp_path / "run")
     assert all(value.isfinite().all() for value in good.values())
     assert (tmp_path / "run" / "curves.png").exists()
+
+
+def test_statistics_that_are_no_numbers_stop_it_too(tmp_path: Path) -> None:
+    """The loss is one all the while: batch-norm divides by an infinite deviation."""
+    stages = "net.stages=[{block: basic, channels: 8, depth: 1, act: relu}]"
+    line = r"^[\w.]+running_var became inf or nan at step 3 \(epoch 0\); last good checkpoint: none yet; try"
+    with pytest.raises(TrainingDiverged, match=line):
+        run_little(tmp_path / "run", "op=add", "data.std=[1e-20]", "aug=none", stages, "trainer.max_epochs=3")
+    assert not list((tmp_path / "run").rglob("*.ckpt"))
+
+
+class _FullDisk(pl.Callback):
+    """Let no file grow beyond 40 kB from the second epoch on, as a disk that is full."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if trainer.current_epoch == 1:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(tmp_path: Path) -> None:
+    stages = "net.stages=[{block: basic, channels: 8, depth: 1, act: relu}]"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(UserError, match=r"^.*/(best|last)\.ckpt: could not be written \("):
+            run_little(
+                tmp_path / "run",
+                "aug=none",
+                stages,
+                "trainer.max_epochs=3",
+                f"+callbacks.full._target_={__name__}._FullDisk",
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    folder = tmp_path / "run" / "checkpoints"
+    assert sorted(path.name for path in folder.iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert {read_checkpoint(path)["epoch"] for path in folder.iterdir()} == {0}
 
 
 class _Poison(pl.Callback):

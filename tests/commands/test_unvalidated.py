@@ -75,7 +75,7 @@ def test_what_needs_validation_is_refused(overrides: tuple[str, ...], message: s
 
 
 def test_a_search_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shiftaddaug.runs.settings.is_search", lambda: True)
+    monkeypatch.setattr("shiftaddaug.runs.joint_checks.is_search", lambda: True)
     read_settings(composed(tmp_path / "run"))
     with pytest.raises(UserError, match=r"^data\.val_fraction=0: leaves a search no score on validation"):
         read_settings(composed(tmp_path / "run", "data.val_fraction=0"))

@@ -217,7 +217,8 @@ def test_swapping_a_group_file_equals_composing_it() -> None:
     """What the test above relies on."""
     cfg = composed_once().copy()
     for group, name in (("net", "mcunet"), ("op", "add")):
-        cfg[group] = OmegaConf.load(CONFIGS / group / f"{name}.yaml")
+        of_every = OmegaConf.load(CONFIGS / "train.yaml").get(group, {})
+        cfg[group] = OmegaConf.merge(of_every, OmegaConf.load(CONFIGS / group / f"{name}.yaml"))
     cfg.aug = composed_once("aug=width").aug
     assert plain(cfg) == plain(composed(FOLDER, "net=mcunet", "op=add", "aug=width"))
 

@@ -14,7 +14,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 @cache
 def _composed(name: str) -> dict[str, Any]:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        cfg = compose(None, [f"+data={name}", "+seed=0", "+paths.data_dir=null"])
+        cfg = compose("train", [f"data={name}", "paths.data_dir=null"])
     container = OmegaConf.to_container(cfg.data, resolve=True)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}

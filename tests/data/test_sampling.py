@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import TensorDataset
 
-from shiftaddaug.data.sampling import DrawSampler, ShardSampler, equal_batches, stratified_split
+from shiftaddaug.data.sampling import DrawSampler, ShardSampler, equal_batches, random_split, stratified_split
 from shiftaddaug.errors import UserError
 
 
@@ -103,3 +103,14 @@ def test_a_split_survives_missing_labels() -> None:
     labels = torch.tensor([0, 0, 3, 3])
     kept, held_out = stratified_split(labels, 0.5, 0)
     assert sorted(labels[kept].tolist()) == sorted(labels[held_out].tolist()) == [0, 3]
+
+
+def test_a_random_split_has_every_index_once() -> None:
+    kept, held = random_split(30, 0.1, 3)
+    assert (len(kept), len(held)) == (27, 3)
+    assert torch.cat([kept, held]).sort().values.tolist() == list(range(30))
+    assert torch.equal(held, held.sort().values)
+    assert torch.equal(random_split(30, 0.1, 3)[1], held) and not torch.equal(random_split(30, 0.1, 4)[1], held)
+    assert [len(part) for part in random_split(2, 0.01, 0)] == [1, 1]
+    assert [len(part) for part in random_split(2, 0.99, 0)] == [1, 1]
+    assert [len(part) for part in random_split(1, 0, 0)] == [1, 0]

@@ -45,6 +45,20 @@ def test_values_are_held_until_their_last_reader() -> None:
     assert (peak_sram(plan).bytes, peak_sram(plan).layer) == (48 * 8 + 96 * 4, "c.conv")
 
 
+def test_what_is_read_for_its_size_alone_is_not_held() -> None:
+    """The image, which the logits are as large as; nor takes a border anything that is not there, or goes again."""
+    for size, padded in (((8, 12), 96), ((7, 9), 96)):
+        writer = Writer(3, size)
+        pixels, space = size[0] * size[1], writer.space("a", 5, "width")
+        image = writer.pad("pad", IMAGE, 4)
+        y = writer.conv_norm_act("a", image, out=space, kernel=3, stride=2)
+        y = writer.crop("crop", writer.upsample("up", y, like=image), like=IMAGE)
+        held = [(each.node, dict(each.pixels)) for each in held_values(writer.plan("net", {"logits": y}))]
+        first = [("image", {"image": pixels})] + [("pad", {"image": pixels + padded})] * (pixels < padded)
+        rest = [("a.conv", {"image": padded, "a": padded // 4}), ("up", {"a": padded // 4 + padded})]
+        assert held == first + rest
+
+
 def test_a_depthwise_layer_of_stride_one_overwrites_its_input_if_nobody_else_reads_it() -> None:
     writer = Writer(3, (8, 8))
     space = writer.space("a", 16, "width")

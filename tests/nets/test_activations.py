@@ -26,6 +26,8 @@ CASES = {
     "net=mbv3_w035 op=add aug=expand": 1.0,
     "net=resnet20 op=add aug=width": 1.0,
     "net=resnet18 op=shift aug=none": 1.0,
+    "data=shapes arch=unet op=add aug=full data.image_size=[50,60]": 1.0,
+    "data=shapes arch=deeplabv3plus op=shift aug=width": 1.0,
 }
 """How much too large the estimate may be: a copy of the target's input is counted as one of the whole input."""
 

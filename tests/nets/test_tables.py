@@ -173,7 +173,7 @@ def test_image_smaller_than_the_strides() -> None:
 
 
 def test_the_smaller_side_has_to_hold_the_strides() -> None:
-    with pytest.raises(UserError, match=r"data\.image_size=\[40, 8\]: too small for net=mcunet, whose .* at least 16"):
+    with pytest.raises(UserError, match=r"data\.image_size=\[40,8\]: too small for net=mcunet, whose .* at least 16"):
         plan_of("mcunet", 10, 3, [40, 8])
     assert plan_of("mcunet", 10, 3, [16, 40]).image_size == (16, 40)
 

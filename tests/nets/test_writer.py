@@ -27,6 +27,19 @@ def test_sizes_and_strides_follow() -> None:
     made.pool("pooled", "y")
     assert (made.nodes["up"].size, made.stride("up"), made.nodes["up"].space) == ((12, 21), 2, "b")
     assert (made.nodes["pooled"].size, made.stride("pooled")) == ((1, 1), 0)
+    made.pad("wide", "x", 8)
+    made.crop("narrow", "wide", "y")
+    assert (made.nodes["wide"].size, made.stride("wide"), made.nodes["wide"].space) == ((16, 24), 2, "a")
+    assert (made.nodes["narrow"].size, made.stride("narrow")) == ((6, 11), 2)
+
+
+def test_a_decoder_is_not_dilated_by_the_encoders_output_stride() -> None:
+    made = writer(output_stride=2)
+    made.conv("before", "y", out="b", kernel=3, dilation=3)
+    made.end_encoder()
+    made.conv("after", "y", out="b", kernel=3, stride=2, dilation=5)
+    nodes = [made.nodes[name] for name in ("before", "after")]
+    assert [(node.stride, node.dilation) for node in nodes] == [(1, 6), (2, 5)]
 
 
 def test_parts_label_what_is_written_inside() -> None:
@@ -68,6 +81,10 @@ def test_a_concatenation_is_read_by_its_parts() -> None:
         (lambda made: made.add("n", "x", "up"), "differ in space: a, b"),
         (lambda made: made.add("n", "up", "y"), "differ in size"),
         (lambda made: made.gate("n", "x", "x"), "differ in size"),
+        (lambda made: made.crop("n", "y", "x"), "differ in size"),
+        (lambda made: made.pad("n", "x", 0), "multiple=0: must be positive"),
+        (lambda made: made.upsample("n", "y", "x", mode="cubic"), "mode=cubic: no such mode of kind upsample"),
+        (lambda made: made.conv("n", "x", out="b", kernel=3, dilation=0), "dilation=0: must be positive"),
         (lambda made: made.linear("n", "x", out="b"), "reads pooled values"),
         (lambda made: made.act("n", "x", "gelu"), "no such activation"),
         (lambda made: made.space("a", 3, "width"), "a: a name that is taken"),

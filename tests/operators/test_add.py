@@ -184,11 +184,11 @@ def test_autocast_computes_in_float32() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"eta": 0}, r"^op\.eta=0: must be a number > 0$"),
+        ({"eta": 0}, r"^op\.eta=0: must be a number >= 1e-06 and <= 1000000$"),
         ({"eta": "fast"}, r"op\.eta=fast"),
         ({"eta": float("inf")}, r"op\.eta=inf"),
         ({"eta": float("nan")}, r"op\.eta=nan"),
-        ({"init_std": -1.0}, r"^op\.init_std=-1\.0: must be a number > 0$"),
+        ({"init_std": -1.0}, r"^op\.init_std=-1\.0: must be a number >= 1e-06 and <= 1000000$"),
         ({"weight_gradient": "clipped"}, r"^op\.weight_gradient=clipped: no such option; options: full, sign$"),
         ({"input_gradient": None}, r"^op\.input_gradient=null: no such option; options: clipped, full, sign$"),
         ({"rate": "fast"}, r"^op\.rate=fast: no such option; options: adaptive, uniform$"),

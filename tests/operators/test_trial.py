@@ -111,7 +111,7 @@ def test_settings_without_an_arithmetic(tmp_path: Path) -> None:
 
 
 def test_a_configuration_without_a_name() -> None:
-    with pytest.raises(UserError, match=r"^op=\{'eta': 1\}: has no name"):
+    with pytest.raises(UserError, match=r"^op=\{eta: 1\}: has no name"):
         settings_from({"eta": 1})
 
 

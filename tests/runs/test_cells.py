@@ -6,7 +6,7 @@ from pathlib import Path
 
 from shiftaddaug.report.results import RESULTS
 from shiftaddaug.runs.cells import Cell
-from shiftaddaug.runs.compose import compose_config
+from shiftaddaug.runs.explain import compose_config
 from shiftaddaug.runs.settings import PathsSettings
 
 PATHS = PathsSettings(root_dir=".", log_dir="logs", output_dir="run", data_dir="data")

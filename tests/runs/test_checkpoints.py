@@ -1,5 +1,6 @@
 """Finding, reading and refusing checkpoints."""
 
+import json
 import os
 from collections import OrderedDict
 from collections.abc import Callable
@@ -28,6 +29,18 @@ CONFIG: dict[str, Any] = {
     "data": {"name": "digits", "image_size": 32},
     "aug": {"width_multipliers": [1.0], "expand_multipliers": [1.0]},
 }
+
+COMPLETE: dict[str, Any] = {
+    **{"state_dict": {}, "epoch": 0, "global_step": 0, "pytorch-lightning_version": "2.5.0"},
+    **{"optimizer_states": [{}], "lr_schedulers": [{}], "callbacks": {"BestCheckpoint{}": {}}},
+    "loops": {
+        "fit_loop": {
+            "epoch_progress": {"current": {"completed": 0}},
+            "epoch_loop.automatic_optimization.optim_progress": {"optimizer": {"step": {"total": {"completed": 0}}}},
+        }
+    },
+}
+"""What a checkpoint holds beside its configuration, as far as it is looked at without torch."""
 
 
 @pytest.fixture
@@ -116,20 +129,39 @@ def test_a_run_of_before_there_were_tasks_is_a_classification(checkpoint: Path) 
         refuse_other_run(checkpoint, {"config": earlier}, other)
 
 
-def test_last_is_the_newest_run(tmp_path: Path) -> None:
-    for i, name in enumerate(("new", "old")):
+def test_last_is_the_newest_run_that_has_not_finished_and_trains_the_same(tmp_path: Path) -> None:
+    """Passed over are those that finished, that a finished one went on from, that train otherwise, that are damaged."""
+    runs = {"oldest": 0, "older": 0, "resumed": 0, "other": 1, "damaged": 0, "finished": 0}
+    for age, (name, seed) in enumerate(runs.items()):
         path = tmp_path / "train" / "runs" / name / "checkpoints" / "last.ckpt"
         path.parent.mkdir(parents=True)
-        path.touch()
-        os.utime(path, (1000 - i, 1000 - i))
-    assert find_checkpoint("last", tmp_path).parts[-3] == "new"
+        torch.save({"config": {"seed": seed}, "state_dict": {}}, path)
+        os.utime(path, (1000 + age, 1000 + age))
+    folder = tmp_path / "train" / "runs"
+
+    def found(seed: int = 0) -> str:
+        return find_checkpoint("last", tmp_path, {"seed": seed}).parts[-3]
+
+    assert (found(), found(seed=1)) == ("finished", "other")
+    assert found(seed=2) == "finished", "the newest is refused by whoever reads it"
+    (folder / "damaged" / "checkpoints" / "last.ckpt").write_bytes(b"")
+    os.utime(folder / "damaged" / "checkpoints" / "last.ckpt", (1004, 1004))
+    (folder / "finished" / "results.json").touch()
+    assert found() == "resumed"
+    went_on_from = {"resumed_from": str(folder / "resumed" / "checkpoints" / "last.ckpt")}
+    (folder / "finished" / "run.json").write_text(json.dumps(went_on_from))
+    assert found() == "older"
+    for name in runs:
+        (folder / name / "results.json").touch()
+    with pytest.raises(UserError, match=r"^ckpt_path=last: all runs .* have finished, the newest in .*/finished;"):
+        found()
 
 
 def test_nothing_to_resume(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"ckpt_path=last: no checkpoints/last\.ckpt in any run under"):
-        find_checkpoint("last", tmp_path)
+        find_checkpoint("last", tmp_path, {})
     with pytest.raises(UserError, match=r"ckpt_path=/no\.ckpt: no such file; options: a \.ckpt file, or last"):
-        find_checkpoint("/no.ckpt", tmp_path)
+        find_checkpoint("/no.ckpt", tmp_path, {})
 
 
 def test_a_run_that_has_finished_is_not_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,20 +169,20 @@ def test_a_run_that_has_finished_is_not_resumed(tmp_path: Path, monkeypatch: pyt
     cfg = composed(tmp_path / "run")
     checkpoint = tmp_path / "older" / "checkpoints" / "last.ckpt"
     checkpoint.parent.mkdir(parents=True)
-    torch.save({"config": OmegaConf.to_container(cfg, resolve=True), "state_dict": {}}, checkpoint)
+    torch.save({"config": OmegaConf.to_container(cfg, resolve=True)} | COMPLETE, checkpoint)
     cfg.ckpt_path, cfg.paths.log_dir = "last", str(tmp_path)
     check_resumed(read_settings(cfg))
     (tmp_path / "older" / "results.json").touch()
     monkeypatch.chdir(checkpoint.parent)
     with pytest.raises(UserError, match=r"^ckpt_path=last\.ckpt: that run has finished"):
         check_resumed(read_settings(composed(tmp_path / "run", "ckpt_path=last.ckpt")))
-    with pytest.raises(UserError, match=rf"^ckpt_path={checkpoint}: that run has finished: there is nothing left"):
+    with pytest.raises(UserError, match=rf"^ckpt_path=last: all runs under {tmp_path} .* have finished"):
         check_resumed(read_settings(cfg))
 
 
 def test_resuming_with_other_devices_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cfg = composed(tmp_path / "run")
-    torch.save({"config": OmegaConf.to_container(cfg, resolve=True), "state_dict": {}}, tmp_path / "last.ckpt")
+    torch.save({"config": OmegaConf.to_container(cfg, resolve=True)} | COMPLETE, tmp_path / "last.ckpt")
     cfg.ckpt_path = str(tmp_path / "last.ckpt")
     check_resumed(read_settings(cfg))
     assert not caplog.records
@@ -185,7 +217,7 @@ def test_a_run_from_before_a_key_is_resumed_where_the_key_says_what_was_done(
     older = {name: dict(group) if isinstance(group, dict) else group for name, group in config.items()}
     group, name = key.split(".")
     del older[group][name]
-    with pytest.raises(UserError, match=rf"was trained with {key}=False, this run has {key}=True"):
+    with pytest.raises(UserError, match=rf"was trained with {key}=false, this run has {key}=true"):
         refuse_other_run(tmp_path, {"config": older}, config)
     config[group][name] = False
     refuse_other_run(tmp_path, {"config": older}, config)

@@ -65,3 +65,22 @@ def test_evaluation(line: tuple[str, ...], message: str, tmp_path: Path) -> None
     line = tuple(argument.replace("TARGET", str(tmp_path / "run" / "target")) for argument in line)
     with pytest.raises(UserError, match=message):
         read_eval_settings(composed(tmp_path / "out", f"ckpt_path={tmp_path / 'run'}", *line, config_name="eval"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "lines"),
+    [
+        (["trainer.max_epochs=3", "split=val"], ["an evaluation trains nothing: trainer.max_epochs=3"]),
+        (["+trainer.limit_val_batches=3"], ["split=test is evaluated: +trainer.limit_val_batches=3"]),
+        (["+trainer.logger=false"], ["the command makes its own: +trainer.logger=false"]),
+        (["trainer.enable_progress_bar=true"], ["an evaluation shows no bar: trainer.enable_progress_bar=true"]),
+        (["seed=1"], ["nothing is drawn at random: seed=1"]),
+        (["paths.data_dir=here"], ["data=digits reads no files there: paths.data_dir=here"]),
+        (["seed=1", "recalibrate_batches=2", "+trainer.limit_test_batches=3", "trainer.precision=64-true"], []),
+    ],
+)
+def test_what_an_evaluation_does_not_read_is_told(
+    typed: list[str], lines: list[str], caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    settings(tmp_path, *typed).changed(DIGITS)
+    assert [record.getMessage() for record in caplog.records] == [f"no effect, because {line}" for line in lines]

@@ -43,12 +43,16 @@ class TestIdle:
             "stored_scale": "no ratio is given",
             "operators": "no operator keeps buffers",
             "progress_bar": "trainer.enable_progress_bar=false",
+            "predictions": "task=classification shows no pictures",
         }
 
     def test_of_a_run_that_uses_them_is_empty(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         with caplog.at_level(logging.WARNING, logger="shiftaddaug"):
             run = built(tmp_path, *EVERYTHING)
-        assert run.idle == {"operators": "no operator keeps buffers"}
+        assert run.idle == {
+            "operators": "no operator keeps buffers",
+            "predictions": "task=classification shows no pictures",
+        }
         assert not caplog.records
 
     @pytest.mark.parametrize(

@@ -20,6 +20,9 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "machine_memory", lambda: 24 * GIB)
 
 
+NO_MOMENTUM = ("optim.optimizer.momentum=0", "optim.optimizer.nesterov=false")
+
+
 def step_of(folder: Path, *overrides: str) -> Step:
     return read_settings(composed(folder, *overrides)).step
 
@@ -30,7 +33,7 @@ def test_weights_are_those_of_the_supernet(op: str, aug: str, tmp_path: Path) ->
     from shiftaddaug.nets.build import assign, supernet_from_config
     from shiftaddaug.operators import from_config
 
-    step = step_of(tmp_path, f"op={op}", f"aug={aug}", "optim.optimizer.momentum=0")
+    step = step_of(tmp_path, f"op={op}", f"aug={aug}", *NO_MOMENTUM)
     plan = step.widening.plan
     assignment = assign(plan, from_config(step.config["op"]), step.config["net"]["mult_layers"])
     net = supernet_from_config(step.config, plan, assignment)
@@ -41,7 +44,7 @@ def test_weights_are_those_of_the_supernet(op: str, aug: str, tmp_path: Path) ->
     ("overrides", "tensors"),
     [
         (("optim=sgd",), 3),
-        (("optim=sgd", "optim.optimizer.momentum=0"), 2),
+        (("optim=sgd", *NO_MOMENTUM), 2),
         (("optim=adamw",), 4),
         (("optim=radam",), 4),
         (("optim=timm",), 2),
@@ -50,7 +53,7 @@ def test_weights_are_those_of_the_supernet(op: str, aug: str, tmp_path: Path) ->
     ],
 )
 def test_tensors_of_the_optimiser(overrides: tuple[str, ...], tensors: int, tmp_path: Path) -> None:
-    weights = step_of(tmp_path, "optim.optimizer.momentum=0").weight_bytes() // 2
+    weights = step_of(tmp_path, *NO_MOMENTUM).weight_bytes() // 2
     assert step_of(tmp_path, *overrides).weight_bytes() == tensors * weights
 
 

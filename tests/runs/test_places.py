@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.runs.places import check_places
+from shiftaddaug.runs.places import check_places, refuse_old_run
 
 
 def config(folder: Path, **groups: Any) -> dict[str, Any]:
@@ -33,6 +33,13 @@ def _filled(node: Any, file: Path) -> Any:
     if isinstance(node, dict):
         return {key: _filled(value, file) for key, value in node.items()}
     return node.replace("{file}", str(file)) if isinstance(node, str) else node
+
+
+def test_a_runs_folder_is_never_overwritten(tmp_path: Path) -> None:
+    refuse_old_run(tmp_path / "new")
+    (tmp_path / "run.json").touch()
+    with pytest.raises(UserError, match=r"^paths\.output_dir=.*: holds a run already, which is never overwritten$"):
+        refuse_old_run(tmp_path)
 
 
 def test_others_are_left_as_they_are(tmp_path: Path) -> None:

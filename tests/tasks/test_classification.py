@@ -77,9 +77,9 @@ class TestMixup:
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"label_smoothing": 2}, r"task\.label_smoothing=2: must be a number >= 0 and <= 1"),
-        ({"mixup": -1}, r"task\.mixup=-1: must be a number >= 0"),
-        ({"cutmix": "a"}, r"task\.cutmix=a: must be a number >= 0"),
+        ({"label_smoothing": 2}, r"task\.label_smoothing=2: must be a number >= 0 and < 1"),
+        ({"mixup": -1}, r"task\.mixup=-1: must be a number >= 0 and <= 1000"),
+        ({"cutmix": "a"}, r"task\.cutmix=a: must be a number >= 0 and <= 1000"),
         ({"headline": "top2"}, r"task\.headline=top2: no such option; options: top1, top5, loss"),
         ({"headline": "loss"}, r"task\.better=max: loss is better if it is lower: min"),
         ({"better": "maximum"}, r"task\.better=maximum: no such option; options: max, min"),

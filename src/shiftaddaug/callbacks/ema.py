@@ -7,7 +7,7 @@ from lightning.pytorch.plugins import DoublePrecision
 from torch import Tensor
 
 from shiftaddaug.callbacks.order import Stage
-from shiftaddaug.settings import Share, checked
+from shiftaddaug.settings import ShareBelowOne, checked
 
 
 class WarmedUpEMA(WeightAveraging):
@@ -20,14 +20,14 @@ class WarmedUpEMA(WeightAveraging):
     themselves are of half precision (`bf16-true`), it takes their place while it is validated, and is rounded by that.
 
     Args:
-        decay: of the average, in [0, 1].
+        decay: of the average, in [0, 1).
     """
 
     stage = Stage.AVERAGE
     warn_when_idle = True
 
     @checked("callbacks.ema")
-    def __init__(self, decay: Share = 0.999) -> None:
+    def __init__(self, decay: ShareBelowOne = 0.999) -> None:
         self.decay = decay
 
         def average(averaged: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:

@@ -9,6 +9,8 @@ A callback that may have nothing to do has a method `idle(trainer, pl_module)`. 
 trainer are built, and the optimisers are not. One that nobody gets without asking for it also states
 `warn_when_idle = True`; of others, being idle is recorded in run.json and nothing is said.
 
+A callback that states `sees_target = True` is also called when the deployed target is validated and tested, in the end.
+
 A callback that changes nothing of what is trained states `only_watches = True`, a constant that is read from its source
 (`runs/identity.py`): a run may be resumed with it or without it.
 """
@@ -43,6 +45,8 @@ class Stage(IntEnum):
     """Random generators are seeded: what the callbacks above have drawn is forgotten."""
     SHOW = 80
     """A person is told what happens."""
+    PICTURE = 85
+    """Pictures are made of what is predicted."""
     AVERAGE = 90
     """Averages of the weights take their place for validation."""
     OTHER = 100

@@ -32,10 +32,9 @@ class SampleSubnets(pl.Callback):
 
     def spec(self, widening: Widening, step: int, progress: float) -> SubnetSpec | None:
         """The sub-network of this step, `progress` being the share of epochs done; None if there is none to train."""
-        width = progress < self.width_until and max(widening.width_multipliers) > 1
-        expand = progress < self.expand_until and max(widening.expand_multipliers) > 1
+        width, expand = progress < self.width_until, progress < self.expand_until
         depth = progress < self.depth_until and bool(widening.extra_blocks)
-        if not (width or expand or depth):
+        if not (widening.widens(width, expand) or depth):
             return None
         return widening.sample(random.Random(f"{self.seed}/{step}"), width, expand, depth)
 
@@ -44,7 +43,7 @@ class SampleSubnets(pl.Callback):
         widening = pl_module.net.widening
         if self.spec(widening, 0, 0.0) is not None:
             return None
-        if max(*widening.width_multipliers, *widening.expand_multipliers) > 1 or widening.extra_blocks:
+        if widening.widens() or widening.extra_blocks:
             return "width_until, expand_until and depth_until are 0"
         return "nothing surrounds the target"
 

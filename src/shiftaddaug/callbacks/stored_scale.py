@@ -9,7 +9,7 @@ from shiftaddaug.callbacks.order import Stage
 from shiftaddaug.callbacks.reorder import averaged_supernets
 from shiftaddaug.nets.stored_scale import rescale, scale_factors
 from shiftaddaug.nets.supernet import Supernet
-from shiftaddaug.settings import PositiveNumber, checked
+from shiftaddaug.settings import Scale, checked
 
 
 class KeepStoredScale(pl.Callback):
@@ -31,7 +31,7 @@ class KeepStoredScale(pl.Callback):
     stage = Stage.SCALE
 
     @checked("callbacks.stored_scale")
-    def __init__(self, ratio: PositiveNumber | None = None) -> None:
+    def __init__(self, ratio: Scale | None = None) -> None:
         self.ratio = ratio
 
     def idle(self, trainer: pl.Trainer, pl_module: Any) -> str | None:

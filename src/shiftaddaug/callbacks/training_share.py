@@ -5,6 +5,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from shiftaddaug.errors import UserError
+from shiftaddaug.settings import shown
 
 
 def training_share(trainer: pl.Trainer, steps: bool = False) -> float:
@@ -29,5 +30,6 @@ def refuse_other_settings(callback: str, ours: dict[str, Any], theirs: dict[str,
     for key, value in ours.items():
         if key in theirs and theirs[key] != value:
             raise UserError(
-                f"callbacks.{callback}.{key}={value}: the checkpoint was trained with {theirs[key]}; resume with that"
+                f"callbacks.{callback}.{key}={shown(value)}: the checkpoint was trained with {shown(theirs[key])}; "
+                f"resume with that"
             )

@@ -12,6 +12,7 @@ from msgspec import Meta
 from omegaconf import DictConfig
 
 from shiftaddaug.catalogue import catalogue_of
+from shiftaddaug.commands.arguments import refuse_names
 from shiftaddaug.commands.entry import run_command
 from shiftaddaug.errors import UserError
 from shiftaddaug.report.ablation import summarise, write_runs, write_tables
@@ -21,7 +22,6 @@ from shiftaddaug.runs.cells import Cell, cells_in, check_finished, check_overrid
 from shiftaddaug.runs.compose import (
     PACKAGE,
     catalogue_in,
-    compose_config,
     config_dir,
     expand_home,
     group_options,
@@ -29,6 +29,7 @@ from shiftaddaug.runs.compose import (
     plugin_config_dirs,
     quoted,
 )
+from shiftaddaug.runs.explain import compose_config
 from shiftaddaug.runs.settings import PathsSettings, read_settings
 from shiftaddaug.settings import PathName, PositiveInt, Seed, check, check_group, shown
 
@@ -83,6 +84,7 @@ def ablate(cfg: DictConfig) -> None:
             done = list(pool.map(lambda c: _run(c, c.command(overrides, paths), settings.jobs, lock), missing))
         results = finished_results([*cells, *cells_in(folder)])
         _warn_of_changed_code(results)
+        _warn_of_no_baseline(results, settings.baseline)
         rows = summarise(results, settings.baseline)
         if rows:
             print_table("ablation", rows)
@@ -115,6 +117,7 @@ def _cells(settings: AblationSettings, overrides: list[str]) -> Iterator[Cell]:
 def _checked_overrides(given: Sequence[str]) -> list[str]:
     """Overrides that all runs share: how long, of which net, but nothing that a row is named after."""
     overrides = [expand_home(override) for override in given]
+    refuse_names(overrides)
     for override in overrides:
         key = override.lstrip("+~").split("=")[0].split("@")[0]
         if key in CELLS_OWN:
@@ -146,6 +149,14 @@ def _warn_of_changed_code(results: Sequence[dict[str, Any]]) -> None:
             "the code changed between the table's runs" if key == "code" else "the table's runs are of several commits"
         )
         print(f"warning: {what} (runs.csv): {', '.join(versions)}", flush=True)
+
+
+def _warn_of_no_baseline(results: Sequence[dict[str, Any]], baseline: str) -> None:
+    """Say which operators have no run that gains could be measured from."""
+    lacking = {result["op"] for result in results} - {r["op"] for r in results if r["row"] == baseline}
+    if lacking:
+        ops = ", ".join(f"op={op}" for op in sorted(lacking))
+        print(f"warning: no effect, because no such run has finished with {ops}: baseline={baseline}", flush=True)
 
 
 def _run(cell: Cell, command: list[str], jobs: int, lock: IO[str]) -> bool:

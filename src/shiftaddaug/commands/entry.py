@@ -16,24 +16,25 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from shiftaddaug.commands.folders import claim_folders, refuse_no_options
-from shiftaddaug.commands.output import enduring_output
+from shiftaddaug.commands.arguments import refuse_arguments
+from shiftaddaug.commands.folders import claim_folders, leave_nothing, refuse_within_runs
+from shiftaddaug.commands.output import answering_threads, enduring_output
 from shiftaddaug.commands.sweeping import Jobs
 from shiftaddaug.commands.usage import asks_for_help, help_text
 from shiftaddaug.errors import TrialPruned, UserError
 from shiftaddaug.runs.compose import (
     config_dir,
     default_root,
-    describe,
     expand_home,
     plugin_config_dirs,
     with_plugin_configs,
 )
+from shiftaddaug.runs.explain import describe
 from shiftaddaug.runs.importing import without_collector
 from shiftaddaug.runs.processes import follow
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""A disk, or what one may have of it."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A disk, or what one may have of it, or write into one file."""
 MISTAKES = (UserError, HydraException, OmegaConfBaseException, YAMLError)
 BUGS = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError)
 """What code raises that is wrong itself: worth a traceback. Arguments are refused by other errors."""
@@ -49,7 +50,7 @@ def run_command(config_name: str, function: Callable[[DictConfig], Any]) -> None
     their traceback.
     """
     follow()
-    with enduring_output():
+    with enduring_output(), answering_threads():
         _run(config_name, function)
 
 
@@ -57,8 +58,8 @@ def _run(config_name: str, function: Callable[[DictConfig], Any]) -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then lets errors through, and they are answered here
     os.environ.setdefault("SHIFTADDAUG_ROOT", str(default_root()))
     main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)
-    jobs = Jobs()
-    answering = _answering_mistakes(config_name, function, jobs)
+    jobs, made = Jobs(), list[Path]()
+    answering = _answering_mistakes(config_name, function, jobs, made)
     command = main(answering)
     sys.argv[1:] = map(expand_home, sys.argv[1:])
     try:
@@ -66,14 +67,16 @@ def _run(config_name: str, function: Callable[[DictConfig], Any]) -> None:
             folders = [config_dir(), *plugin_config_dirs(sys.argv[1:])]
             print(help_text(folders, config_name, with_plugin_configs(sys.argv[1:])))
             return
-        refuse_no_options(sys.argv[1:])
-        claim_folders(sys.argv[1:])
+        refuse_arguments(sys.argv[1:], config_name)
+        refuse_within_runs(sys.argv[1:], config_name)
+        claim_folders(sys.argv[1:], made)
         sys.argv[1:] = with_plugin_configs(sys.argv[1:])
         with without_collector():
             command()
         _answer_multirun(jobs, None, answering)
     except Exception as error:
         if isinstance(error, MISTAKES) and not _is_a_bug(error):
+            leave_nothing(None, made)
             fail(describe(error, config_name, sys.argv[1:]))
         if isinstance(error, OSError):
             _answer_full_disk(error)
@@ -96,7 +99,7 @@ def _answer_multirun(jobs: Jobs, error: Exception | None, job: Callable[..., Any
 
 
 def _answering_mistakes(
-    config_name: str, function: Callable[[DictConfig], Any], jobs: Jobs
+    config_name: str, function: Callable[[DictConfig], Any], jobs: Jobs, made: list[Path]
 ) -> Callable[[DictConfig], Any]:
     """Answer a job's mistakes here: Hydra would print the overrides before letting them through.
 
@@ -116,6 +119,8 @@ def _answering_mistakes(
                 error = error.__cause__
             message = describe(error, config_name, sys.argv[1:])
             if HydraConfig.get().mode != RunMode.MULTIRUN:
+                if "LOCAL_RANK" not in os.environ:  # the folder of another process
+                    leave_nothing(Path(HydraConfig.get().runtime.output_dir), made)
                 fail(message)
             print(f"error: {message}", file=sys.stderr)
             jobs.failed.append(message)
@@ -124,8 +129,9 @@ def _answering_mistakes(
             print(pruned)
             return None
         except OSError as error:
-            _answer_full_disk(error)
-            _answer_lost_folder(error, OmegaConf.select(cfg, "paths.output_dir"))
+            folder = OmegaConf.select(cfg, "paths.output_dir")
+            _answer_full_disk(error, f"a file in {folder}")
+            _answer_lost_folder(error, folder)
             raise
 
     return answering
@@ -136,9 +142,9 @@ def _is_a_bug(error: Exception) -> bool:
     return isinstance(error, InstantiationException) and isinstance(error.__cause__, BUGS)
 
 
-def _answer_full_disk(error: OSError) -> None:
+def _answer_full_disk(error: OSError, where: str = "a file") -> None:
     if error.errno in FULL:
-        fail(f"{error.filename or 'a file'}: could not be written ({error.strerror})")
+        fail(f"{error.filename or where}: could not be written ({error.strerror})")
 
 
 def _answer_lost_folder(error: OSError, folder: object) -> None:

@@ -1,13 +1,15 @@
-"""Refuse folders and groups that Hydra would answer with a traceback, before it writes anything."""
+"""Refuse folders that hold a run, that another run is at work in, or that cannot be made, before Hydra writes there."""
 
 import fcntl
 import os
-import re
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
+from shiftaddaug.commands import STARTED
 from shiftaddaug.errors import UserError
 from shiftaddaug.files import refuse_unwritable
-from shiftaddaug.runs.compose import OPTIONAL_GROUPS, config_dir, group_options
 
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "paths.log_dir", "paths.root_dir", "paths.output_dir", "folder")
 """Keys of folders that Hydra, or a command, writes into."""
@@ -15,31 +17,18 @@ FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "paths.log_dir", "paths.root_dir"
 WITHIN = ("hydra.sweep.subdir", "hydra.output_subdir")
 """Keys of folders within those; one that begins with a slash lies elsewhere."""
 
-NO_OPTION = re.compile(r"[\w/]+=['\"]?(null|true|false|[-+]?[\d.]+(e[-+]?\d+)?|([\w/]+/)?_\w*)['\"]?", re.IGNORECASE)
-"""A group that is given what Hydra reads as no name, or as the name of what options inherit from."""
+MOMENT = "%Y-%m-%d_%H-%M-%S-%f"
+"""How folders are named by the moment at which a command began (configs/hydra/default.yaml)."""
 
 
-def refuse_no_options(arguments: list[str]) -> None:
-    """Answer `logger=null`, `data=3` and `~trainer`, which Hydra meets with a traceback, and `aug=_base`.
-
-    Raises:
-        UserError: naming the group and its options.
-    """
-    given = [argument for argument in arguments if argument.startswith("~") or NO_OPTION.fullmatch(argument)]
-    groups = group_options([config_dir()]) if given else {}
-    for argument in given:
-        group, _, value = argument.lstrip("~").partition("=")
-        folder = f"{group}/{value}".rpartition("/")[0] if value else group
-        if folder not in groups or (argument.startswith("~") and group in OPTIONAL_GROUPS):
-            continue
-        remedy = "; leave it out for none" if group in OPTIONAL_GROUPS else ""
-        raise UserError(f"{argument}: no such option; options: {', '.join(groups[folder])}{remedy}")
-
-
-def claim_folders(arguments: list[str]) -> None:
+def claim_folders(arguments: list[str], made: list[Path] | None = None) -> None:
     """Refuse a folder that holds a run already, that another run is at work in, or that cannot be made.
 
     That is before Hydra writes into it. Folders of runs stay locked until the process ends.
+
+    Args:
+        arguments: of the command.
+        made: to which folders are added that are made here, those that hold others first.
 
     Raises:
         UserError: naming the key.
@@ -50,11 +39,11 @@ def claim_folders(arguments: list[str]) -> None:
     for key in FOLDERS:
         if given.get(key, "unset").strip("'\"") in ("", "null"):
             raise UserError(f"{key}={given[key]}: must name a folder")
-    folders = {
-        key: Path(given[key].strip("'\"")).expanduser() for key in FOLDERS if key in given and "${" not in given[key]
-    }
+    folders = _folders(arguments)
     _refuse_runs(folders)
+    made = [] if made is None else made
     for key, folder in _of_runs(folders).items():
+        made += _missing(folder)
         _lock(key, folder)
     _refuse_runs(folders)  # one may have ended meanwhile
     root = folders.get("paths.root_dir", Path(os.environ["SHIFTADDAUG_ROOT"]))
@@ -64,15 +53,84 @@ def claim_folders(arguments: list[str]) -> None:
     }
     for key, folder in (folders | elsewhere).items():
         refuse_unwritable(key, folder)
+    made += _missing(folders["paths.log_dir"])
     folders["paths.log_dir"].mkdir(parents=True, exist_ok=True)  # a sweep's study is opened before any run
 
 
+def _missing(folder: Path) -> list[Path]:
+    """Return the folder, and those that it lies in, as far as they are not there; the outermost first."""
+    folder = folder.absolute()
+    return [each for each in (*reversed(folder.parents), folder) if not each.exists()]
+
+
+def leave_nothing(folder: Path | None, made: Sequence[Path]) -> None:
+    """Remove what a start that was refused has written: Hydra's records and its log; and folders that are empty then.
+
+    A folder that was there before, and one that holds anything else, stays as it is.
+
+    Args:
+        folder: of the run, if Hydra has made one.
+        made: folders that this start has made, those that hold others first.
+    """
+    with suppress(OSError):
+        if folder is not None and (folder in made or _is_of_this_start(folder.name)):
+            _remove_records(folder)
+    for each in reversed(made):
+        with suppress(OSError):  # it is not empty
+            each.rmdir()
+
+
+def _is_of_this_start(name: str) -> bool:
+    """Whether a folder is named by a moment at which this process was there."""
+    try:
+        return datetime.strptime(name, MOMENT).timestamp() >= STARTED
+    except ValueError:
+        return False
+
+
+def _remove_records(folder: Path) -> None:
+    hydras, logs = folder / ".hydra", list(folder.glob("*.log"))
+    records = [hydras / name for name in ("config.yaml", "hydra.yaml", "overrides.yaml")]
+    if {*folder.iterdir()} <= {hydras, *logs} and len(logs) <= 1 and {*hydras.iterdir()} <= {*records}:
+        for file in (*records, *logs):
+            file.unlink(missing_ok=True)
+        hydras.rmdir()
+        folder.rmdir()
+
+
 def _refuse_runs(folders: dict[str, Path]) -> None:
-    for key, pattern in (("hydra.run.dir", "run.json"), ("hydra.sweep.dir", "*/run.json")):
+    ours = (("hydra.run.dir", "run.json"), ("paths.output_dir", "run.json"), ("hydra.sweep.dir", "*/run.json"))
+    for key, pattern in ours:
         if key in folders and any(folders[key].glob(pattern)):
             last = folders[key] / "checkpoints" / "last.ckpt"
             remedy = f"ckpt_path={last} resumes it in a new folder" if last.exists() else "give another folder"
             raise UserError(f"{key}={folders[key]}: holds a run already, which is never overwritten; {remedy}")
+
+
+def refuse_within_runs(arguments: list[str], config_name: str) -> None:
+    """Refuse a folder inside of a run's, such as its target/: the files of two runs would be mixed.
+
+    An evaluation or a fit may have a folder of its own there.
+
+    Raises:
+        UserError: naming the key.
+    """
+    for key, folder in _folders(arguments).items():
+        place = Path(os.path.abspath(folder))
+        run = next((parent for parent in place.parents if (parent / "run.json").exists()), None)
+        if run is None:
+            continue
+        below = place.relative_to(run).parts[0]
+        if config_name in ("train", "ablate") or below in ("target", "checkpoints"):
+            raise UserError(f"{key}={folder}: is inside of {run}, which holds a run; give a folder outside of it")
+
+
+def _folders(arguments: list[str]) -> dict[str, Path]:
+    """Return the folders that arguments name, by key, as far as they are no interpolations."""
+    given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    return {
+        key: Path(given[key].strip("'\"")).expanduser() for key in FOLDERS if key in given and "${" not in given[key]
+    }
 
 
 def _of_runs(folders: dict[str, Path]) -> dict[str, Path]:

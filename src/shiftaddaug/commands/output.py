@@ -1,11 +1,17 @@
 """Standard output whose reader may go away: `python src/train.py | head` costs no training. Imports no torch."""
 
 import errno
+import logging
 import os
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any, TextIO, cast
+
+from shiftaddaug.errors import reason_of
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -14,12 +20,34 @@ def enduring_output() -> Iterator[None]:
 
     A run goes on; its train.log has it all.
     """
+    raises, logging.raiseExceptions = logging.raiseExceptions, False  # of a train.log that cannot be written
     with redirect_stdout(_enduring(sys.stdout)), redirect_stderr(_enduring(sys.stderr)):
         try:
             yield
         finally:  # while failures are still dropped
+            logging.raiseExceptions = raises
             print(end="", flush=True)
             print(end="", flush=True, file=sys.stderr)
+
+
+@contextmanager
+def answering_threads() -> Iterator[None]:
+    """Say in one line what a thread in the background could not read or write, as that of a logger on a full disk.
+
+    Others keep their traceback.
+    """
+
+    def answer(failure: threading.ExceptHookArgs) -> None:
+        if isinstance(failure.exc_value, OSError):
+            log.warning("a thread in the background failed (%s)", reason_of(failure.exc_value))
+        else:
+            before(failure)
+
+    before, threading.excepthook = threading.excepthook, answer
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def _enduring(stream: TextIO | None) -> TextIO:

@@ -1,5 +1,6 @@
 """`python src/train.py`: train a target inside its supernet, deploy it, test what was deployed. Once each."""
 
+import os
 import time
 from typing import Any
 
@@ -22,11 +23,14 @@ def train(cfg: DictConfig) -> float:
     """
     from shiftaddaug.runs.checkpoints import check_resumed
     from shiftaddaug.runs.importing import importing_torch
+    from shiftaddaug.runs.places import refuse_old_run
     from shiftaddaug.runs.processes import leading
     from shiftaddaug.runs.settings import read_settings
 
     typed, started = _asked_for()
     settings = read_settings(cfg, typed, catalogue_of(cfg.plugins), started)
+    if "LOCAL_RANK" not in os.environ:  # to other processes of a run its first one has begun
+        refuse_old_run(settings.folder)
     check_resumed(settings)
 
     with importing_torch():  # torch and lightning, now that the configuration is known good

@@ -7,7 +7,7 @@ from string import Template
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from shiftaddaug.runs.compose import group_options
+from shiftaddaug.runs.compose import group_options, takes_group
 
 HELP = {"-h", "--help"}
 
@@ -33,10 +33,11 @@ def help_text(config_dirs: Sequence[Path], config_name: str, arguments: list[str
         cfg = compose(config_name, overrides, return_hydra_config=True)
     shown = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     return Template(cfg.hydra.help.template).safe_substitute(
-        APP_CONFIG_GROUPS=config_groups(config_dirs), CONFIG=OmegaConf.to_yaml(shown)
+        APP_CONFIG_GROUPS=config_groups(config_dirs, config_name), CONFIG=OmegaConf.to_yaml(shown)
     )
 
 
-def config_groups(config_dirs: Sequence[Path]) -> str:
-    """Return a line for each group that a user chooses from, with its options."""
-    return "".join(f"{group}: {', '.join(names)}\n" for group, names in group_options(config_dirs).items())
+def config_groups(config_dirs: Sequence[Path], config_name: str) -> str:
+    """Return a line for each group that the user of a command chooses from, with its options."""
+    options = {group: names for group, names in group_options(config_dirs).items() if takes_group(config_name, group)}
+    return "".join(f"{group}: {', '.join(names)}\n" for group, names in options.items())

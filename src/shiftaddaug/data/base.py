@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
 from shiftaddaug.data import augment
 from shiftaddaug.data.sampling import ShardSampler, equal_batches
-from shiftaddaug.data.settings import ClassificationSettings, ImageSettings, read_settings
+from shiftaddaug.data.settings import ClassificationSettings, ImageSettings, settings_from
 from shiftaddaug.seeding import derive_seed
 
 Batch = tuple[Tensor, Tensor]
@@ -34,7 +34,7 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def __init__(self, **keys: Any) -> None:
         super().__init__()
-        self.settings = read_settings(_settings_class(type(self)), keys)
+        self.settings = settings_from(_settings_class(type(self)), keys)
         self.train_set: Dataset[Any] | None = None
         self.val_set: Dataset[Any] | None = None
         self.test_set: Dataset[Any] | None = None

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from shiftaddaug.data.settings import ImageSettings, read_settings
+from shiftaddaug.data.settings import ImageSettings, settings_from
 from shiftaddaug.errors import UserError
 from shiftaddaug.signatures import signature_of
 
@@ -32,7 +32,7 @@ def settings_of(cfg: Mapping[str, Any]) -> ImageSettings | None:
         UserError: a key is unknown, missing or out of its range.
     """
     kind = kind_of(cfg)
-    return None if kind is None else read_settings(kind, {key: cfg[key] for key in cfg if not _is_hydras(key)})
+    return None if kind is None else settings_from(kind, {key: cfg[key] for key in cfg if not _is_hydras(key)})
 
 
 def kind_of(cfg: Mapping[str, Any]) -> type[ImageSettings] | None:

@@ -13,7 +13,6 @@ from msgspec import Meta
 from shiftaddaug.data.listing import folders_in
 from shiftaddaug.data.settings import ClassificationSettings, Folder
 from shiftaddaug.errors import UserError
-from shiftaddaug.settings import Count
 
 JitterShare = Annotated[float, Meta(ge=0, le=1)]
 EvalShare = Annotated[float, Meta(ge=0.1, le=1, title="a share of the image's side, >= 0.1 and <= 1, such as 0.875")]
@@ -31,7 +30,7 @@ class ImageFolderSettings(ClassificationSettings):
     """Channels that images are read as: 1 (grey) or 3 (colour)."""
     data_dir: Folder
     """Folder that has train/ and val/; must be given."""
-    num_workers: Count = 4
+    num_workers: Annotated[int, Meta(ge=0, le=1024)] = 4
     """Processes that decode images."""
     brightness: JitterShare = 0.0
     """Training images become brighter or darker by a factor of at most 1 + this, drawn anew for each."""
@@ -44,7 +43,7 @@ class ImageFolderSettings(ClassificationSettings):
         return super().validates() or self._brings_splits()
 
     def without_effect(self) -> Mapping[str, str]:
-        idle: dict[str, str] = {}
+        idle = dict(super().without_effect())
         if self._brings_splits():
             idle = dict.fromkeys(("val_fraction", "split_seed"), f"{self.data_dir} has a test/ besides its val/")
         if self.saturation and self.in_channels == 1:

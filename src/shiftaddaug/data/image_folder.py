@@ -1,30 +1,27 @@
 """Any tree of class folders of images, read from disk as it trains; ImageNet is one."""
 
 import math
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, default_collate
 
 from shiftaddaug.data.base import ClassificationDataModule
 from shiftaddaug.data.class_folders import ImageFolderSettings, class_names, has_test_split, require_image_folder
 from shiftaddaug.data.listing import list_images
-from shiftaddaug.data.pixels import as_shown
-from shiftaddaug.data.sampling import DrawSampler, stratified_split
-from shiftaddaug.errors import UserError
+from shiftaddaug.data.loading import DrawnItems, WorkerLoading
+from shiftaddaug.data.pixels import PIL_MODES, read_picture
+from shiftaddaug.data.sampling import stratified_split
 from shiftaddaug.nets.sizes import Size
 
 Transform = Callable[[Any], Tensor]
 
-_PIL_MODES = {1: "L", 3: "RGB"}
 _ASPECTS = (3 / 4, 4 / 3)  # width over height of the random part of a file, where image_size is a square
 
 
-class FolderImages(Dataset[tuple[Tensor, int]]):
+class FolderImages(DrawnItems):
     """Images decoded from files when asked for: uint8 (C, H, W) and a label.
 
     A file is read as a viewer shows it (`pixels.py`): upright, transparent parts on white, 16 bits scaled to 8.
@@ -43,39 +40,9 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, int]:
-        """The image at an index, or at (index, draw) as DrawSampler gives them: `draw` seeds its transform.
-
-        Raises:
-            UserError: the file cannot be read as an image.
-        """
-        if isinstance(key, int):
-            return self._load(key)
-        index, draw = key
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(draw)
-            return self._load(index)
-
-    def __getitems__(self, keys: Sequence[int | tuple[int, int]]) -> list[Any]:
-        """The images of a batch; or a UserError alone, which a worker process would raise with its traceback in it."""
-        try:
-            return [self[key] for key in keys]
-        except UserError as error:
-            return [error]
-
     def _load(self, index: int) -> tuple[Tensor, int]:
-        from PIL import Image
-
         path, label = self.samples[index]
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # PIL's, of damaged EXIF tags, for every image anew
-                with Image.open(path) as file:
-                    image = as_shown(file, self.mode)
-        except Exception as error:  # a damaged picture may raise nearly anything
-            reason = " ".join(str(error).split())
-            raise UserError(f"{path}: cannot be read as an image ({type(error).__name__}: {reason})") from error
-        return self.transform(image), label
+        return self.transform(read_picture(path, self.mode)), label
 
 
 class _Cover:
@@ -92,21 +59,7 @@ class _Cover:
         return resize(image, [shorter_side])
 
 
-class FolderLoader(DataLoader[Any]):
-    """A DataLoader of FolderImages, out of whose worker processes a UserError comes as the one line it was."""
-
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        for batch in super().__iter__():
-            if isinstance(batch, UserError):
-                raise batch
-            yield batch
-
-
-def _collated(samples: list[Any]) -> Any:
-    return samples[0] if isinstance(samples[0], UserError) else default_collate(samples)
-
-
-class ImageFolderDataModule(ClassificationDataModule):
+class ImageFolderDataModule(WorkerLoading, ClassificationDataModule):
     """Images in `data_dir/{train,val[,test]}/<class>/`, as torchvision's ImageFolder lays them out.
 
     With a test/ folder the splits are taken as they are. Without one, val/ is the test set, looked at once at the
@@ -146,7 +99,7 @@ class ImageFolderDataModule(ClassificationDataModule):
             labels = torch.tensor([label for _, label in train])
             kept, held_out = stratified_split(labels, self.settings.val_fraction, self.settings.split_seed)
             train, val = [train[i] for i in kept.tolist()], [train[i] for i in held_out.tolist()]
-        mode = _PIL_MODES[self.settings.in_channels]
+        mode = PIL_MODES[self.settings.in_channels]
         eval_transform = self._eval_transform()
         self.train_set = FolderImages(train, self._train_transform(), mode)
         self.val_set = FolderImages(val, eval_transform, mode)
@@ -179,22 +132,4 @@ class ImageFolderDataModule(ClassificationDataModule):
 
         return v2.Compose(
             [_Cover(self.settings.size, self.settings.eval_share), v2.CenterCrop(self.settings.size), v2.PILToTensor()]
-        )
-
-    def _train_sampler(self, dataset: Dataset[Any], **options: Any) -> DistributedSampler[Any]:
-        return DrawSampler(dataset, shuffle=True, **options)
-
-    def _loader(
-        self, dataset: Dataset[Any], sampler: Sampler[Any], batch_size: int, drop_last: bool
-    ) -> DataLoader[Any]:
-        return FolderLoader(
-            dataset,
-            batch_size=batch_size,
-            sampler=sampler,
-            drop_last=drop_last,
-            collate_fn=_collated,
-            num_workers=self.settings.num_workers,
-            persistent_workers=self.settings.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            generator=self._loader_generator(),
         )

@@ -6,9 +6,16 @@ data set stay comparable. Values beyond it are refused.
 NOTE: embedded colour profiles are not applied, as in torchvision.
 """
 
+import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from shiftaddaug.errors import UserError
+
+PIL_MODES = {1: "L", 3: "RGB"}
+"""Names that PIL has for grey levels and colours, by the number of channels."""
 
 ORIENTATION = 274
 """EXIF tag that says how a picture is to be turned."""
@@ -28,12 +35,31 @@ class NoPicture(ValueError):
     """Values that are no grey levels or colours."""
 
 
-def as_shown(image: Any, mode: str) -> Any:
+def read_picture(path: Path, mode: str, turned: bool = True) -> Any:
+    """Return the picture in a file, see `as_shown`.
+
+    Raises:
+        UserError: it cannot be read as one.
+    """
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # PIL's, of damaged EXIF tags, for every image anew
+            with Image.open(path) as file:
+                return as_shown(file, mode, turned)
+    except Exception as error:  # a damaged picture may raise nearly anything
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: cannot be read as an image ({type(error).__name__}: {reason})") from error
+
+
+def as_shown(image: Any, mode: str, turned: bool = True) -> Any:
     """Return a picture as a viewer shows it: its first frame, turned upright, transparent parts on white.
 
     Args:
         image: of PIL, of any mode.
         mode: `L` (grey) or `RGB`.
+        turned: false leaves it as its pixels lie in the file: a mask beside it lies so, too.
 
     Returns:
         A PIL image of that mode, 8 bits a channel.
@@ -50,7 +76,8 @@ def as_shown(image: Any, mode: str) -> Any:
         image = _from_lab(image)
     elif transparent is not None:
         image.info["transparency"] = transparent
-    return _upright(_on_white(image).convert(mode), orientation)
+    shown = _on_white(image).convert(mode)
+    return _upright(shown, orientation) if turned else shown
 
 
 def _orientation(image: Any) -> Any:

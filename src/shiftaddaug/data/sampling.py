@@ -42,6 +42,29 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
     return by_class[~held_out].sort().values, by_class[held_out].sort().values
 
 
+def random_split(count: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Hold a fraction of images out: round(fraction * images), at least one, and never all.
+
+    Args:
+        count: of images.
+        fraction: in [0, 1); 0 holds nothing out.
+        seed: the split is a function of the arguments alone.
+
+    Returns:
+        Indices (kept, held out), each int64 and ascending; together every index once.
+
+    Raises:
+        UserError: there is but one image.
+    """
+    if fraction == 0:
+        return torch.arange(count), torch.arange(0)
+    if count < 2:
+        raise UserError(f"data.val_fraction={fraction}: a split needs two images or more")
+    wanted = min(count - 1, max(1, round(fraction * count)))
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    return order[wanted:].sort().values, order[:wanted].sort().values
+
+
 class ShardSampler(DistributedSampler[Any]):
     """Indices in order, dealt out to the processes without padding: every index once, to one of them.
 

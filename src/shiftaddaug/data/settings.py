@@ -17,9 +17,10 @@ from shiftaddaug.nets.sizes import Size, as_size
 from shiftaddaug.settings import (
     MOST,
     InnerShare,
-    Number,
     PositiveInt,
     Seed,
+    Share,
+    ShareBelowOne,
     check_fields,
     check_group,
     shown,
@@ -36,7 +37,7 @@ ImageSize = Annotated[
 ShareOfSide = Annotated[
     float, Meta(ge=0, lt=1, title="a share of the image's side, >= 0 and < 1, such as 0.125 (4 of 32 px)")
 ]
-ShareBelowOne = Annotated[float, Meta(ge=0, lt=1)]
+Channels = Annotated[int, Meta(ge=1, le=2**16)]
 NumClasses = Annotated[int, Meta(ge=2, le=MOST)]
 Folder = Annotated[str | Path | None, Meta(title="a path, or null")]
 
@@ -54,7 +55,7 @@ class ImageSettings:
 
     name: str
     """Name of the data set, as people read it in messages."""
-    in_channels: PositiveInt
+    in_channels: Channels
     """Channels that the network is built for: 1 of grey images, 3 of colours."""
     image_size: ImageSize = 32
     """Size that the network is fed, in pixels: the side of a square, or (height, width)."""
@@ -62,9 +63,9 @@ class ImageSettings:
     """Images per process and step."""
     seed: Seed = 0
     """Seed of the run; fixes the order of the training images."""
-    mean: tuple[Number, ...]
+    mean: tuple[Share, ...]
     """Mean of each channel, of pixels in 0..1."""
-    std: tuple[Number, ...]
+    std: tuple[Share, ...]
     """Standard deviation of each channel, of pixels in 0..1."""
     horizontal_flip: bool = True
     """Whether training images are mirrored by chance."""
@@ -100,15 +101,22 @@ class ImageSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassificationSettings(ImageSettings):
-    """Keys of labelled images, of which a validation set is held out."""
+class ClassesSettings(ImageSettings):
+    """Keys of images with classes, of images or of pixels, of which a validation set is held out."""
 
     num_classes: NumClasses | None = None
     """Classes that the network is built for; None takes as many as the data hold, where that is known beforehand."""
     val_fraction: ShareBelowOne = 0.1
-    """Share of every class's training images that is held out for validation; with 0 nothing is validated."""
+    """Share of the training images that is held out for validation; with 0 nothing is validated."""
     split_seed: Seed = 0
     """Seed of that split, whatever the run's."""
+
+    splits_test: ClassVar[bool] = False
+    """Whether images for test are held out by that seed, too."""
+
+    def without_effect(self) -> Mapping[str, str]:
+        held_out = self.val_fraction > 0 or self.splits_test
+        return {} if held_out else {"split_seed": "data.val_fraction=0 holds nothing out"}
 
     def held(self) -> tuple[int | None, int | None]:
         """Return (classes, channels) that the data are known to hold without reading them; None: not known.
@@ -149,6 +157,11 @@ class ClassificationSettings(ImageSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClassificationSettings(ClassesSettings):
+    """Keys of labelled images; every class gives its share of images for validation."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class InMemorySettings(ClassificationSettings):
     """Keys of data sets that fit in memory."""
 
@@ -160,6 +173,8 @@ class InMemorySettings(ClassificationSettings):
 @dataclass(frozen=True, kw_only=True)
 class DigitsSettings(InMemorySettings):
     """Keys of configs/data/digits.yaml."""
+
+    splits_test = True
 
     name: Literal["digits"]
     test_fraction: InnerShare = 0.2
@@ -173,7 +188,7 @@ class DigitsSettings(InMemorySettings):
 Settings = TypeVar("Settings", bound=ImageSettings)
 
 
-def read_settings(kind: type[Settings], keys: Mapping[str, Any]) -> Settings:
+def settings_from(kind: type[Settings], keys: Mapping[str, Any]) -> Settings:
     """Return settings from keys as a configuration holds them; Hydra's lists become tuples.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Any
 
 from shiftaddaug.nets.assignment import Assignment
 from shiftaddaug.nets.cost import layer_weights
-from shiftaddaug.nets.nodes import Node
+from shiftaddaug.nets.nodes import Node, values_read
 from shiftaddaug.nets.plan import Plan
 
 WEIGHT_BITS = 8
@@ -16,8 +16,9 @@ WEIGHT_BITS = 8
 VECTOR_BITS = 32
 """Bits of each channel's scale and offset (batch-norm), and of a bias."""
 
-IN_PLACE = ("norm", "act", "gate", "add")
-"""Kinds that overwrite what they read: a layer's batch-norm and activation are computed with it."""
+IN_PLACE = ("norm", "act", "gate", "add", "pad", "crop")
+"""Kinds that overwrite what they read, if their result is no larger: a layer's batch-norm and activation are computed
+with it, what is cropped stays where it is, and a border of no pixels is none."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def held_values(plan: Plan, in_place_depthwise: bool = False) -> list[Held]:
     It is the same for sub-networks: a block that is skipped hands on a value of the space and size of its own.
     """
     end = len(plan.nodes)
-    last = {value: place for place, node in enumerate(plan.nodes) for value in node.inputs}
+    last = {value: place for place, node in enumerate(plan.nodes) for value in values_read(node)}
     last |= {node: end for _, node in plan.outputs}
     buffers = _buffers(plan, last, in_place_depthwise)
     until: dict[str, int] = {}
@@ -88,10 +89,10 @@ def _buffers(plan: Plan, last: Mapping[str, int], in_place_depthwise: bool) -> d
     for place, node in enumerate(plan.nodes):
         if node.kind == "concat":
             continue  # its parts are read where they lie
-        over = [name for name in node.inputs if node.kind in IN_PLACE and last[name] == place]
+        over = [name for name in values_read(node) if node.kind in IN_PLACE and last[name] == place]
         if in_place_depthwise and node.depthwise and node.stride == 1 and last[node.inputs[0]] == place:
             over = list(node.inputs)
-        over = [name for name in over if plan.by_name[name].size == node.size]
+        over = [name for name in over if prod(plan.by_name[name].size) >= prod(node.size)]
         buffers[node.name] = buffers[over[-1]] if over else node.name
     return buffers
 

@@ -22,7 +22,7 @@ from shiftaddaug.hybrid.settings import kind_of_sharing
 from shiftaddaug.hybrid.weight import HybridWeight
 from shiftaddaug.operators.settings import WeightPrior
 from shiftaddaug.seeding import derive_seed
-from shiftaddaug.settings import NonNegativeNumber, PositiveNumber, Seed, check_fields
+from shiftaddaug.settings import Scale, Seed, Weight, check_fields
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class KlPenalty:
         UserError: a field outside its range.
     """
 
-    weight: NonNegativeNumber = 10.0
-    laplace_scale: PositiveNumber = 2.0
-    normal_std: PositiveNumber | None = 1.0
+    weight: Weight = 10.0
+    laplace_scale: Scale = 2.0
+    normal_std: Scale | None = 1.0
     seed: Seed = 0
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.settings import NonNegativeNumber, PositiveNumber, Seed, check, check_group
+from shiftaddaug.settings import Scale, Seed, Weight, check, check_group
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class HeterogeneousSettings(SharingSettings):
     remaps = True
 
     gradient: Literal["inverse", "chain"] = "inverse"
-    stored_ratio: PositiveNumber | None = 4.0
+    stored_ratio: Scale | None = 4.0
     remap_file: str | None = None
 
 
@@ -43,9 +43,9 @@ class KlSettings(SharingSettings):
 
     penalises = True
 
-    weight: NonNegativeNumber = 10.0
-    laplace_scale: PositiveNumber = 2.0
-    normal_std: PositiveNumber | None = 1.0
+    weight: Weight = 10.0
+    laplace_scale: Scale = 2.0
+    normal_std: Scale | None = 1.0
     seed: Seed = 0
 
 

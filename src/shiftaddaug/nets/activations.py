@@ -1,8 +1,9 @@
 """What a training step keeps of the values in a plan, and how much of it at once. Imports no torch.
 
 Autograd keeps what a node's backward pass reads: layers and batch-norms their inputs, relu its result, other
-activations their inputs, gates both factors. A tensor is freed once the backward pass has gone through the first node
-that reads it there. `peak_bytes` follows the passes of a step forward and back.
+activations their inputs, gates both factors. A layer of several sources keeps their concatenation. A tensor is freed
+once the backward pass has gone through the first node that reads it there. `peak_bytes` follows the passes of a step
+forward and back.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -99,9 +100,10 @@ class PassMemory:
                 keep(node.name, self.width[node.name], "", place, place)
             elif node.kind in KEEPS_INPUT or (node.kind == "act" and node.act != "none"):
                 layer = self.layers.get(node.name)
+                joins = layer is not None and len(node.inputs) > 1
                 for value in node.inputs:
                     for width in (self.width[value],) if layer is None else layer.inputs:
-                        own = width != self.width[value]
+                        own = joins or width != self.width[value]  # a copy
                         keep(value, width, node.name if own else "", place if own else self.place[value], place)
                     for i, width in enumerate(() if layer is None else layer.copies):
                         keep(value, width, f"{node.name} {i}", place, place)

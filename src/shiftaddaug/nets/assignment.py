@@ -13,7 +13,7 @@ from shiftaddaug.operators.settings import OperatorSettings
 
 T = TypeVar("T", bound=OperatorSettings)
 
-LAYER_GROUPS = ("stem", "blocks", "se", "head", "classifier")
+LAYER_GROUPS = ("stem", "blocks", "se", "head", "decoder", "classifier")
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def assignment_from(raw: Mapping[str, Any], plan: Plan, make: Callable[[Mapping[
 
 
 def select_layers(plan: Plan, names: Collection[str]) -> frozenset[str]:
-    """The layers that `net.mult_layers` means: groups (stem, blocks, se, head, classifier), or layer names.
+    """The layers that `net.mult_layers` means: groups (stem, blocks, se, head, decoder, classifier) or layer names.
 
     Raises:
         UserError: a name that is neither.

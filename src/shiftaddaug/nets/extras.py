@@ -11,6 +11,7 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.nets.nodes import EXTRAS, Space, is_extra
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.units import ends, insert_copy, last_act, renamed_spaces
+from shiftaddaug.settings import shown
 
 IDEMPOTENT_ACTS = ("none", "relu", "relu6")
 """Activations that change nothing of their own output: after one, x + 0 f(x) is x."""
@@ -45,7 +46,7 @@ def plan_extra_blocks(plan: Plan, count: int, after: Sequence[str] | None = None
         UserError: a count that is none, a block that is not there or no block can follow, a net with no such block.
     """
     if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-        raise UserError(f"aug.extra_blocks={count}: must be an integer >= 0")
+        raise UserError(f"aug.extra_blocks={shown(count)}: must be an integer >= 0")
     if count == 0:
         return ()
     streams = {unit: nodes[-1].space for unit, nodes in plan.units().items()}
@@ -89,7 +90,7 @@ def _checked(
 ) -> Sequence[str]:
     options = f"options: {', '.join(places)}"
     if isinstance(after, str) or not after:
-        raise UserError(f"aug.extra_after={after}: must be null or a list of blocks; {options}")
+        raise UserError(f"aug.extra_after={shown(after)}: must be null or a list of blocks; {options}")
     for name in after:
         if name not in reasons:
             raise UserError(f"aug.extra_after={name}: no such block in net={plan.name}; {options}")

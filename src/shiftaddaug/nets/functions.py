@@ -30,7 +30,7 @@ def _add(node: Node, inputs: Sequence[Tensor]) -> Tensor:
 
 
 def _gate(node: Node, inputs: Sequence[Tensor]) -> Tensor:
-    return inputs[0] * F.hardsigmoid(inputs[1])
+    return inputs[0] * (torch.sigmoid(inputs[1]) if node.mode == "sigmoid" else F.hardsigmoid(inputs[1]))
 
 
 def _pool(node: Node, inputs: Sequence[Tensor]) -> Tensor:
@@ -45,7 +45,23 @@ def _max_pool(node: Node, inputs: Sequence[Tensor]) -> Tensor:
 
 def _upsample(node: Node, inputs: Sequence[Tensor]) -> Tensor:
     # the other value's size as it is, not the plan's: images of other sizes go through the same network
-    return F.interpolate(inputs[0], inputs[1].shape[2:], mode="bilinear", align_corners=False)
+    size = inputs[1].shape[2:]
+    if node.mode == "nearest":
+        return F.interpolate(inputs[0], size, mode="nearest")
+    return F.interpolate(inputs[0], size, mode="bilinear", align_corners=node.mode == "aligned")
+
+
+def _pad(node: Node, inputs: Sequence[Tensor]) -> Tensor:
+    """Zeros below and to the right; what needs none is returned as it is."""
+    height, width = inputs[0].shape[2:]
+    below, right = -height % node.multiple, -width % node.multiple
+    return F.pad(inputs[0], (0, right, 0, below)) if below or right else inputs[0]
+
+
+def _crop(node: Node, inputs: Sequence[Tensor]) -> Tensor:
+    """Keep what lies over the other value, both having one upper left corner."""
+    height, width = inputs[1].shape[2:]
+    return inputs[0][:, :, :height, :width]
 
 
 def _concat(node: Node, inputs: Sequence[Tensor]) -> Tensor:
@@ -59,5 +75,7 @@ FUNCTIONS: Mapping[str, Callable[[Node, Sequence[Tensor]], Tensor]] = {
     "pool": _pool,
     "max_pool": _max_pool,
     "upsample": _upsample,
+    "pad": _pad,
+    "crop": _crop,
     "concat": _concat,
 }

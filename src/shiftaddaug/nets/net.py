@@ -135,7 +135,7 @@ class Net(nn.Module):
         return {name: self._result(node, values[node]) for name, node in self.graph.outputs}
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the headline result, such as logits (N, num_classes), of images (N, in_channels, H, W)."""
+        """Return the headline result of images (N, in_channels, H, W): logits (N, classes), or (N, classes, H, W)."""
         return self.headline(x, self.run())
 
     def headline(self, x: Tensor, run: Run) -> Tensor:

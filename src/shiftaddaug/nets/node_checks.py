@@ -7,11 +7,14 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from shiftaddaug.nets.nodes import Node, Space, strided
+from shiftaddaug.nets.nodes import Node, Space, padded, strided
 from shiftaddaug.nets.sizes import Size
 
 ACTS = ("none", "relu", "relu6", "h_swish")
 SPACE_KINDS = ("fixed", "width", "hidden")
+
+MODES: Mapping[str, tuple[str, ...]] = {"upsample": ("", "nearest", "aligned"), "gate": ("", "sigmoid")}
+"""Modes by kind of node; other kinds have none."""
 
 INPUTS: Mapping[str, tuple[int, int | None]] = {
     "image": (0, 0),
@@ -24,6 +27,8 @@ INPUTS: Mapping[str, tuple[int, int | None]] = {
     "pool": (1, 1),
     "max_pool": (1, 1),
     "upsample": (2, 2),
+    "pad": (1, 1),
+    "crop": (2, 2),
     "concat": (2, None),
 }
 """Least and most inputs by kind of node; None is any number."""
@@ -94,6 +99,11 @@ def check_fields(node: Node) -> None:
         raise ValueError(f"{node.name}: a {node.kind} cannot be depthwise")
     if (node.act in ACTS) != (node.kind == "act") or (node.kind != "act" and node.act != ""):
         raise ValueError(f"{node.name}: act={node.act}: no such activation of a {node.kind}")
+    if node.mode not in MODES.get(node.kind, ("",)):
+        raise ValueError(f"{node.name}: mode={node.mode}: no such mode of kind {node.kind}")
+    check_positive(f"{node.name}: multiple", node.multiple)
+    if node.multiple != 1 and node.kind != "pad":
+        raise ValueError(f"{node.name}: a {node.kind} has no multiple")
     for key in ("group", "unit"):
         if not isinstance(getattr(node, key), str):
             raise TypeError(f"{node.name}: {key} must be a string")
@@ -109,11 +119,13 @@ def check_shapes(node: Node, inputs: list[Node]) -> None:
     same_size = first.size == other.size if node.kind != "gate" else other.size == (1, 1)
     if node.kind == "upsample":
         same_size = True
+    if node.kind == "crop":
+        same_size = first.size[0] >= other.size[0] and first.size[1] >= other.size[1]
     if not same_size or any(node.kind in ("conv", "linear", "concat") and x.size != first.size for x in inputs):
         raise ValueError(f"{node.name}: its inputs differ in size: {[x.size for x in inputs]}")
     if node.kind == "linear" and first.size != (1, 1):
         raise ValueError(f"{node.name}: a linear layer reads pooled values, not {first.size}")
-    kept = node.kind in ("norm", "act", "add", "gate", "pool", "max_pool", "upsample") or node.depthwise
+    kept = node.kind not in ("conv", "linear", "concat") or node.depthwise
     if kept and (node.space != first.space or (node.depthwise and len(inputs) > 1)):
         raise ValueError(f"{node.name}: reads {first.space}, and writes {node.space}")
     if node.kind in ("add", "gate") and other.space != first.space:
@@ -127,7 +139,9 @@ def _size_after(node: Node, inputs: list[Node]) -> Size:
         return strided(inputs[0].size, node.stride)
     if node.kind == "pool":
         return 1, 1
-    return inputs[1].size if node.kind == "upsample" else inputs[0].size
+    if node.kind == "pad":
+        return padded(inputs[0].size, node.multiple)
+    return inputs[1].size if node.kind in ("upsample", "crop") else inputs[0].size
 
 
 def check_name(name: Any, taken: Collection[str]) -> None:

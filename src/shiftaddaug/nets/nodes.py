@@ -44,7 +44,7 @@ class Node:
 
     name: str
     kind: str
-    """image, conv, linear, norm, act, add, gate, pool, max_pool, upsample or concat."""
+    """image, conv, linear, norm, act, add, gate, pool, max_pool, upsample, pad, crop or concat."""
     inputs: tuple[str, ...]
     """Names of the nodes whose values it reads. A layer with several reads their concatenation."""
     space: str
@@ -59,9 +59,13 @@ class Node:
     act: str = ""
     """The activation's name, of an act node."""
     group: str = ""
-    """stem, blocks, se, head or classifier: what `net.mult_layers` may name."""
+    """stem, blocks, se, head, decoder or classifier: what `net.mult_layers` may name."""
     unit: str = ""
     """The block that it belongs to, if any."""
+    mode: str = ""
+    """How an upsample or a gate computes (`nets/functions.py`); empty: bilinear, by a hard sigmoid."""
+    multiple: int = 1
+    """What the sides of a pad node's value are multiples of."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,11 @@ def stride_after(node: Node, strides: Sequence[int]) -> int:
     return strides[1] if node.kind == "upsample" else strides[0] * node.stride
 
 
+def values_read(node: Node) -> tuple[str, ...]:
+    """Names of the inputs whose values a node needs: of those that it is made as large as, it needs the size alone."""
+    return node.inputs[:1] if node.kind in ("upsample", "crop") else node.inputs
+
+
 def with_modules(nodes: Sequence[Node]) -> tuple[str, ...]:
     """Names of the nodes that need modules, in the order of execution."""
     return tuple(node.name for node in nodes if node.kind in WITH_MODULES)
@@ -90,3 +99,9 @@ def with_modules(nodes: Sequence[Node]) -> tuple[str, ...]:
 def strided(size: Size, stride: int) -> Size:
     """Return the size of a strided layer's output: padding is such that every position of the stride counts."""
     return -(-size[0] // stride), -(-size[1] // stride)
+
+
+def padded(size: Size, multiple: int) -> Size:
+    """Return the next size whose sides are multiples of a number."""
+    height, width = strided(size, multiple)
+    return multiple * height, multiple * width

@@ -21,6 +21,6 @@ def as_size(value: int | Sequence[int]) -> Size:
 
 
 def shown_size(value: int | Sequence[int]) -> str:
-    """Return a size as people write it: 32 of a square, [180, 240] of a rectangle."""
+    """Return a size as people write it: 32 of a square, [180,240] of a rectangle."""
     height, width = as_size(value)
-    return str(height) if height == width else f"[{height}, {width}]"
+    return str(height) if height == width else f"[{height},{width}]"

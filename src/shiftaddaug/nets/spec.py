@@ -136,6 +136,13 @@ class Widening:
         """Channels of the whole supernet."""
         return self._uniform(max(self.width_multipliers), max(self.expand_multipliers))
 
+    def widens(self, width: bool = True, expand: bool = True) -> bool:
+        """Whether any space is wider than in the target, with the largest multipliers of these kinds, rounded."""
+        channels = self._uniform(
+            max(self.width_multipliers) if width else 1.0, max(self.expand_multipliers) if expand else 1.0
+        )
+        return channels != tuple(space.channels for space in self.spaces)
+
     def target(self) -> SubnetSpec:
         """The final target: every layer's own operator, no extra block."""
         return self.uniform(1.0, 1.0)

@@ -282,7 +282,7 @@ class Supernet(Net):
     def forward(
         self, x: Tensor, spec: SubnetSpec | None = None, operator_weights: Mapping[str, Tensor] | None = None
     ) -> Tensor:
-        """Logits (N, num_classes) of images x (N, in_channels, H, W), computed by the sub-network `spec`.
+        """The headline result, as of `Net`, of images x (N, in_channels, H, W), computed by the sub-network `spec`.
 
         Args:
             x: the images.

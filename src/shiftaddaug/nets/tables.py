@@ -9,6 +9,8 @@ of `divisor`; `expand` multiplies the rounded channels that enter the block. One
 `depth` blocks. `output_stride`, which may be left out, turns strides beyond it into dilation. A stem's `pool: 3` adds a
 3x3 max-pooling of stride 2, but where `stem_stride: auto` makes the stride 1. `classifier_norm: true` ends the net as
 AdderNet's do (arXiv 1912.13200, in its code): a 1x1 convolution without bias, and a batch-norm on the logits.
+
+Stem and stages are the encoder. An architecture (`nets/archs/`) follows it: head, neck and classifier, or a decoder.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +18,8 @@ from typing import Any
 
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.errors import UserError
-from shiftaddaug.nets import blocks
+from shiftaddaug.nets import archs, blocks
+from shiftaddaug.nets.arch import ArchSettings, Encoder
 from shiftaddaug.nets.entry import Entry, Scaling, act_of
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.sizes import Size, as_size, shown_size
@@ -34,21 +37,25 @@ def plan_net(
     in_channels: int,
     image_size: int | Sequence[int],
     catalogue: Catalogue = PACKAGE_ONLY,
+    arch: Mapping[str, Any] = archs.DEFAULT,
 ) -> Plan:
     """The plan of the target network.
 
     Args:
         table: a net's yaml, as plain containers.
-        num_classes: width of the classifier.
+        num_classes: channels of the logits.
         in_channels: channels of the image.
         image_size: side of a square image, or [height, width], pixels.
         catalogue: of the package and the plugins in use, whose blocks the table may name.
+        arch: what follows the table's stages, a yaml of configs/arch, as plain containers.
 
     Raises:
-        UserError: an entry no network can be built from, or an image smaller than the net's total stride.
+        UserError: an entry no network can be built from, an image smaller than the net's total stride, or an
+            architecture that needs other feature maps than the net has.
     """
+    settings = archs.check_arch(arch, catalogue)
     try:
-        plan = _decode(table, num_classes, in_channels, as_size(image_size), catalogue)
+        plan = _decode(table, settings, num_classes, in_channels, as_size(image_size), catalogue)
         total_stride = plan.total_stride
     except UserError:
         raise
@@ -64,12 +71,63 @@ def plan_net(
 
 
 def _decode(
-    table: Mapping[str, Any], num_classes: int, in_channels: int, image_size: Size, catalogue: Catalogue
+    table: Mapping[str, Any],
+    arch: ArchSettings,
+    num_classes: int,
+    in_channels: int,
+    image_size: Size,
+    catalogue: Catalogue,
 ) -> Plan:
-    writer, scaled = Writer(in_channels, image_size, table.get("output_stride")), scaling(table)
-    value = write_features(writer, table, scaled, catalogue)
-    value = _write_head(writer, table, scaled, value)
-    return writer.plan(table["name"], {"logits": _write_classifier(writer, table, scaled, value, num_classes)})
+    """Write encoder and architecture.
+
+    What has logits of pixels pads images, of whatever size they are, to multiples of the coarsest stride.
+    """
+    output_stride = arch.output_stride_with(table)
+
+    def written(multiple: int) -> tuple[Writer, Encoder]:
+        writer, scaled = Writer(in_channels, image_size, output_stride), scaling(table)
+        image = writer.pad("pad", IMAGE, multiple) if multiple > 1 else IMAGE
+        last = write_features(writer, table, scaled, catalogue, image)
+        levels = {level.stride: level.node for level in writer.levels()}
+        stem = int(table["stem"].get("stride", 2)) if keeps_size(table, image_size) else 1
+        writer.end_encoder()
+        return writer, Encoder(arch.name, table, scaled, image, last, levels, stem)
+
+    writer, encoder = written(1)
+    if arch.dense:
+        writer, encoder = written(encoder.coarsest)
+    logits = archs.find(arch.name, catalogue)(writer, arch, encoder, num_classes)
+    if arch.dense and encoder.image != IMAGE:
+        logits = writer.crop("crop", logits, like=IMAGE)
+    wanted = image_size if arch.dense else (1, 1)
+    if writer.nodes[logits].size != wanted:
+        raise ValueError(f"arch={arch.name}: its logits are of {writer.nodes[logits].size}, not of {wanted}")
+    return writer.plan(table["name"], {"logits": logits})
+
+
+def plan_encoder(
+    table: Mapping[str, Any],
+    in_channels: int,
+    image_size: int | Sequence[int],
+    output_stride: int | None = None,
+    catalogue: Catalogue = PACKAGE_ONLY,
+) -> Plan:
+    """The plan of a table's stem and stages alone. Its outputs are the feature maps, finest first.
+
+    Args:
+        table, in_channels, image_size, catalogue: as of `plan_net`.
+        output_stride: turns strides beyond it into dilation. There are as many outputs as without: the last ones are
+            then of one stride.
+
+    Raises:
+        UserError, TypeError, ValueError, LookupError: an entry that no network can be built from.
+    """
+    writers = [Writer(in_channels, as_size(image_size), stride) for stride in (None, output_stride)]
+    for writer in writers:
+        write_features(writer, table, scaling(table), catalogue)
+    undilated, writer = writers
+    outputs = {f"stride{level.stride}": level.node for level in undilated.levels()}
+    return writer.plan(table["name"], outputs)
 
 
 def scaling(table: Mapping[str, Any]) -> Scaling:
@@ -85,9 +143,16 @@ def scaling(table: Mapping[str, Any]) -> Scaling:
 
 
 def write_features(
-    writer: Writer, table: Mapping[str, Any], scaled: Scaling, catalogue: Catalogue = PACKAGE_ONLY
+    writer: Writer, table: Mapping[str, Any], scaled: Scaling, catalogue: Catalogue = PACKAGE_ONLY, image: str = IMAGE
 ) -> str:
     """Write stem and stages, record the levels, and return the last block's value.
+
+    Args:
+        writer: writes.
+        table: as of `plan_net`.
+        scaled: how its widths become channels.
+        catalogue: as of `plan_net`.
+        image: the value that the stem reads.
 
     Raises:
         UserError, TypeError, ValueError, LookupError: an entry that no network can be built from.
@@ -96,8 +161,8 @@ def write_features(
     with writer.part("stem"):
         out = writer.space("stem", scaled(stem["channels"]), "width")
         options = {"kernel": stem.get("kernel", 3), "stride": _stem_stride(table, writer.image_size)}
-        value = writer.level(writer.conv_norm_act("stem", IMAGE, out=out, act=act_of(stem), **options))
-        if stem.get("pool") is not None and not _keeps_size(table, writer.image_size):
+        value = writer.level(writer.conv_norm_act("stem", image, out=out, act=act_of(stem), **options))
+        if stem.get("pool") is not None and not keeps_size(table, writer.image_size):
             value = writer.level(writer.max_pool("stem.pool", value, kernel=stem["pool"], stride=2))
     count = 0
     for stage in table["stages"]:
@@ -111,7 +176,7 @@ def write_features(
     return value
 
 
-def _keeps_size(table: Mapping[str, Any], image_size: Size) -> bool:
+def keeps_size(table: Mapping[str, Any], image_size: Size) -> bool:
     """Whether the image is so small that the stem keeps its size, unless the table says otherwise."""
     return table.get("stem_stride", "auto") == "auto" and max(image_size) <= SMALL_IMAGE
 
@@ -119,37 +184,10 @@ def _keeps_size(table: Mapping[str, Any], image_size: Size) -> bool:
 def _stem_stride(table: Mapping[str, Any], image_size: Size) -> int:
     stride = table.get("stem_stride", "auto")
     if stride == "auto":
-        return 1 if _keeps_size(table, image_size) else int(table["stem"].get("stride", 2))
+        return 1 if keeps_size(table, image_size) else int(table["stem"].get("stride", 2))
     if not isinstance(stride, int) or stride < 1:
         raise UserError(f"net.stem_stride={stride}: must be 'auto' or a positive integer")
     return stride
-
-
-def _write_head(writer: Writer, table: Mapping[str, Any], scaled: Scaling, value: str) -> str:
-    head = table.get("head")
-    if not head:
-        return value
-    with writer.part("head"):
-        out = writer.space("head", _channels(head, scaled), "width")
-        return writer.conv_norm_act("head", value, out=out, act=act_of(head))
-
-
-def _write_classifier(writer: Writer, table: Mapping[str, Any], scaled: Scaling, value: str, num_classes: int) -> str:
-    neck, parts = table.get("neck"), writer.parts(value)
-    with writer.part("classifier"):
-        names = ["pool"] if len(parts) == 1 else [f"pool.{i}" for i in range(len(parts))]
-        pooled = [writer.pool(name, part) for name, part in zip(names, parts, strict=True)]
-        if neck:
-            y = writer.linear("neck", *pooled, out=writer.space("neck", _channels(neck, scaled), "width"))
-            pooled = [writer.act("neck.act", y, act_of(neck))]
-        classes = writer.space("classes", num_classes, "fixed")
-        if table.get("classifier_norm", False):
-            return writer.conv_norm_act("classifier", *pooled, out=classes)
-        return writer.linear("classifier", *pooled, out=classes)
-
-
-def _channels(part: Mapping[str, Any], scaled: Scaling) -> int:
-    return max(scaled(part["channels"]), int(part.get("min_channels", 0)))
 
 
 def _is_list(value: Any) -> bool:

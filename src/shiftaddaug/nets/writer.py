@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from shiftaddaug.nets.node_checks import check_node, check_positive, check_space
-from shiftaddaug.nets.nodes import GATE, WITH_MODULES, Level, Node, Space, stride_after, strided
+from shiftaddaug.nets.nodes import GATE, WITH_MODULES, Level, Node, Space, padded, stride_after, strided
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.sizes import Size
 
@@ -84,15 +84,20 @@ class Writer:
         stride: int = 1,
         depthwise: bool = False,
         bias: bool = False,
+        dilation: int = 1,
         group: str = "",
     ) -> str:
-        """Write a convolution of one value, or of several as one concatenation; padding keeps the size."""
+        """Write a convolution of one value, or of several as one concatenation; padding keeps the size.
+
+        What `output_stride` asks for multiplies its dilation.
+        """
         check_positive(f"{name}: stride", stride)
         sources = self._all_parts(inputs)
         before, turned = self._dilations[sources[0]], 1
         if self.output_stride is not None and self._strides[sources[0]] * stride > self.output_stride:
             stride, turned = 1, stride
-        dilation = before if kernel > 1 else 1
+        check_positive(f"{name}: dilation", dilation)
+        dilation = before * dilation if kernel > 1 else 1
         size = strided(self.nodes[sources[0]].size, stride)
         self._add(Node(name, "conv", sources, out, size, kernel, stride, dilation, depthwise, bias, group=group))
         self._dilations[name] = before * turned
@@ -114,9 +119,9 @@ class Writer:
         """Write a sum of two values of one space. A shortcut comes first: such a block can be skipped."""
         return self._like(name, "add", value, other)
 
-    def gate(self, name: str, value: str, gate: str) -> str:
-        """Write the product of a value and the hard sigmoid of a pooled one of its space."""
-        return self._like(name, "gate", value, gate)
+    def gate(self, name: str, value: str, gate: str, mode: str = "") -> str:
+        """Write the product of a value and the hard sigmoid (or, by `mode`, `sigmoid`) of a pooled one of its space."""
+        return self._like(name, "gate", value, gate, mode=mode)
 
     def pool(self, name: str, value: str) -> str:
         """Write the mean over all positions."""
@@ -131,12 +136,31 @@ class Writer:
         node = self.nodes[value]
         return self._add(Node(name, "max_pool", (value,), node.space, strided(node.size, stride), kernel, stride))
 
-    def upsample(self, name: str, value: str, like: str) -> str:
-        """Write a bilinear enlargement to the size that another value has when it is computed."""
+    def upsample(self, name: str, value: str, like: str, mode: str = "") -> str:
+        """Write an enlargement to the size that another value has when it is computed.
+
+        It is bilinear; `nearest`, or `aligned`: bilinear, the centres of corners lying on each other.
+        """
         like = self.parts(like)[0]
-        node = self._add(Node(name, "upsample", (value, like), self.nodes[value].space, self.nodes[like].size))
+        size = self.nodes[like].size
+        node = self._add(Node(name, "upsample", (value, like), self.nodes[value].space, size, mode=mode))
         self._dilations[name] = self._dilations[like]
         return node
+
+    def pad(self, name: str, value: str, multiple: int) -> str:
+        """Write a value with zeros below and to the right, up to the next multiples of a number."""
+        check_positive(f"{name}: multiple", multiple)
+        node = self.nodes[value]
+        return self._add(Node(name, "pad", (value,), node.space, padded(node.size, multiple), multiple=multiple))
+
+    def crop(self, name: str, value: str, like: str) -> str:
+        """Write the upper left part of a value that has the size of another one when it is computed."""
+        return self._add(Node(name, "crop", (value, like), self.nodes[value].space, self.nodes[like].size))
+
+    def end_encoder(self) -> None:
+        """Let strides and kernels that come from now on be what they say, whatever `output_stride` asked for before."""
+        self.output_stride = None
+        self._dilations = dict.fromkeys(self._dilations, 1)
 
     def concat(self, name: str, *inputs: str) -> str:
         """Write a concatenation. Layers that are given it read its parts, and nothing else may read it."""
@@ -184,10 +208,10 @@ class Writer:
     def _all_parts(self, inputs: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(part for value in inputs for part in self.parts(value))
 
-    def _like(self, name: str, kind: str, value: str, *others: str, act: str = "") -> str:
+    def _like(self, name: str, kind: str, value: str, *others: str, act: str = "", mode: str = "") -> str:
         """Add a node of its first input's space and size."""
         first = self.nodes[value]
-        return self._add(Node(name, kind, (value, *others), first.space, first.size, act=act))
+        return self._add(Node(name, kind, (value, *others), first.space, first.size, act=act, mode=mode))
 
     def _add(self, node: Node) -> str:
         node = replace(node, group=node.group or self.group, unit=self.unit)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.operators.settings import OperatorSettings
+from shiftaddaug.settings import shown
 
 if TYPE_CHECKING:
     from shiftaddaug.operators.base import Operator
@@ -67,7 +68,7 @@ def cannot_be_augmented(name: str) -> UserError:
 
 def _name_in(config: Mapping[str, Any]) -> str:
     if "name" not in config:
-        raise UserError(f"op={dict(config)}: has no name")
+        raise UserError(f"op={shown(config)}: has no name")
     return str(config["name"])
 
 
@@ -119,7 +120,7 @@ def _filled(settings_class: type[T], name: str, parameters: Mapping[str, Any]) -
     for key, value in parameters.items():
         if key not in known:
             options = ", ".join(known) or "none"
-            raise UserError(f"op.{key}={value}: operator {name} has no such key; options: {options}")
+            raise UserError(f"op.{key}={shown(value)}: operator {name} has no such key; options: {options}")
     try:
         settings = settings_class(**parameters)
         settings.arithmetic  # noqa: B018 (what costs and checks rely on is tried at once)

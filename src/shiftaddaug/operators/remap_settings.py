@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.settings import check_fields
+from shiftaddaug.settings import check_fields, shown
 
 FORMS = ("replace", "residual")
 LIMIT = 1e12
@@ -50,12 +50,14 @@ class RemapSettings:
             object.__setattr__(self, key, _checked_knots(key, getattr(self, key)))
         if len(self.knots_x) != len(self.knots_y):
             raise UserError(
-                f"op.remap.knots_y={list(self.knots_y)}: must hold as many numbers as op.remap.knots_x, "
+                f"op.remap.knots_y={shown(self.knots_y)}: must hold as many numbers as op.remap.knots_x, "
                 f"{len(self.knots_x)}"
             )
         for slope in slopes(self.knots_x, self.knots_y):
             if not 1 / LIMIT <= slope <= LIMIT:
-                raise UserError(f"op.remap.knots_y={list(self.knots_y)}: a slope of {slope:g} is too flat or too steep")
+                raise UserError(
+                    f"op.remap.knots_y={shown(self.knots_y)}: a slope of {slope:g} is too flat or too steep"
+                )
 
     @property
     def scale_free(self) -> bool:
@@ -77,13 +79,13 @@ def remap_settings_from(value: Any) -> RemapSettings | None:
         return value
     known = [field.name for field in fields(RemapSettings)]
     if not isinstance(value, Mapping):
-        raise UserError(f"op.remap={value}: must hold constants: {', '.join(known)}")
+        raise UserError(f"op.remap={shown(value)}: must hold constants: {', '.join(known)}")
     for key in value:
         if key not in known:
-            raise UserError(f"op.remap.{key}={value[key]}: no such key; options: {', '.join(known)}")
+            raise UserError(f"op.remap.{key}={shown(value[key])}: no such key; options: {', '.join(known)}")
     for key in ("form", "laplace_scale"):
         if key not in value:
-            raise UserError(f"op.remap={dict(value)}: has no {key}")
+            raise UserError(f"op.remap={shown(value)}: has no {key}")
     return RemapSettings(**value)
 
 
@@ -94,7 +96,7 @@ def slopes(x: Sequence[float], y: Sequence[float]) -> list[float]:
 
 def _checked_knots(key: str, values: Sequence[float]) -> tuple[float, ...]:
     if len(values) == 1:
-        raise UserError(f"op.remap.{key}={list(values)}: must hold two numbers at least, or none (the identity)")
+        raise UserError(f"op.remap.{key}={shown(values)}: must hold two numbers at least, or none (the identity)")
     for low, high in pairwise(values):
         if low >= high:
             raise UserError(f"op.remap.{key}: {low} before {high}: must be strictly increasing")

@@ -165,7 +165,7 @@ def read_history(
         read: what reads them.
         seen: folders that are read already: a damaged run.json may name itself.
     """
-    resumed = _resumed_run(folder)
+    resumed = resumed_run(folder)
     seen = (*seen, folder)
     history = {} if resumed is None or resumed in seen else read_history(resumed, file, read, seen)
     own = read(folder / file) if (folder / file).exists() else {}
@@ -174,7 +174,8 @@ def read_history(
     return {name: before.get(name, {}) | own.get(name, {}) for name in before | own}
 
 
-def _resumed_run(folder: Path) -> Path | None:
+def resumed_run(folder: Path) -> Path | None:
+    """Return the folder of the run that a run went on from, if it says so."""
     try:
         resumed_from = read_json(folder / RUN).get("resumed_from")
         return Path(resumed_from).parents[1] if resumed_from else None

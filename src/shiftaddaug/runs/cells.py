@@ -14,9 +14,11 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.files import remove_halves, write_whole
 from shiftaddaug.hybrid.remap_file import with_remap_file
 from shiftaddaug.report.results import RESULTS, read_json
-from shiftaddaug.runs.compose import compose_config, plain, quoted
+from shiftaddaug.runs.compose import plain, quoted
+from shiftaddaug.runs.explain import compose_config
 from shiftaddaug.runs.identity import first_difference
 from shiftaddaug.runs.settings import PathsSettings
+from shiftaddaug.settings import shown
 
 PLAN = "ablation.json"
 """File in the study's folder: the overrides that all its runs share."""
@@ -128,8 +130,8 @@ def check_finished(cell: Cell, overrides: list[str]) -> None:
     if difference is not None:
         key, was, is_now = difference
         raise UserError(
-            f"folder: {results.parent} was trained with {key}={was}, and {cell.row} has {key}={is_now} now; choose "
-            f"another folder, or move {cell.folder}* away"
+            f"folder: {results.parent} was trained with {key}={shown(was)}, and {cell.row} has {key}={shown(is_now)} "
+            f"now; choose another folder, or move {cell.folder}* away"
         )
 
 

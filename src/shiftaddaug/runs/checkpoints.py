@@ -3,33 +3,37 @@
 import logging
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.files import remove_halves
-from shiftaddaug.report.results import RESULTS
+from shiftaddaug.report.results import RESULTS, resumed_run
 from shiftaddaug.runs.identity import first_difference
+from shiftaddaug.runs.resumed import refuse_incomplete
 from shiftaddaug.runs.settings import RunSettings
+from shiftaddaug.settings import shown
 
 log = logging.getLogger(__name__)
 
 LAST = "last"
-"""`ckpt_path=last`: the newest run's last checkpoint."""
+"""`ckpt_path=last`: the last checkpoint of the newest run that has not finished and trains the same."""
 
 
-def find_checkpoint(ckpt_path: str, log_dir: Path) -> Path:
-    """The file that `ckpt_path` means.
+def find_checkpoint(ckpt_path: str, log_dir: Path, config: Mapping[str, Any]) -> Path:
+    """Return the file that `ckpt_path` means.
+
+    Args:
+        ckpt_path: a path, or `last`.
+        log_dir: of all runs.
+        config: of the run that resumes it, as plain containers.
 
     Raises:
         UserError: no such file, or no checkpoint to resume under `log_dir`.
     """
     if ckpt_path == LAST:
-        found = sorted(log_dir.rglob("checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
-        if not found:
-            raise UserError(f"ckpt_path=last: no checkpoints/last.ckpt in any run under {log_dir}")
-        return found[-1]
+        return _find_last(log_dir, config)
     path = Path(ckpt_path).expanduser()
     if path.parent.is_dir():
         remove_halves(path.parent)
@@ -38,24 +42,61 @@ def find_checkpoint(ckpt_path: str, log_dir: Path) -> Path:
     return path
 
 
+def _find_last(log_dir: Path, config: Mapping[str, Any]) -> Path:
+    """Return the newest checkpoint that a run may go on from; if there is none, the newest, which others refuse."""
+    found = sorted(log_dir.rglob("checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
+    if not found:
+        raise UserError(f"ckpt_path=last: no checkpoints/last.ckpt in any run under {log_dir}")
+    finished = _finished_runs(path.parents[1] for path in found)
+    stopped = [path for path in found if path.absolute().parents[1] not in finished]
+    if not stopped:
+        raise UserError(
+            f"ckpt_path=last: all runs under {log_dir} that left a checkpoint have finished, the newest in "
+            f"{found[0].parents[1]}; leave it out to train anew"
+        )
+    return next((path for path in stopped if _trains_the_same(path, config)), stopped[0])
+
+
+def _finished_runs(folders: Iterable[Path]) -> set[Path]:
+    """Return those runs that have finished, and those that a finished one went on from."""
+    runs = {folder.absolute() for folder in folders}
+    finished: set[Path] = set()
+    for run in runs:
+        attempt: Path | None = run if (run / RESULTS).exists() else None
+        while attempt is not None and attempt not in finished:
+            finished.add(attempt)
+            attempt = resumed_run(attempt)
+    return finished
+
+
+def _trains_the_same(path: Path, config: Mapping[str, Any]) -> bool:
+    try:
+        return first_difference(read_config(path), config) is None
+    except UserError:  # damaged
+        return False
+
+
 def check_resumed(settings: RunSettings) -> None:
     """Find the checkpoint that a run resumes, and see that it is of the same run.
 
     Warns of another number of devices.
 
     Raises:
-        UserError: there is none, it is damaged, of another run, written within an epoch, or of a run that has finished:
-            resuming that would test the same target once more.
+        UserError: there is none, it is damaged or incomplete, of another run, written within an epoch, or of a run that
+            has finished: resuming that would test the same target once more.
     """
     if settings.top.ckpt_path is None:
         return
-    path = find_checkpoint(str(settings.top.ckpt_path), Path(settings.paths.log_dir))
+    path = find_checkpoint(str(settings.top.ckpt_path), Path(settings.paths.log_dir), settings.config)
     content = _read_plainly(path)
     theirs = content["config"]
     refuse_other_run(path, {"config": theirs}, settings.config)
     if (path.absolute().parents[1] / RESULTS).exists():
         raise UserError(f"ckpt_path={path}: that run has finished: there is nothing left to train")
     _refuse_half_epoch(path, content)
+    refuse_incomplete(
+        path, content, best=settings.validated and bool(settings.config["callbacks"].get("best_checkpoint"))
+    )
     devices, ours = theirs["trainer"].get("devices"), settings.config["trainer"].get("devices")
     if isinstance(devices, int) and isinstance(ours, int) and devices != ours:
         log.warning(
@@ -153,7 +194,8 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def _of_a_run(path: Path, checkpoint: Any) -> dict[str, Any]:
-    if not isinstance(checkpoint, dict) or "config" not in checkpoint or "state_dict" not in checkpoint:
+    config = checkpoint.get("config") if isinstance(checkpoint, dict) else None
+    if not isinstance(config, dict) or "state_dict" not in checkpoint:
         raise UserError(f"ckpt_path={path}: holds no run of this project (no configuration in it)")
     return checkpoint
 
@@ -173,6 +215,6 @@ def refuse_other_run(path: Path, checkpoint: Mapping[str, Any], config: Mapping[
     if difference is not None:
         key, was, is_now = difference
         raise UserError(
-            f"ckpt_path={path}: was trained with {key}={was}, this run has {key}={is_now}; "
+            f"ckpt_path={path}: was trained with {key}={shown(was)}, this run has {key}={shown(is_now)}; "
             f"repeat the overrides of the run that is resumed"
         )

@@ -1,17 +1,15 @@
-"""A run's configuration from the yamls of `configs/` and overrides, and one line for what does not compose."""
+"""A run's configuration from the yamls of `configs/` and overrides; `explain.py` answers what does not compose."""
 
 import re
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
-from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue, catalogue_of
-from shiftaddaug.errors import UserError
+from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue, catalogue_of, config_dir
 
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parents[1]
@@ -19,12 +17,6 @@ ROOT = PACKAGE.parents[1]
 
 OPTIONAL_GROUPS = ("experiment", "sweep", "debug")
 """Config groups of which a run may have none."""
-
-
-def config_dir() -> Path:
-    """Return the folder of the configs: the checkout's, or the copy inside an installed package."""
-    checkout = ROOT / "configs"
-    return checkout if (checkout / "train.yaml").exists() else PACKAGE / "configs"
 
 
 def default_root() -> Path:
@@ -47,27 +39,36 @@ def group_options(config_dirs: Sequence[Path]) -> dict[str, list[str]]:
     return {group: sorted(names) for group, names in sorted(options.items())}
 
 
-def compose_config(config_name: str, overrides: list[str]) -> DictConfig:
-    """Compose a configuration with Hydra, within a command or outside of one.
+def groups_of(config_name: str) -> list[str]:
+    """Return the groups that a command's configuration is made of, as the `defaults` of its yaml list them.
 
-    Raises:
-        UserError: overrides that do not compose.
+    A yaml of another command among them (configs/cost.yaml has train's) brings its own.
     """
-    try:
-        return _compose(config_name, overrides)
-    except HydraException as error:
-        raise UserError(describe(error, config_name, overrides)) from error
+    groups: list[str] = []
+    for entry in yaml.safe_load((config_dir() / f"{config_name}.yaml").read_text())["defaults"]:
+        if isinstance(entry, dict):
+            groups += [group for group in entry if group.split("/")[0] not in ("hydra", "override hydra")]
+        elif entry != "_self_":
+            groups += groups_of(entry)
+    return groups
 
 
-def _compose(config_name: str, overrides: list[str]) -> DictConfig:
-    from hydra import compose, initialize_config_dir
+def takes_group(config_name: str, group: str) -> bool:
+    """Whether a command takes a group, or one that it lies in: `experiment/ablation` is a part of `experiment`."""
+    return any(f"{group}/".startswith(f"{each}/") for each in groups_of(config_name))
+
+
+def compose(config_name: str, overrides: list[str]) -> DictConfig:
+    """Compose a configuration, within a command or outside of one; a mistake is answered by Hydra's own errors."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
     overrides = with_plugin_configs(overrides)
     if GlobalHydra.instance().is_initialized():
-        return compose(config_name, overrides)
+        return hydra_compose(config_name, overrides)
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return compose(config_name, overrides)
+        return hydra_compose(config_name, overrides)
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -118,33 +119,3 @@ def quoted(value: object) -> str:
 def expand_home(argument: str) -> str:
     """Return `key=~/folder` with the home folder: shells leave it to us, and Hydra's grammar has no such value."""
     return re.sub(r"""^([\w.+]+=['"]?)~(?=/|['"]?$)""", lambda match: match[1] + str(Path.home()), argument)
-
-
-def describe(error: Exception, config_name: str, arguments: list[str]) -> str:
-    """Return one line on a mistake in the overrides `arguments` that `config_name` was composed with."""
-    if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file is not None:
-        group, _, value = str(error.missing_cfg_file).rpartition("/")
-        options = [option for option in error.options if not option.startswith("_")]
-        return f"{group}={value}: no such option; options: {', '.join(options)}"
-    message = " ".join(str(error).split())
-    unknown = re.match(r"Could not override '([\w.]+)'", message)
-    return message if unknown is None else _no_such_key(unknown[1], config_name, arguments)
-
-
-def _no_such_key(key: str, config_name: str, arguments: list[str]) -> str:
-    """Return a message that lists the keys where the user looked for `key`, the nearest one first."""
-    chosen = "|".join(group for group in group_options([config_dir()]) if group not in OPTIONAL_GROUPS)
-    groups = [argument for argument in arguments if re.fullmatch(rf"({chosen})=\w+|plugins=.*", argument)]
-    try:
-        node: Any = _compose(config_name, groups)
-    except HydraException:  # a group that this command does not have
-        node = _compose(config_name, [])
-    parent = ""
-    for part in key.split("."):
-        if not OmegaConf.is_dict(node) or part not in node:
-            break
-        parent, node = f"{parent}{part}.", OmegaConf.select(node, part, throw_on_missing=False)
-    options = [f"{parent}{name}" for name in node] if OmegaConf.is_dict(node) else []
-    near = get_close_matches(key, options, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return f"{key}: no such key; {hint}options: {', '.join(options) or 'none'} (+{key}=... adds a new one)"

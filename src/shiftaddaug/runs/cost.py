@@ -13,16 +13,16 @@ from shiftaddaug.catalogue import Catalogue
 from shiftaddaug.data.checks import settings_of
 from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.hardware.settings import hardware_from
+from shiftaddaug.nets import archs
 from shiftaddaug.nets.assignment import Assignment, assignment_from, uniform
 from shiftaddaug.nets.format1 import plan_of_format1
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.settings import check_net
 from shiftaddaug.nets.sizes import shown_size
-from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.report.cost import CostReport, Priced, priced
 from shiftaddaug.runs.compose import config_dir, group_options, plain
-from shiftaddaug.runs.settings import outputs_of
+from shiftaddaug.runs.target_plan import target_plan
 from shiftaddaug.settings import CheckpointPath, PathName, check
 
 Settings = Assignment[OperatorSettings]
@@ -79,7 +79,7 @@ def _of_config(cfg: DictConfig, config: Mapping[str, Any], catalogue: Catalogue)
     check_net(config["net"], catalogue)
     data = config["data"]
     settings_of(data)  # checks keys and values; the images need not be there
-    plan = plan_net(config["net"], outputs_of(data, task), data["in_channels"], data["image_size"], catalogue)
+    plan = target_plan(config, archs.check_arch(config["arch"], catalogue), task, catalogue)
     operator = operators.settings_from(config["op"], catalogue)
     exempt = list(config["net"]["mult_layers"])
     assignment = uniform(plan, operator, exempt, operators.settings_from(MULT))

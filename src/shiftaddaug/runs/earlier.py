@@ -6,6 +6,7 @@ from typing import Any
 from shiftaddaug import operators
 from shiftaddaug.data.checks import read_stored
 from shiftaddaug.errors import UserError
+from shiftaddaug.nets import archs
 
 COSINE = {
     "_target_": "shiftaddaug.tasks.schedule.cosine",
@@ -24,10 +25,10 @@ def as_of_today(config: Mapping[str, Any]) -> dict[str, Any]:
     """A stored configuration under today's keys; values are left as they are.
 
     Padding of images once was in pixels; the constants of R once stood in `sharing.remaps`, by operator; every schedule
-    once was a cosine; every task once was classification. Keys that an operator of this package had not yet get the
-    values that do what was done then.
+    once was a cosine; every task once was classification, and every network ended in a classifier. Keys that an
+    operator of this package had not yet get the values that do what was done then.
     """
-    today = dict(config)
+    today = {"arch": dict(archs.DEFAULT)} | dict(config)
     optim = today.get("optim")
     if isinstance(optim, dict) and "scheduler" not in optim:
         today["optim"] = optim | {"scheduler": COSINE | {"min_lr": optim.get("min_lr")}}

@@ -3,21 +3,23 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from msgspec import Meta
 from omegaconf import DictConfig
 
 from shiftaddaug.catalogue import Catalogue, catalogue_of
 from shiftaddaug.errors import UserError
 from shiftaddaug.hardware.settings import Hardware, hardware_from
+from shiftaddaug.nets.settings import Multiplier
 from shiftaddaug.report.results import RESULTS
 from shiftaddaug.runs.checkpoints import read_config
 from shiftaddaug.runs.compose import plain
+from shiftaddaug.runs.no_effect_training import warn_of_evaluation
+from shiftaddaug.runs.rules import say_no_effect, typed_of
 from shiftaddaug.runs.searching import is_multirun
 from shiftaddaug.runs.settings import PathsSettings
 from shiftaddaug.runs.trainer_settings import check_processes, check_trainer
-from shiftaddaug.settings import CheckpointPath, Count, PathName, PluginNames, PositiveInt, Seed, check_group
+from shiftaddaug.settings import CheckpointPath, Count, PathName, PluginNames, PositiveInt, Seed, check_group, shown
 
 RECALIBRATE_BATCHES = 16
 """Training batches that a sub-network without statistics of its own is measured on."""
@@ -41,8 +43,8 @@ class TopLevel:
 class SubnetSettings:
     """Keys of `subnet`: how much wider than the target."""
 
-    width_multiplier: Annotated[float, Meta(ge=1)] = 1.0
-    expand_multiplier: Annotated[float, Meta(ge=1)] = 1.0
+    width_multiplier: Multiplier = 1.0
+    expand_multiplier: Multiplier = 1.0
 
     @property
     def is_widened(self) -> bool:
@@ -96,14 +98,20 @@ class EvalSettings:
             UserError: a changed key that these data do not have.
         """
         data = dict(stored)
-        data_dir_typed = any(override.startswith("paths.data_dir=") for override in self.typed)
-        if "data_dir" in data and (data["data_dir"] is None or data_dir_typed):
+        folder_typed = typed_of(["paths.data_dir"], self.typed)
+        if "data_dir" in data and (data["data_dir"] is None or folder_typed):
             data["data_dir"] = self.paths.data_dir
+        if folder_typed and self.data.data_dir is not None:
+            say_no_effect(f"data.data_dir={self.data.data_dir}", folder_typed)
+        elif folder_typed and "data_dir" not in data:
+            say_no_effect(f"data={data.get('name')} reads no files there", folder_typed)
         changes = {key: value for key, value in asdict(self.data).items() if value is not None}
         for key, value in changes.items():
             if key not in data:
                 options = ", ".join(f"data.{key}" for key in asdict(self.data) if key in data)
-                raise UserError(f"data.{key}={value}: data={data.get('name')} has no such key; options: {options}")
+                raise UserError(
+                    f"data.{key}={shown(value)}: data={data.get('name')} has no such key; options: {options}"
+                )
         return data | changes
 
 
@@ -118,7 +126,7 @@ def read_eval_settings(cfg: DictConfig, typed: Sequence[str] = ()) -> EvalSettin
         UserError: the first mistake, by key; nothing there to evaluate; a folder that holds results already.
     """
     config = plain(cfg)
-    top = check_group("", {key: value for key, value in config.items() if key not in GROUPS}, TopLevel)
+    top = check_group("", config, TopLevel, more=GROUPS)
     subnet = check_group("subnet", config["subnet"], SubnetSettings)
     data = check_group("data", config["data"], DataChanges)
     paths = check_group("paths", config["paths"], PathsSettings)
@@ -137,6 +145,7 @@ def read_eval_settings(cfg: DictConfig, typed: Sequence[str] = ()) -> EvalSettin
     settings = EvalSettings(top, path, subnet, data, paths, config["trainer"], hardware, catalogue, tuple(typed))
     if (settings.folder / RESULTS).exists():
         raise UserError(f"paths.output_dir={settings.folder}: holds results already, which are never overwritten")
+    warn_of_evaluation(top.split, bool(settings.recalibrate_batches), typed)
     return settings
 
 

@@ -1,16 +1,20 @@
 """The second step of a run: train."""
 
 import logging
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from shiftaddaug.callbacks.guests import before_on_exception, failed_guest
-from shiftaddaug.errors import UserError
+from shiftaddaug.errors import UserError, reason_of
 from shiftaddaug.report.results import read_history
 from shiftaddaug.runs.lightning_trainer import interruptible
 from shiftaddaug.runs.prepare import Prepared
 from shiftaddaug.runs.processes import resuming
+
+READER = "lightning.pytorch.trainer.connectors.checkpoint_connector"
+"""Lightning's module that reads checkpoints, and writes them."""
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +49,21 @@ def _answering_guests(run: Prepared) -> Iterator[None]:
         error = before_on_exception(raised, run.callbacks)
         if error is not raised:
             log.warning(failed_guest(raised, run.callbacks))
-        failure = None if isinstance(error, UserError) else failed_guest(error, run.callbacks)
+        if isinstance(error, UserError):
+            raise error  # noqa: B904  # what hid it has been told
+        if run.ckpt_path is not None and _was_being_read(error):
+            raise UserError(f"ckpt_path={run.ckpt_path}: cannot be resumed ({reason_of(error)})") from error
+        failure = failed_guest(error, run.callbacks)
         if failure is None:
             raise error  # noqa: B904  # what hid it has been told
         raise UserError(f"{failure}; {resuming(run.resumable)}") from error
+
+
+def _was_being_read(error: BaseException) -> bool:
+    """Whether an error arose while Lightning took over what a checkpoint holds."""
+    calls = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    names = [call.f_code.co_name for call in calls if call.f_globals.get("__name__") == READER]
+    return any(name.startswith(("resume", "restore", "_restore")) for name in names)
 
 
 def _last_training_figures(run: Prepared) -> dict[str, float | None]:

@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from shiftaddaug.errors import UserError
 from shiftaddaug.files import refuse_unwritable
+from shiftaddaug.report.results import RUN
 
 PLACES = ("dirpath", "folder", "save_dir", "log_dir", "root_dir", "dir", "default_root_dir")
 """Names that arguments for folders have: here, in Lightning, and in loggers of others."""
@@ -26,6 +28,16 @@ def check_places(config: Mapping[str, Any]) -> None:
         for key, place in _places(group, config.get(group)):
             if "://" not in place and not Path(place).expanduser().is_relative_to(own):
                 refuse_unwritable(key, Path(place).expanduser())
+
+
+def refuse_old_run(folder: Path) -> None:
+    """Refuse a folder that a run has written into.
+
+    Raises:
+        UserError: naming it.
+    """
+    if (folder / RUN).exists():
+        raise UserError(f"paths.output_dir={folder}: holds a run already, which is never overwritten")
 
 
 def _places(key: str, node: Any) -> Iterator[tuple[str, str]]:

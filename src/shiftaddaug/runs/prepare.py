@@ -24,6 +24,7 @@ from shiftaddaug.operators.trial import try_operator
 from shiftaddaug.report.guarded import GuardedLogger
 from shiftaddaug.runs.checkpoints import find_checkpoint, read_checkpoint, refuse_other_run
 from shiftaddaug.runs.idle import note_idle
+from shiftaddaug.runs.init_from import begin_from
 from shiftaddaug.runs.lightning_trainer import (
     build_trainer,
     check_interval,
@@ -32,6 +33,7 @@ from shiftaddaug.runs.lightning_trainer import (
     warn_of_global_draws,
 )
 from shiftaddaug.runs.proofs import prove_before_training
+from shiftaddaug.runs.resumed import refuse_unlike
 from shiftaddaug.runs.searching import PRUNED, is_multirun, running_trial
 from shiftaddaug.runs.settings import RunSettings
 from shiftaddaug.runs.trainer_settings import refuse_processes_of_jobs
@@ -84,7 +86,8 @@ def prepare(settings: RunSettings) -> Prepared:
     objective = tasks.build(config["task"], settings.plan.num_classes, settings.catalogue)
     task = _training(settings, assignment, objective)
     prove_before_training(task.net)
-    ckpt_path = _resumed_checkpoint(settings)
+    begin_from(task.net, settings.config, settings.catalogue, resumed=settings.top.ckpt_path is not None)
+    ckpt_path = _resumed_checkpoint(settings, task)
     data: pl.LightningDataModule = build("data", config["data"])
     settings.task.refuse_other_data(config["data"]["name"], getattr(data, "task", None))
     throughput = Throughput()
@@ -134,15 +137,18 @@ def _training(settings: RunSettings, assignment: Assignment[Operator], objective
         compile_backend=settings.task.compile,
         config=dict(config),
         decay_norms=settings.optim.decay_norms,
+        encoder_lr_mult=settings.optim.encoder_lr_mult,
         validated=settings.validated,
     )
 
 
-def _resumed_checkpoint(settings: RunSettings) -> Path | None:
+def _resumed_checkpoint(settings: RunSettings, task: Training) -> Path | None:
     if settings.top.ckpt_path is None:
         return None
-    path = find_checkpoint(str(settings.top.ckpt_path), Path(settings.paths.log_dir))
-    refuse_other_run(path, read_checkpoint(path), settings.config)
+    path = find_checkpoint(str(settings.top.ckpt_path), Path(settings.paths.log_dir), settings.config)
+    checkpoint = read_checkpoint(path)
+    refuse_other_run(path, checkpoint, settings.config)
+    refuse_unlike(path, checkpoint, task)
     log.info("resuming %s", path)
     return path
 

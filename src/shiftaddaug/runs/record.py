@@ -18,6 +18,7 @@ from shiftaddaug.report.cost import cost_record, cost_rows
 from shiftaddaug.report.guarded import GuardedLogger
 from shiftaddaug.report.results import RESULTS, RUN, code_hash, git_commit, print_result, shortest_path, write_json
 from shiftaddaug.runs.compose import PACKAGE, ROOT
+from shiftaddaug.runs.places import refuse_old_run
 from shiftaddaug.runs.prepare import Prepared
 from shiftaddaug.runs.target import Deployed
 
@@ -39,8 +40,8 @@ def begin(run: Prepared) -> Record:
     priced = cost_record(settings.plan, run.assignment, settings.hardware)
     record = _identity(run) | _cost(cost) | priced | _circumstances(run)
     _announce(run, cost, record["supernet_params"])
-    if run.trainer.is_global_zero and (settings.folder / RUN).exists():
-        raise UserError(f"paths.output_dir={settings.folder}: holds a run already, which is never overwritten")
+    if run.trainer.is_global_zero:
+        refuse_old_run(settings.folder)
     for logger in run.loggers:
         _introduce(logger, _hyperparameters(run, record))
     if run.trainer.is_global_zero:
@@ -67,6 +68,7 @@ def _identity(run: Prepared) -> Record:
     settings = run.settings
     return {
         "net": settings.plan.name,
+        "arch": settings.arch.name,
         "op": settings.operator.name,
         "aug": settings.aug.name,
         "data": settings.config["data"]["name"],

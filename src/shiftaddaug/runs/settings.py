@@ -1,11 +1,9 @@
 """The settings of a training: read once from its configuration, checked before torch or anything else expensive."""
 
 import logging
-import os
-import shutil
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -14,28 +12,38 @@ from omegaconf import DictConfig, OmegaConf
 from shiftaddaug import operators, tasks
 from shiftaddaug.callbacks.settings import check_callbacks
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
-from shiftaddaug.data.checks import check_data_config, holds_validation, settings_of
-from shiftaddaug.data.settings import ClassificationSettings
-from shiftaddaug.errors import DAMAGE, UserError
+from shiftaddaug.data.checks import check_data_config, holds_validation
+from shiftaddaug.data.settings import ClassesSettings
 from shiftaddaug.hardware.budget import check_budget
 from shiftaddaug.hardware.settings import Hardware, hardware_from
 from shiftaddaug.hybrid.remap_file import with_remap_file
 from shiftaddaug.hybrid.settings import SharingSettings, check_sharing
 from shiftaddaug.hydra_nodes import check_node
+from shiftaddaug.nets import archs
+from shiftaddaug.nets.arch import ArchSettings
 from shiftaddaug.nets.assignment import select_layers, uniform
 from shiftaddaug.nets.extras import plan_extra_blocks
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.settings import AugSettings, NetSettings, check_aug, check_net
-from shiftaddaug.nets.sizes import shown_size
-from shiftaddaug.nets.spec import SubnetSpec, Widening
-from shiftaddaug.nets.tables import plan_net
+from shiftaddaug.nets.spec import Widening
 from shiftaddaug.nets.timetable import check_timetables
 from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.runs.compose import plain
+from shiftaddaug.runs.init_from import source_of
+from shiftaddaug.runs.joint_checks import (
+    check_compile,
+    check_frozen,
+    check_operator,
+    check_strategy,
+    check_unvalidated,
+    warn_of_operator,
+)
 from shiftaddaug.runs.memory import Step, check_memory
+from shiftaddaug.runs.no_effect import warn_of_settings
 from shiftaddaug.runs.places import check_places
-from shiftaddaug.runs.rules import Checked, warn_of_no_effect
-from shiftaddaug.runs.searching import is_multirun, is_search
+from shiftaddaug.runs.rules import Checked
+from shiftaddaug.runs.searching import is_multirun
+from shiftaddaug.runs.target_plan import check_batch, target_plan
 from shiftaddaug.runs.trainer_settings import check_processes, check_trainer
 from shiftaddaug.settings import CheckpointPath, PathName, PluginNames, Seed, check, check_group
 from shiftaddaug.tasks.optim_settings import OptimSettings, check_optim
@@ -43,11 +51,14 @@ from shiftaddaug.tasks.settings import TaskSettings
 
 log = logging.getLogger(__name__)
 
-GROUPS = ("op", "net", "aug", "data", "task", "optim", "callbacks", "sharing", "trainer", "logger", "paths", "hardware")
+GROUPS = (
+    *("op", "net", "arch", "aug", "data", "task", "optim", "callbacks", "sharing", "trainer", "logger", "paths"),
+    "hardware",
+)
 """Keys of the top level that hold keys: each is a field of `RunSettings`, or read from its configuration."""
 
 
-IMAGES = get_type_hints(ClassificationSettings, include_extras=True)
+IMAGES = get_type_hints(ClassesSettings, include_extras=True)
 """Ranges of keys that data modules with a constructor of their own may not say."""
 
 
@@ -77,6 +88,7 @@ class Groups:
     top: TopLevel
     paths: PathsSettings
     net: NetSettings
+    arch: ArchSettings
     aug: AugSettings
     sharing: SharingSettings
     optim: OptimSettings
@@ -140,17 +152,18 @@ def read_settings(
     config = plain(cfg)
     written: Any = OmegaConf.to_container(cfg, resolve=False)
     groups = read_groups(config, written["optim"], task, catalogue)
-    _check_compile(task.compile)
+    check_compile(task.compile)
     check_timetables(config["callbacks"])
-    plan = _plan(config, task, catalogue)
+    plan = _plan(config, groups.arch, task, catalogue)
     operator = operators.settings_from(config["op"], catalogue)
-    checked = Checked(config, written, operator, groups.sharing)
-    _check_strategy(checked)
-    warn_of_no_effect(checked, typed)
-    _warn_of_operator(config, operator, groups.sharing)
     widening = widening_of(plan, groups.aug)
     mult_layers = select_layers(plan, list(groups.net.mult_layers))
-    _check_operator(str(config["trainer"].get("precision")), operator, widening, mult_layers)
+    checked = Checked(config, written, operator, groups.sharing, widening, mult_layers, groups.arch, task)
+    check_strategy(checked)
+    check_frozen(config)
+    warn_of_settings(checked, typed)
+    warn_of_operator(config, operator, groups.sharing)
+    check_operator(str(config["trainer"].get("precision")), operator, widening, mult_layers)
     config = with_remap_file(config)
     settings = RunSettings(
         **vars(groups),
@@ -190,9 +203,10 @@ def read_groups(
     Raises:
         UserError: the first mistake, by key.
     """
-    top = check_group("", {key: value for key, value in config.items() if key not in GROUPS}, TopLevel)
+    top = check_group("", config, TopLevel, more=GROUPS)
     paths = check_group("paths", config["paths"], PathsSettings)
-    net, aug, sharing = check_net(config["net"], catalogue), check_aug(config["aug"]), check_sharing(config["sharing"])
+    net, arch = check_net(config["net"], catalogue), archs.check_arch(config["arch"], catalogue)
+    aug, sharing = check_aug(config["aug"]), check_sharing(config["sharing"])
     check_trainer(config["trainer"])
     check_processes(config["trainer"], is_multirun())
     optim = check_optim(config["optim"], written_optim, config["trainer"]["max_epochs"])
@@ -203,8 +217,10 @@ def read_groups(
         config["callbacks"], {figure.name: figure.better for figure in task.measured}, holds_validation(config["data"])
     )
     check_places(config)
+    if net.init_from is not None and top.ckpt_path is None:
+        source_of(net.init_from)
     hardware = hardware_from(config["hardware"])
-    return Groups(top=top, paths=paths, net=net, aug=aug, sharing=sharing, optim=optim, hardware=hardware)
+    return Groups(top=top, paths=paths, net=net, arch=arch, aug=aug, sharing=sharing, optim=optim, hardware=hardware)
 
 
 def widening_of(plan: Plan, aug: AugSettings) -> Widening:
@@ -213,129 +229,14 @@ def widening_of(plan: Plan, aug: AugSettings) -> Widening:
     return Widening(plan, tuple(aug.width_multipliers), tuple(aug.expand_multipliers), aug.divisor, extras)
 
 
-def _plan(config: Mapping[str, Any], task: TaskSettings, catalogue: Catalogue) -> Plan:
+def _plan(config: Mapping[str, Any], arch: ArchSettings, task: TaskSettings, catalogue: Catalogue) -> Plan:
     """Return the plan of the target network, if the data are sound and the task's."""
     data = config["data"]
     check_data_config(data)
     if not holds_validation(data):
-        _check_unvalidated(config["callbacks"])
+        check_unvalidated(config["callbacks"])
     task.check_data(data)
     task.check_distillation(config["aug"]["distill_weight"])
-    plan = plan_net(config["net"], outputs_of(data, task), data["in_channels"], data["image_size"], catalogue)
-    _check_batch(config, plan)
+    plan = target_plan(config, arch, task, catalogue)
+    check_batch(config, arch, plan)
     return plan
-
-
-def _check_batch(config: Mapping[str, Any], plan: Plan) -> None:
-    """Refuse batches that leave a batch-norm less than two values of each channel."""
-    trainer = config["trainer"]
-    synchronised = trainer.get("sync_batchnorm") and trainer.get("devices") != 1
-    alone = config["data"]["batch_size"] == 1 and not synchronised
-    if alone and max(plan.image_size) <= plan.total_stride:
-        raise UserError(
-            f"data.batch_size=1: leaves batch-norm one value of each channel, for net={plan.name} makes one pixel of "
-            f"data.image_size={shown_size(plan.image_size)}; options: a larger batch, or larger images"
-        )
-    if alone and any(node.kind == "norm" and node.size == (1, 1) for node in plan.nodes):
-        raise UserError(
-            "data.batch_size=1: leaves the batch-norm on the logits one value of each; options: a larger batch, or "
-            "net.classifier_norm=false"
-        )
-
-
-def _check_unvalidated(callbacks: Mapping[str, Any]) -> None:
-    """Refuse what cannot be had of a run that validates nothing.
-
-    Raises:
-        UserError: a search, or statistics of averaged weights.
-    """
-    if is_search():
-        raise UserError("data.val_fraction=0: leaves a search no score on validation; options: a share, such as 0.1")
-    if callbacks.get("ema") and callbacks.get("recalibrate"):
-        raise UserError(
-            "bn=recalibrated: measures statistics of averaged weights (callbacks=ema) when they are validated, and "
-            "data.val_fraction=0 leaves nothing to validate; options: bn=running"
-        )
-
-
-def _check_strategy(checked: Checked) -> None:
-    """Refuse a strategy that waits for gradients of all weights, where steps leave some of them out."""
-    name, strategy = checked.config["aug"]["name"], checked.config["trainer"].get("strategy")
-    turning = checked.config["callbacks"].get("block_variant")
-    if strategy == "ddp_find_unused_parameters_false" and (checked.augmented or turning):
-        what = f"aug={name}" if checked.augmented else "block_variant"
-        raise UserError(
-            f"trainer.strategy={strategy}: would stop at the first step in which {what} leaves a weight out; options: "
-            f"auto, ddp, ddp_find_unused_parameters_true"
-        )
-
-
-def _check_compile(backend: str | None) -> None:
-    """Refuse a backend that cannot compile: torch would say so in 50 lines, in the first step."""
-    compiler = os.environ.get("CXX", "g++")
-    if backend == "inductor" and shutil.which(compiler) is None:
-        raise UserError(f"task.compile=inductor: needs a C++ compiler, and {compiler} was not found; set CXX")
-
-
-def _warn_of_operator(config: Mapping[str, Any], operator: OperatorSettings, sharing: SharingSettings) -> None:
-    """Pass on what the operator says of training with its settings, and of first multiplying by its weights."""
-    training, multiplied = operator.training_warning(), operator.multiplied_warning()
-    if training is not None:
-        log.warning(training)
-    if multiplied is not None and config["callbacks"].get("block_variant") and not sharing.remaps:
-        log.warning("block_variant with op=%s and sharing=%s: %s", operator.name, sharing.name, multiplied)
-
-
-def _check_operator(
-    precision: str, operator: OperatorSettings, widening: Widening, mult_layers: Collection[str]
-) -> None:
-    """Refuse an operator in a precision that it cannot be had in, and one that is widened where it cannot be.
-
-    `hybrid.layers` refuses the latter too."""
-    warning = operator.check_precision(precision)
-    if warning is not None:
-        log.warning(warning)
-    if operator.shareable:
-        return
-    plan, widening = widening.plan, replace(widening, extra_blocks=())  # which multiply, whatever the operator
-    widest = plan.at(SubnetSpec(widening.max_channels())).channels()
-    wider = {space.name for space in plan.spaces if widest[space.name] > space.channels}
-    for layer in plan.layers():
-        if layer.name not in mult_layers and wider & {*plan.sources(layer), layer.space}:
-            raise operators.cannot_be_augmented(operator.name)
-
-
-def outputs_of(config: Mapping[str, Any], task: TaskSettings) -> int:
-    """Return how many channels a network of these data and this task ends in.
-
-    Raises:
-        UserError: the data do not say what the task reads.
-    """
-    data = dict(config)
-    if data.get("num_classes", 0) is None:
-        data["num_classes"] = _held_classes(data)
-    try:
-        outputs = task.outputs(data)
-        if isinstance(outputs, bool) or not isinstance(outputs, int) or outputs < 1:
-            raise ValueError(f"it says {outputs}")
-        return outputs
-    except KeyError as error:
-        raise UserError(
-            f"data={data['name']}: has no {error.args[0]}, which task={task.name} reads; options: other data, or that "
-            "task for which these are made"
-        ) from error
-    except DAMAGE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(
-            f"data={data['name']}: task={task.name} cannot tell the number of outputs ({reason})"
-        ) from error
-
-
-def _held_classes(data: Mapping[str, Any]) -> int:
-    """Return the number of classes that the configuration leaves open."""
-    settings = settings_of(data)
-    if not isinstance(settings, ClassificationSettings):
-        raise UserError(
-            f"data.num_classes=null: data={data['name']} does not say it beforehand; must be a whole number"
-        )
-    return settings.classes()

@@ -18,6 +18,7 @@ from shiftaddaug.nets.assignment import Assignment
 from shiftaddaug.nets.build import assign, supernet_from_config
 from shiftaddaug.nets.cost import NetCost, net_cost
 from shiftaddaug.nets.extract import DTYPES, Target, extract_target, load_target
+from shiftaddaug.nets.net import Net
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.recalibrate import recalibrate
 from shiftaddaug.nets.spec import SubnetSpec
@@ -65,6 +66,15 @@ def read_target(path: Path, catalogue: Catalogue = PACKAGE_ONLY) -> Target:
         return load_target(path, catalogue)
     config, supernet = _load_supernet(path, catalogue)
     return extract_target(supernet, {key: config[key] for key in ("data", "task") if key in config})
+
+
+def read_network(path: Path, catalogue: Catalogue = PACKAGE_ONLY) -> Net:
+    """Return the supernet of a .ckpt file, or the network of a target's folder, with its weights.
+
+    Raises:
+        UserError: a damaged file, or one of another version.
+    """
+    return load_target(path, catalogue).net if path.is_dir() else _load_supernet(path, catalogue)[1]
 
 
 def load_subnetwork(
@@ -118,10 +128,8 @@ def _supernet_of(
     config: dict[str, Any], state: dict[str, Tensor], catalogue: Catalogue
 ) -> tuple[dict[str, Any], Supernet]:
     data, operator = config["data"], operators.from_config(config["op"], catalogue)
-    outputs = state[
-        "net.classifier.norm.bias" if config["net"].get("classifier_norm") else "net.classifier.bias"
-    ].numel()
-    plan = plan_net(config["net"], outputs, data["in_channels"], data["image_size"], catalogue)
+    outputs = _outputs_of(config, state, catalogue)
+    plan = plan_net(config["net"], outputs, data["in_channels"], data["image_size"], catalogue, config["arch"])
     dtype = state["net.stem.conv.weight"].dtype
     if dtype not in DTYPES:
         raise ValueError(f"its weights are of {dtype}")
@@ -129,6 +137,16 @@ def _supernet_of(
     supernet = supernet_from_config(config, plan, assignment).to(dtype)
     supernet.load_state_dict({k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")})
     return config, supernet
+
+
+def _outputs_of(config: dict[str, Any], state: dict[str, Tensor], catalogue: Catalogue) -> int:
+    """Return the number of channels of the logits: there is a bias of each, of their layer or of a batch-norm."""
+    data = config["data"]
+    plan = plan_net(config["net"], 1, data["in_channels"], data["image_size"], catalogue, config["arch"])
+    logits = plan.by_name[plan.outputs[0][1]].space
+    writers = (plan.by_name[name] for name in plan.registered if plan.by_name[name].space == logits)
+    biases = [f"net.{node.name}.bias" for node in writers if node.bias or node.kind == "norm"]
+    return state[biases[0]].numel()
 
 
 def recalibrate_on_training_data(

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.hydra_nodes import check_node
-from shiftaddaug.settings import NonNegativeNumber, PositiveInt, PositiveNumber, check, shown
+from shiftaddaug.settings import Count, NonNegativeNumber, PositiveInt, PositiveNumber, check, shown
 
 Limit = Annotated[int, Meta(ge=0)] | Annotated[float, Meta(ge=0, le=1)]
 
@@ -43,14 +43,22 @@ TRAINER: dict[str, Any] = {
     "default_root_dir": str | None,
     "devices": PositiveInt | Literal[-1, "auto"] | list[int],
     "deterministic": bool | Literal["warn"] | None,
+    "barebones": Literal[False],
+    "enable_checkpointing": Literal[True] | None,
+    "gradient_clip_algorithm": Literal["norm", "value"] | None,
     "gradient_clip_val": NonNegativeNumber | None,
     "limit_train_batches": Limit | None,
     "limit_val_batches": Limit | None,
     "limit_test_batches": Limit | None,
+    "limit_predict_batches": Limit | None,
     "log_every_n_steps": PositiveInt | None,
+    "min_epochs": Count | None,
+    "min_steps": Count | None,
     "num_nodes": PositiveInt,
     "num_sanity_val_steps": Annotated[int, Meta(ge=-1)] | None,
     "overfit_batches": Limit,
+    "profiler": Literal["simple", "advanced", "pytorch", "xla"] | dict[str, Any] | None,
+    "reload_dataloaders_every_n_epochs": Count,
     "strategy": Literal[STRATEGIES],
     "val_check_interval": PositiveInt | Annotated[float, Meta(gt=0, le=1)] | None,
 }
@@ -142,7 +150,9 @@ def check_trainer(trainer: Mapping[str, Any]) -> None:
         check("trainer.max_time", name, Literal[PARTS])  # type: ignore[valid-type]
         check(f"trainer.max_time.{name}", value, NonNegativeNumber)
     if trainer.get("max_steps", -1) != -1:
-        raise UserError(f"trainer.max_steps={trainer['max_steps']}: schedules go by epochs; set trainer.max_epochs")
+        raise UserError(
+            f"trainer.max_steps={shown(trainer['max_steps'])}: schedules go by epochs; set trainer.max_epochs"
+        )
     for split in ("train", "val", "test"):
         limit = trainer.get(f"limit_{split}_batches")
         if limit is not None:

@@ -12,6 +12,15 @@ SEARCHED_BY = ("params", "direction", "objectives", "constraints")
 """Keys of `hydra.sweeper` that say what is searched."""
 
 
+def study_name(config: DictConfig) -> str:
+    """Return the name of a search's study: what somebody called it, and a hash of all that its scores depend on.
+
+    Args:
+        config: of a multirun, Hydra's own node included.
+    """
+    return f"{config.hydra.sweeper.study_name or 'search'} {search_hash(config)}"
+
+
 def search_hash(config: DictConfig) -> str:
     """Hash of what is trained, how it is scored and what is searched: 8 hexadecimal digits of a SHA-256.
 

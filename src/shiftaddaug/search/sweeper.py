@@ -6,6 +6,7 @@ several commands may work on at once. Its trials are counted together: a command
 
 import logging
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.report.results import RESULTS, read_json
 from shiftaddaug.runs.searching import JOB, PRUNED
 from shiftaddaug.search.conclusion import VIOLATIONS, conclude
-from shiftaddaug.search.naming import search_hash
+from shiftaddaug.search.naming import study_name
 from shiftaddaug.search.settings import SweeperSettings, read_sweeper
 from shiftaddaug.search.space import grid_of, read_space
 from shiftaddaug.search.storage import beating, fail_the_dead, open_storage
@@ -55,6 +56,9 @@ def sweep(
         UserError: a mistake in the settings, a study of something else, or constraints that no trial keeps.
         ValueError: no trial has a score.
     """
+    from optuna.exceptions import ExperimentalWarning
+
+    warnings.filterwarnings("ignore", category=ExperimentalWarning)  # constraints and names of metrics are
     launcher = Plugins.instance().instantiate_launcher(
         config=config, hydra_context=hydra_context, task_function=task_function
     )
@@ -89,9 +93,7 @@ class Search:
                 f"give one for each"
             )
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        name = settings.study_name or "search"
-        if settings.storage is not None:
-            name = f"{name} {search_hash(self.config)}"
+        name = study_name(self.config)
         try:
             study = optuna.create_study(
                 study_name=name,

@@ -1,7 +1,7 @@
 """What a task optimises and measures: the only part of a training that knows what outputs and labels mean."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -44,6 +44,10 @@ class Objective(ABC):
         """A training batch, augmented together with what is wanted; must leave the tensors given as they are."""
         return images, wanted
 
+    def infer(self, net: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """Outputs that are evaluated of a batch of images; a task may show the network parts of them, say."""
+        return net(images)
+
     @abstractmethod
     def metrics(self) -> dict[str, Metric]:
         """Fresh metrics by the names of `settings.figures`.
@@ -65,8 +69,18 @@ class Objective(ABC):
         """What the outputs say, in the form of `wanted`: labels, masks, values."""
 
     def show(self, value: Tensor) -> "str | Tensor":
-        """One image's prediction, or what was wanted of it, for people: a text, or a picture uint8 (3, H, W)."""
+        """One image's prediction, or what was wanted of it, for people: a text, or a picture uint8 (3, H, W).
+
+        Pictures are those of tasks whose settings say `pictures`."""
         return str(value.tolist())
+
+    def legend(self) -> dict[str, tuple[int, int, int]]:
+        """Names of what pictures show, and their colours, red, green and blue of 0..255."""
+        return {}
+
+    def layer(self, value: Tensor) -> tuple[Tensor, dict[int, str]]:
+        """What `show` shows, for viewers that colour it themselves: labels uint8 (H, W), and names of the labels."""
+        raise NotImplementedError
 
 
 def at_least_float32(outputs: Tensor) -> Tensor:

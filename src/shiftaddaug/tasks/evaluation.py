@@ -57,7 +57,7 @@ class Evaluation(pl.LightningModule):
 
     def _evaluate(self, batch: Batch, split: str) -> None:
         images, wanted = batch
-        outputs = self(images)
+        outputs = self.objective.infer(self, images)
         loss = self._metric(split, LOSS)
         loss.update(self.objective.evaluation_loss(outputs, wanted), len(images))
         self.log(f"{split}/{LOSS.name}", loss, on_epoch=True, prog_bar=self._is_headline(LOSS))

@@ -3,20 +3,48 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.hydra_nodes import check_node
-from shiftaddaug.settings import NonNegativeNumber, PositiveNumber, check_group, options_near, shown
+from shiftaddaug.settings import NonNegativeNumber, Share, check_group, options_near, shown
 from shiftaddaug.tasks.run_length import asked_for
 
 log = logging.getLogger(__name__)
 
-OPTIMIZER: dict[str, Any] = {"lr": PositiveNumber, "weight_decay": NonNegativeNumber, "momentum": NonNegativeNumber}
+Rate = Annotated[float, Meta(gt=0, le=1000)]
+Momentum = Annotated[float, Meta(ge=0, lt=1)]
+
+OPTIMIZER: dict[str, Any] = {
+    "lr": Rate,
+    "weight_decay": Annotated[float, Meta(ge=0, le=1000)],
+    "momentum": Momentum,
+    "dampening": Share,
+    "alpha": Momentum,
+    "rho": Momentum,
+    "eps": Annotated[float, Meta(ge=0, le=1)],
+    "betas": Annotated[list[Momentum], Meta(min_length=2, title="a list of numbers >= 0 and < 1, two at least")],
+}
 """Ranges that the signatures of optimisers do not say."""
 
-INTERVALS = ("step", "epoch")
-"""How often the learning rate moves."""
+Factor = Annotated[float, Meta(gt=0, le=10)]
+"""Factor by which a rate is multiplied again and again; above 1 it rises, as in a search for the largest rate."""
+
+SCHEDULER: dict[str, Any] = {
+    "interval": Literal["step", "epoch"],
+    "gamma": Factor,
+    "power": Annotated[float, Meta(gt=0, le=100)],
+    "pct_start": Share,
+    "div_factor": Annotated[float, Meta(ge=1)],
+    "final_div_factor": Annotated[float, Meta(ge=1)],
+    "base_momentum": Momentum,
+    "max_momentum": Momentum,
+    "decay_rate": Factor,
+    "warmup_lr": Annotated[float, Meta(ge=0, le=1000)],
+}
+"""Ranges that the signatures of schedules do not say. `interval`, how often rates move, is no argument of theirs."""
 
 OBEYED_BY = {
     "optim.warmup_epochs": ("${optim.warmup_epochs}", "run.warmup_steps"),
@@ -29,12 +57,13 @@ OBEYED_BY = {
 class OptimSettings:
     """Keys of configs/optim. A yaml may have others that its optimiser's node is made of, such as timm's `name`."""
 
-    lr: PositiveNumber
+    lr: Rate
     optimizer: dict[str, Any]
     scheduler: Any = None
-    warmup_epochs: NonNegativeNumber = 0.0
+    warmup_epochs: Annotated[float, Meta(ge=0, le=10**6)] = 0.0
     min_lr: NonNegativeNumber = 0.0
     decay_norms: bool = False
+    encoder_lr_mult: Annotated[float, Meta(gt=0, le=1000)] = 1.0
 
 
 @dataclass(frozen=True)
@@ -76,6 +105,16 @@ def obeys(scheduler: Mapping[str, Any], key: str) -> bool:
     return any(value in OBEYED_BY[key] for value in scheduler.values() if isinstance(value, str))
 
 
+def sets_rate(scheduler: Mapping[str, Any]) -> bool:
+    """Whether a schedule, of which this is the node, sets the learning rate whatever the optimiser was made with."""
+    return str(scheduler["_target_"]).startswith("torch.") and "max_lr" in scheduler
+
+
+def cycles_momentum(scheduler: Mapping[str, Any]) -> bool:
+    """Whether a schedule sets the momentum, too."""
+    return sets_rate(scheduler) and scheduler.get("cycle_momentum", True) is True
+
+
 def check_optim(optim: Mapping[str, Any], written: Mapping[str, Any], epochs: int) -> OptimSettings:
     """Check rates, warm-up, optimiser and schedule.
 
@@ -92,11 +131,12 @@ def check_optim(optim: Mapping[str, Any], written: Mapping[str, Any], epochs: in
     if settings.min_lr >= settings.lr:
         raise UserError(f"optim.min_lr={settings.min_lr}: must be below optim.lr={settings.lr}")
     check_node("optim.optimizer", settings.optimizer, OPTIMIZER)
+    _check_nesterov(settings.optimizer)
     scheduler = settings.scheduler
     if not isinstance(scheduler, Mapping) or "_target_" not in scheduler:
         name = "constant" if scheduler is None else scheduler
-        raise UserError(f"optim.scheduler={scheduler}: is a group of its own; write optim/scheduler={name}")
-    check_node("optim.scheduler", scheduler, more={"interval": Literal[INTERVALS]})  # type: ignore[valid-type]
+        raise UserError(f"optim.scheduler={shown(scheduler)}: is a group of its own; write optim/scheduler={name}")
+    check_node("optim.scheduler", scheduler, SCHEDULER, more={"interval": SCHEDULER["interval"]})
     for key, value in scheduler.items():
         asked_for(f"optim.scheduler.{key}", value)
     if settings.warmup_epochs >= epochs and obeys(written["scheduler"], "optim.warmup_epochs"):
@@ -106,6 +146,18 @@ def check_optim(optim: Mapping[str, Any], written: Mapping[str, Any], epochs: in
             epochs,
         )
     return settings
+
+
+def _check_nesterov(optimizer: Mapping[str, Any]) -> None:
+    """Refuse Nesterov's steps without a momentum, or with a dampened one: torch's SGD has none."""
+    if optimizer.get("nesterov") is not True or not str(optimizer["_target_"]).startswith("torch.optim."):
+        return
+    remedy = "options: optim.optimizer.nesterov=false"
+    if not optimizer.get("momentum"):
+        momentum = shown(optimizer.get("momentum", 0))
+        raise UserError(f"optim.optimizer.momentum={momentum}: must be a number > 0 with nesterov; {remedy}")
+    if optimizer.get("dampening"):
+        raise UserError(f"optim.optimizer.dampening={shown(optimizer['dampening'])}: must be 0 with nesterov; {remedy}")
 
 
 def _refuse_unread(written: Mapping[str, Any]) -> None:

@@ -1,7 +1,8 @@
 """The optimiser and the schedule of a run, from its configuration."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
@@ -30,6 +31,7 @@ def build_optim(optim: OptimSettings, epochs: int) -> tuple[MakeOptimizer, Sched
         UserError: one of them cannot be made.
     """
     with _answering("optim.optimizer"):
+        _refuse_unknown(optim.optimizer)
         make: MakeOptimizer = instantiate(optim.optimizer)
         matrix, vector = (torch.nn.Parameter(torch.zeros(1)) for _ in range(2))
         tried = make([{"params": [matrix]}, {"params": [vector], "weight_decay": 0.0}])
@@ -37,6 +39,24 @@ def build_optim(optim: OptimSettings, epochs: int) -> tuple[MakeOptimizer, Sched
         scheduler = _scheduler(optim)
         scheduler(tried, total_steps=100 * epochs, epochs=epochs)
     return make, scheduler
+
+
+def _refuse_unknown(optimizer: Mapping[str, Any]) -> None:
+    """Refuse a name that timm does not know.
+
+    Raises:
+        UserError: naming those that are spelt nearly so.
+    """
+    name, factory = optimizer.get("opt"), str(optimizer.get("_target_"))
+    if not isinstance(name, str) or not factory.startswith("timm.optim."):
+        return
+    from timm.optim import list_optimizers
+
+    known = [str(each) for each in list_optimizers()]
+    if name.lower().removeprefix("lookahead_") not in known:
+        near = get_close_matches(name.lower(), known, n=5, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise UserError(f"optim.name={name}: no such optimiser of timm; {hint}options: timm.optim.list_optimizers()")
 
 
 def _scheduler(optim: OptimSettings) -> Scheduler:

@@ -9,6 +9,7 @@ from typing import Any
 from torch.optim import Optimizer
 
 from shiftaddaug.errors import UserError
+from shiftaddaug.settings import shown
 from shiftaddaug.tasks.run_length import RunLength
 from shiftaddaug.tasks.schedule import cosine
 
@@ -98,8 +99,8 @@ def check_arguments(function: Callable[..., Any], arguments: dict[str, Any], cal
         if key not in parameters and not any_name:
             options = ", ".join(parameters)
             name = called or function.__name__
-            raise UserError(f"optim.scheduler.{key}={value}: no such argument of {name}; options: {options}")
+            raise UserError(f"optim.scheduler.{key}={shown(value)}: no such argument of {name}; options: {options}")
         kind = parameters[key].annotation if key in parameters else None
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if getattr(kind, "__name__", kind) in ("int", "float") and not number:
-            raise UserError(f"optim.scheduler.{key}={value}: must be a number")
+            raise UserError(f"optim.scheduler.{key}={shown(value)}: must be a number")

@@ -31,8 +31,12 @@ class TaskSettings:
     """What is measured besides the loss, in the order in which it is reported."""
     distils: ClassVar[bool] = False
     """Whether its objective has a distillation loss (`aug.distill_weight`)."""
+    pictures: ClassVar[bool] = False
+    """Whether its objective shows predictions as pictures, with a legend and a layer."""
     labels_of: ClassVar[str | None] = None
     """Task whose data it reads too, because the labels are the same; its own data are read anyway."""
+    dense: ClassVar[bool | None] = None
+    """Whether it wants outputs of each pixel (N, outputs, H, W), or of each image (N, outputs); None: of either."""
 
     headline: str
     """The figure that chooses the best checkpoint, that searches optimise and that tables show."""
@@ -72,6 +76,10 @@ class TaskSettings:
         Raises:
             UserError: it does not.
         """
+
+    def without_effect(self) -> Mapping[str, str]:
+        """Return the keys that do nothing beside the others, and why."""
+        return {}
 
     def check_distillation(self, weight: float) -> None:
         """Refuse to distil where the objective cannot.

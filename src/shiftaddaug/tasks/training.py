@@ -12,6 +12,7 @@ from shiftaddaug.callbacks.checkpoint import LastCheckpoint, checkpoint_path
 from shiftaddaug.errors import TrainingDiverged, UserError
 from shiftaddaug.hybrid.weight import HybridWeight, is_transform
 from shiftaddaug.nets import own_terms
+from shiftaddaug.nets.init_from import encoder_parameters
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.operators.base import Operator
@@ -44,6 +45,7 @@ class Training(Evaluation):
             be compiled anew. So does evaluation: the exported target has to agree bit for bit.
         config: the run's configuration as plain containers, saved in every checkpoint.
         decay_norms: let norms and biases decay as weights do.
+        encoder_lr_mult: of the learning rate, for the encoder.
         validated: whether there are images to validate on: callbacks that wait for validation ask.
     """
 
@@ -62,10 +64,12 @@ class Training(Evaluation):
         config: dict[str, Any] | None = None,
         scheduler: Callable[[torch.optim.Optimizer, int, int], Any] = COSINE,
         decay_norms: bool = False,
+        encoder_lr_mult: float = 1.0,
         validated: bool = True,
     ) -> None:
         super().__init__(net, objective)
         self.optimizer, self.scheduler, self.decay_norms = optimizer, scheduler, decay_norms
+        self.encoder_lr_mult = encoder_lr_mult
         self.aug_weight, self.validated = aug_weight, validated
         self._last_validation = LastValidation()
         self._weight_decay = 0.0  # the optimiser's, once there is one
@@ -164,34 +168,27 @@ class Training(Evaluation):
         self._check_weights()
 
     def _check_weights(self) -> None:
-        """Stop before checkpoints are written if weights are no numbers: no checkpoint holds such weights."""
+        """Stop before checkpoints are written if weights, or statistics, are no numbers: no checkpoint holds such."""
         if not all(torch.isfinite(parameter).all() for parameter in self.net.parameters()):
             raise self._diverged("weights became inf or nan")
+        for name, tensor in self.net.state_dict().items():
+            if not torch.isfinite(tensor).all():  # values overflow, and batch-norm hides it while it trains
+                raise self._diverged(f"{name} became inf or nan", "smaller weights at the start (op, net), or ")
 
-    def _diverged(self, what: str) -> TrainingDiverged:
+    def _diverged(self, what: str, remedy: str = "") -> TrainingDiverged:
         good = checkpoint_path(self.trainer, LastCheckpoint) or self.trainer.ckpt_path or "none yet"
         return TrainingDiverged(
             f"{what} at step {self.trainer.global_step} (epoch {self.trainer.current_epoch}); "
-            f"last good checkpoint: {good}; try a smaller optim.lr or trainer.gradient_clip_val=1"
+            f"last good checkpoint: {good}; try {remedy}a smaller optim.lr or trainer.gradient_clip_val=1"
         )
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser and a schedule that advances every step.
 
-        Weights alone decay, and norms and biases if so wished; transforms of kernels never do, nor what operators keep
-        from it (`Operator.undecayed`): they add a term of their own to the loss.
-
         Raises:
             UserError: one that divides by the loss scale after the operators have normalised their gradients.
         """
-        kept, parameters = own_terms.undecayed(self.net), self.net.named_parameters()
-        decayed = {
-            name: (p.ndim > 1 or self.decay_norms) and not is_transform(name) and name not in kept
-            for name, p in parameters
-        }
-        matrices = [p for name, p in self.net.named_parameters() if decayed[name]]
-        others = [p for name, p in self.net.named_parameters() if not decayed[name]]
-        optimizer = self.optimizer([{"params": matrices}, {"params": others, "weight_decay": 0.0}])
+        optimizer = self.new_optimizer()
         self._weight_decay = float(optimizer.param_groups[0].get("weight_decay", 0.0))
         if getattr(optimizer, "_step_supports_amp_scaling", False) and self._normalises_scaled_gradients():
             raise UserError(
@@ -201,6 +198,29 @@ class Training(Evaluation):
         steps, epochs = int(self.trainer.estimated_stepping_batches), max(1, self.trainer.max_epochs or 1)
         schedule = self.scheduler(optimizer, steps, epochs)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def new_optimizer(self) -> torch.optim.Optimizer:
+        """Return an optimiser of the parameters, which has made no step.
+
+        Weights alone decay, and norms and biases if so wished; transforms of kernels never do, nor what operators keep
+        from it (`Operator.undecayed`): they add a term of their own to the loss. Groups of the encoder come last where
+        it has a learning rate of its own. What is frozen is in none.
+        """
+        kept = own_terms.undecayed(self.net)
+        slower = encoder_parameters(self.net) if self.encoder_lr_mult != 1 else set()
+        groups: dict[tuple[bool, bool], list[Tensor]] = {(False, True): [], (False, False): []}
+        for name, p in self.net.named_parameters():
+            decayed = (p.ndim > 1 or self.decay_norms) and not is_transform(name) and name not in kept
+            if p.requires_grad:
+                groups.setdefault((name in slower, decayed), []).append(p)
+        undecayed = {"weight_decay": 0.0}
+        optimizer = self.optimizer(
+            [{"params": group} | ({} if decayed else undecayed) for (_, decayed), group in groups.items()]
+        )
+        for (is_slower, _), group in zip(groups, optimizer.param_groups, strict=True):
+            if is_slower:
+                group["lr"] *= self.encoder_lr_mult
+        return optimizer
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Lightning leaves this to the task for schedulers that are not of torch."""
@@ -235,7 +255,11 @@ class Training(Evaluation):
         checkpoint["config"] = self.config
 
 
+CHOSEN = ("blocks", "head", "decoder")
+"""Groups of layers whose operator is a choice."""
+
+
 def _chosen_layers(net: Supernet) -> dict[str, HybridWeight]:
-    """The target's layers in blocks and head, by name: the others are there whatever the operator."""
+    """The target's layers in blocks, head and decoder, by name: the others are there whatever the operator."""
     layers = net.hybrid_layers()
-    return {node.name: layers[node.name] for node in net.plan.layers() if node.group in ("blocks", "head")}
+    return {node.name: layers[node.name] for node in net.plan.layers() if node.group in CHOSEN}

@@ -6,7 +6,7 @@ from typing import Literal
 
 from shiftaddaug.operators.remap_settings import RemapSettings, remap_settings_from
 from shiftaddaug.operators.settings import Arithmetic, OperatorSettings
-from shiftaddaug.settings import PositiveNumber
+from shiftaddaug.settings import Scale
 
 REMAP = RemapSettings("replace", laplace_scale=5.5)
 """R of these weights by default (b is ours: the paper names none)."""
@@ -26,9 +26,9 @@ class AddSettings(OperatorSettings):
     single_under_autocast = True
     computes_in_single = True
 
-    eta: PositiveNumber = 0.8
+    eta: Scale = 0.8
     """Adaptive local learning rate: the root mean square of the rescaled weight gradient."""
-    init_std: PositiveNumber = 8.0
+    init_std: Scale = 8.0
     """Standard deviation of fresh weights, in units of the input's (batch-normalised inputs: 1)."""
     output_scale: bool = True
     """Whether outputs are multiplied by 2^-round(log2 sqrt(k)), k the inputs of a filter: a shift that keeps them

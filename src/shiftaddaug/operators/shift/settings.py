@@ -8,7 +8,7 @@ from msgspec import Meta
 from shiftaddaug.errors import UserError
 from shiftaddaug.operators.remap_settings import RemapSettings, remap_settings_from
 from shiftaddaug.operators.settings import Arithmetic, OperatorSettings
-from shiftaddaug.settings import check
+from shiftaddaug.settings import check, shown
 
 SMALLEST_EXPONENT, LARGEST_EXPONENT = -126, 127
 """Exponents of a normal float32: one outside would not survive training."""
@@ -46,8 +46,8 @@ class PowerOfTwoSettings(OperatorSettings):
         check("op.max_exponent", self.max_exponent, Annotated[int, Meta(ge=least, le=LARGEST_EXPONENT)])
         if (self.activation_bits is None) != (self.activation_fraction_bits is None):
             raise UserError(
-                f"op.activation_bits={self.activation_bits} and op.activation_fraction_bits="
-                f"{self.activation_fraction_bits}: set both, or neither"
+                f"op.activation_bits={shown(self.activation_bits)} and op.activation_fraction_bits="
+                f"{shown(self.activation_fraction_bits)}: set both, or neither"
             )
         if self.activation_bits is not None:
             fraction = Annotated[int, Meta(ge=0, le=self.activation_bits - 1)]

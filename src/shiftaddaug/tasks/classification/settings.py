@@ -2,12 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.settings import NonNegativeNumber, Share
+from shiftaddaug.settings import ShareBelowOne
 from shiftaddaug.tasks.figures import PERCENT, Figure
 from shiftaddaug.tasks.settings import TaskSettings
+
+Alpha = Annotated[float, Meta(ge=0, le=1000)]
+"""Parameter of a Beta(alpha, alpha) distribution; the larger it is, the nearer to 1/2 are the draws."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +25,12 @@ class ClassificationSettings(TaskSettings):
         Figure("top5", "top-5", PERCENT, digits=2, training=False),
     )
     distils = True
+    dense = False
 
-    label_smoothing: Share = 0.0
-    mixup: NonNegativeNumber = 0.0
+    label_smoothing: ShareBelowOne = 0.0
+    mixup: Alpha = 0.0
     """Alpha of timm's mixup; 0 is off."""
-    cutmix: NonNegativeNumber = 0.0
+    cutmix: Alpha = 0.0
     """Alpha of timm's cutmix; 0 is off."""
 
     def outputs(self, data: Mapping[str, Any]) -> int:

@@ -1,0 +1,97 @@
+"""Refuse arguments that Hydra meets with a traceback, or that would give a wrong name to what is trained."""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Override
+from hydra.errors import HydraException
+
+from shiftaddaug.errors import UserError
+from shiftaddaug.runs.compose import OPTIONAL_GROUPS, config_dir, group_options, groups_of, takes_group
+from shiftaddaug.runs.explain import no_option
+
+NAMED = ("op", "net", "aug", "data", "task", "sharing", "hardware")
+"""Groups whose options state their name."""
+
+
+def refuse_arguments(arguments: Sequence[str], config_name: str) -> None:
+    """Answer `logger=null`, `data=3`, `~trainer` and `=3`, `aug=_base`, and `aug.name=foo`.
+
+    Args:
+        arguments: of the command.
+        config_name: of the command.
+
+    Raises:
+        UserError: naming the argument and the options.
+    """
+    groups = group_options([config_dir()])
+    refuse_names(arguments, groups_of(config_name))
+    for argument in arguments:
+        override = None if argument.startswith("-") else _parsed(argument)
+        if override is None:  # what cannot be parsed is answered by `explain`
+            continue
+        group = override.key_or_group
+        if not group:
+            raise UserError(f"{argument}: must be key=value, such as op=add")
+        if not any(each == group or each.startswith(f"{group}/") for each in groups):
+            continue
+        if override.is_delete():
+            _refuse_to_delete(argument, group, groups)
+        elif not all(_is_name(value) for value in _values(override)):
+            _refuse_choice(argument, group, config_name, arguments)
+
+
+def refuse_names(arguments: Iterable[str], groups: Collection[str] = NAMED) -> None:
+    """Refuse another name for what a group's option is: messages, tables and results would call it so.
+
+    Args:
+        arguments: overrides.
+        groups: that the command takes.
+
+    Raises:
+        UserError: naming the first one.
+    """
+    for argument in arguments:
+        group, _, value = argument.lstrip("+").partition(".name=")
+        if group in NAMED and group in groups and value:
+            options = ", ".join(f"{group}={name}" for name in group_options([config_dir()])[group])
+            raise UserError(
+                f"{argument}: is the name of what {group}= chooses; options: {options}, or a yaml of your own in "
+                f"configs/{group}"
+            )
+
+
+def _parsed(argument: str) -> Override | None:
+    try:
+        return OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return None
+
+
+def _values(override: Override) -> list[Any]:
+    """Return all that a group is given, by a list or by the jobs of a multirun."""
+    value: Any = override.value()
+    each = list(value.list) if isinstance(value, ChoiceSweep) else [value]
+    return [name for part in each for name in (part if isinstance(part, list) else [part])]
+
+
+def _is_name(value: Any) -> bool:
+    """Whether a value may name an option, or holds keys: a word does not begin as what others inherit from."""
+    if isinstance(value, dict):
+        return True
+    text = getattr(value, "text", value)
+    return isinstance(text, str) and bool(text) and not text.rpartition("/")[2].startswith("_")
+
+
+def _refuse_to_delete(argument: str, group: str, groups: dict[str, list[str]]) -> None:
+    if group in groups and group not in OPTIONAL_GROUPS:
+        raise UserError(f"{argument}: no such option; options: {', '.join(groups[group])}")
+
+
+def _refuse_choice(argument: str, group: str, config_name: str, arguments: Iterable[str]) -> None:
+    if not takes_group(config_name, group):
+        raise UserError(f"{argument}: no such group; options: {', '.join(groups_of(config_name))}")
+    remedy = "; leave it out for none" if group in OPTIONAL_GROUPS else ""
+    value = argument.partition("=")[2].strip("'\"")
+    raise UserError(f"{no_option(f'{group}/{value}', config_name, arguments)}{remedy}")

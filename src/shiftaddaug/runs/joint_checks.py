@@ -1,0 +1,96 @@
+"""Checks of a run that look at several groups at once, before torch is imported."""
+
+import logging
+import os
+import shutil
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+from shiftaddaug import operators
+from shiftaddaug.errors import UserError
+from shiftaddaug.hybrid.settings import SharingSettings
+from shiftaddaug.nets.spec import SubnetSpec, Widening
+from shiftaddaug.operators.settings import OperatorSettings
+from shiftaddaug.runs.rules import Checked
+from shiftaddaug.runs.searching import is_search
+
+log = logging.getLogger(__name__)
+
+
+def check_unvalidated(callbacks: Mapping[str, Any]) -> None:
+    """Refuse what cannot be had of a run that validates nothing.
+
+    Raises:
+        UserError: a search, or statistics of averaged weights.
+    """
+    if is_search():
+        raise UserError("data.val_fraction=0: leaves a search no score on validation; options: a share, such as 0.1")
+    if callbacks.get("ema") and callbacks.get("recalibrate"):
+        raise UserError(
+            "bn=recalibrated: measures statistics of averaged weights (callbacks=ema) when they are validated, and "
+            "data.val_fraction=0 leaves nothing to validate; options: bn=running"
+        )
+
+
+def check_strategy(checked: Checked) -> None:
+    """Refuse a strategy that waits for gradients of all weights, where steps leave some of them out."""
+    name, strategy = checked.config["aug"]["name"], checked.config["trainer"].get("strategy")
+    turning = checked.config["callbacks"].get("block_variant")
+    if strategy == "ddp_find_unused_parameters_false" and (checked.augmented or turning):
+        what = f"aug={name}" if checked.augmented else "block_variant"
+        raise UserError(
+            f"trainer.strategy={strategy}: would stop at the first step in which {what} leaves a weight out; options: "
+            f"auto, ddp, ddp_find_unused_parameters_true"
+        )
+
+
+def check_frozen(config: Mapping[str, Any]) -> None:
+    """Refuse mechanisms that would change an encoder which stays as it is.
+
+    Raises:
+        UserError: naming one.
+    """
+    if not config["net"].get("freeze_encoder", False):
+        return
+    for key, does in (("reorder", "moves"), ("block_variant", "turns")):
+        if config["callbacks"].get(key):
+            what = "channels" if key == "reorder" else "layers"
+            raise UserError(f"net.freeze_encoder=true: {key} {does} {what} of the encoder; options: {key}=none, false")
+    if config["net"].get("init_from") is None:
+        log.warning("net.freeze_encoder=true: net.init_from=null, so that the encoder stays as it was drawn at random")
+
+
+def check_compile(backend: str | None) -> None:
+    """Refuse a backend that cannot compile: torch would say so in 50 lines, in the first step."""
+    compiler = os.environ.get("CXX", "g++")
+    if backend == "inductor" and shutil.which(compiler) is None:
+        raise UserError(f"task.compile=inductor: needs a C++ compiler, and {compiler} was not found; set CXX")
+
+
+def warn_of_operator(config: Mapping[str, Any], operator: OperatorSettings, sharing: SharingSettings) -> None:
+    """Pass on what the operator says of training with its settings, and of first multiplying by its weights."""
+    training, multiplied = operator.training_warning(), operator.multiplied_warning()
+    if training is not None:
+        log.warning(training)
+    if multiplied is not None and config["callbacks"].get("block_variant") and not sharing.remaps:
+        log.warning("block_variant with op=%s and sharing=%s: %s", operator.name, sharing.name, multiplied)
+
+
+def check_operator(
+    precision: str, operator: OperatorSettings, widening: Widening, mult_layers: Collection[str]
+) -> None:
+    """Refuse an operator in a precision that it cannot be had in, and one that is widened where it cannot be.
+
+    `hybrid.layers` refuses the latter too."""
+    warning = operator.check_precision(precision)
+    if warning is not None:
+        log.warning(warning)
+    if operator.shareable:
+        return
+    plan, widening = widening.plan, replace(widening, extra_blocks=())  # which multiply, whatever the operator
+    widest = plan.at(SubnetSpec(widening.max_channels())).channels()
+    wider = {space.name for space in plan.spaces if widest[space.name] > space.channels}
+    for layer in plan.layers():
+        if layer.name not in mult_layers and wider & {*plan.sources(layer), layer.space}:
+            raise operators.cannot_be_augmented(operator.name)

@@ -1,0 +1,190 @@
+"""Settings of the method that have no effect in a run, and why: a table of rules. Imports no torch.
+
+A rule speaks of some keys, and looks at the checked settings. Facts are stated where they belong: an operator says
+which of its fields do nothing (`operators/settings.py`), sharing what kind it is (`hybrid/settings.py`), the plan which
+channels are wider. `no_effect_aug.py` has the rules on what surrounds the target, `no_effect_training.py` those on how
+a run is trained. Callbacks are asked when there is a network (`callbacks/order.py`).
+"""
+
+from collections.abc import Iterator, Sequence
+
+from shiftaddaug.nets.assignment import select_layers
+from shiftaddaug.nets.tables import keeps_size
+from shiftaddaug.runs.no_effect_aug import AUGMENTATION, no_slots, nothing_is_wider, warn_of_rounded_multipliers
+from shiftaddaug.runs.no_effect_training import TRAINING, data_rules
+from shiftaddaug.runs.rules import Checked, Rule, stated_rules, warn_of_no_effect
+from shiftaddaug.tasks.optim_settings import optimizer_facts
+
+_OF_TURNS = tuple(f"callbacks.block_variant.{key}" for key in ("order", "granularity", "blend"))
+
+
+def warn_of_settings(checked: Checked, typed: Sequence[str]) -> None:
+    """Log a line for each setting that has no effect, and for multipliers that are rounded away.
+
+    Args:
+        checked: settings of the run.
+        typed: what the user typed.
+    """
+    warn_of_no_effect(checked, typed, all_rules(checked))
+    warn_of_rounded_multipliers(checked)
+
+
+def _no_choice_of_layers(checked: Checked) -> str | None:
+    names = checked.config["net"]["mult_layers"]
+    if checked.operates and checked.only_multiplies:
+        return f"op={checked.operator.name} multiplies in every layer"
+    none = bool(names) and not select_layers(checked.plan, names)
+    return f"net={checked.plan.name} has no such layers" if none else None
+
+
+def _other_mult_layers(checked: Checked) -> str | None:
+    return None if checked.reads("net", "op.mult_layers") else "net.mult_layers says otherwise"
+
+
+def _stem_keeps_size(checked: Checked) -> str | None:
+    small = keeps_size(checked.config["net"], checked.plan.image_size)
+    return "net.stem_stride=auto lets small images keep their size in the stem" if small else None
+
+
+def _stem_stride_is_given(checked: Checked) -> str | None:
+    stride = checked.config["net"].get("stem_stride", "auto")
+    return _stem_keeps_size(checked) if stride == "auto" else f"net.stem_stride={stride} takes its place"
+
+
+def _strides_less(checked: Checked) -> str | None:
+    wanted, strides = checked.config["net"].get("output_stride"), checked.plan.total_stride
+    return f"the strides of net={checked.plan.name} multiply to {strides} only" if wanted and strides < wanted else None
+
+
+def _operator_is_nowhere(checked: Checked) -> str | None:
+    nowhere = checked.only_multiplies and not checked.operates
+    multiplies = not checked.operator.arithmetic.multiplication_free
+    return "net.mult_layers leaves no layer to it" if nowhere and not multiplies else None
+
+
+def _nothing_to_sort(checked: Checked) -> str | None:
+    return nothing_is_wider(checked) if checked.config["callbacks"].get("reorder") else None
+
+
+def _nothing_turns_in_training(checked: Checked) -> str | None:
+    turning = checked.config["callbacks"].get("block_variant")
+    ended = turning and checked.operates and turning.get("end") == 0
+    return "callbacks.block_variant.end=0 has all layers turn before the first step" if ended else None
+
+
+def _nothing_to_share(checked: Checked) -> str | None:
+    operator, op = checked.operator, checked.config["op"]["name"]
+    if checked.sharing.remaps:
+        return f"op={op} has no remap" if operator.remap is None else _operator_is_nowhere(checked)
+    if not checked.sharing.penalises:
+        return None
+    if operator.weight_prior is None and not _multiplies_somewhere(checked):
+        return f"op={op} says nothing that its weights are pulled to"
+    if operator.weight_prior == "normal" and checked.config["sharing"]["normal_std"] is None:
+        return f"sharing.normal_std=null and op={op} is pulled to it"
+    return None
+
+
+def _pulled(checked: Checked) -> list[str]:
+    """Layers that a penalty pulls (`tasks/training.py`)."""
+    return [layer.name for layer in checked.plan.layers() if layer.group in ("blocks", "head", "decoder")]
+
+
+def _multiplies_somewhere(checked: Checked) -> bool:
+    """Whether layers that are pulled multiply, for a while or for ever: their weights have a prior of their own."""
+    pulled = set(_pulled(checked))
+    return bool(pulled & set(checked.mult_layers) or checked.config["callbacks"].get("block_variant"))
+
+
+def _no_laplace(checked: Checked) -> str | None:
+    pulled = not set(_pulled(checked)) <= set(checked.mult_layers) and checked.operator.weight_prior == "laplace"
+    return None if pulled or not checked.sharing.penalises else "no layer is pulled to a Laplace distribution"
+
+
+def _no_normal(checked: Checked) -> str | None:
+    pulled = _multiplies_somewhere(checked) or checked.operator.weight_prior == "normal"
+    return None if pulled or not checked.sharing.penalises else "no layer is pulled to a normal distribution"
+
+
+def _no_penalty(checked: Checked) -> str | None:
+    return "sharing.weight=0" if checked.sharing.penalises and not checked.config["sharing"]["weight"] else None
+
+
+def _another_remap(checked: Checked) -> str | None:
+    sharing = checked.config["sharing"]
+    if not checked.sharing.remaps:
+        return f"sharing={sharing['name']} reads weights as they are stored"
+    return "sharing.remap_file holds these constants" if sharing.get("remap_file") is not None else None
+
+
+def _ratio_is_not_kept(checked: Checked) -> str | None:
+    """`nets/stored_scale.py` says when the scale is free."""
+    config, remap = checked.config, checked.operator.remap
+    if not checked.sharing.remaps:
+        return None
+    if not config["callbacks"].get("reorder"):
+        return "reorder=none sorts nothing by it"
+    if config["sharing"].get("remap_file") is None and (remap is None or not remap.scale_free):
+        return f"the stored scale means something to op={config['op']['name']}"
+    if config["sharing"].get("gradient") == "chain":
+        return "sharing.gradient=chain lets it mean something"
+    if config["aug"]["operator"] == "same":
+        return "aug.operator=same multiplies nothing"
+    optimizer = config["optim"]["optimizer"]
+    facts = optimizer_facts(optimizer)
+    if facts is not None and facts.own_scale:
+        return f"the steps of {optimizer.get('opt', optimizer['_target_'])} have a scale of their own"
+    return None
+
+
+def _stored_for_r(checked: Checked) -> str | None:
+    name = checked.config["sharing"]["name"]
+    return f"sharing={name} stores weights in Gaussian form" if checked.remapped else None
+
+
+def _r_says(checked: Checked) -> str | None:
+    sharing = checked.config["sharing"]
+    if not checked.remapped:
+        return None
+    what = "op.remap.laplace_scale" if sharing.get("remap_file") is None else "the remap file"
+    return f"with sharing={sharing['name']} {what} says how large weights are"
+
+
+RULES = (
+    *AUGMENTATION,
+    Rule(("net.mult_layers",), _no_choice_of_layers),
+    Rule(("op.mult_layers",), _other_mult_layers),
+    Rule(("net.stem.stride",), _stem_stride_is_given),
+    Rule(("net.stem.pool",), _stem_keeps_size),
+    Rule(("net.output_stride",), _strides_less),
+    Rule(("op",), _operator_is_nowhere, typed=False, but=("op.mult_layers",)),
+    Rule(("callbacks.reorder", "reorder"), _nothing_to_sort, typed=False),
+    Rule(("callbacks.block_variant", "block_variant"), _nothing_turns_in_training, typed=False),
+    Rule(_OF_TURNS, no_slots("callbacks.block_variant.start", "callbacks.block_variant.end")),
+    Rule(("sharing",), _nothing_to_share, typed=False),
+    Rule(("sharing.laplace_scale", "sharing.normal_std", "sharing.seed"), _no_penalty),
+    Rule(("sharing.laplace_scale",), _no_laplace),
+    Rule(("sharing.normal_std",), _no_normal),
+    Rule(("sharing.stored_ratio",), _ratio_is_not_kept),
+    Rule(("op.remap",), _another_remap),
+    *TRAINING,
+)
+"""The table; what operator, architecture, task and data of a run state comes on top."""
+
+
+def all_rules(checked: Checked) -> Iterator[Rule]:
+    """Yield the table, and the rules that operator, architecture, task and data of a run state."""
+    operator = checked.operator
+    yield from RULES
+    yield from stated_rules("op", operator.without_effect)
+    yield Rule(tuple(f"op.{key}" for key in operator.replaced_by_remap), _r_says)
+    yield Rule(tuple(f"op.{key}" for key in operator.without_remap), _stored_for_r)
+    yield from stated_rules("net", _of_arch(checked))
+    yield from stated_rules("task", checked.task.without_effect())
+    yield from data_rules(checked)
+
+
+def _of_arch(checked: Checked) -> dict[str, str]:
+    """Keys of the net's table that the architecture does not read, and why."""
+    arch = checked.arch
+    return {key: f"arch={arch.name} {reason}" for key, reason in arch.without_effect.items()}

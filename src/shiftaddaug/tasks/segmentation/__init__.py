@@ -1,0 +1,1 @@
+"""Semantic segmentation: one label, or a set of labels, for each pixel."""

@@ -1,0 +1,41 @@
+"""What Hydra and OmegaConf say in many lines is said in one, with the argument as it was typed."""
+
+import shlex
+
+import pytest
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from shiftaddaug.runs.compose import compose, plain
+from shiftaddaug.runs.explain import describe, quoted_argument
+
+
+@pytest.mark.parametrize(
+    ("argument", "line"),
+    [
+        ("seed=${seed}", "seed=${seed}: cannot be read (Recursive interpolation detected)"),
+        ("seed=${nope:1}", "seed=${nope:1}: cannot be read (Unsupported interpolation type nope)"),
+        ("data.std=[${oc.env:NO_SUCH}]", 'data.std=[${oc.env:NO_SUCH}]: cannot be read ("Environment variable'),
+        ("net.head=[1]", "net.head=[1]: must be of the kind that it replaces: a list, or a group of keys"),
+        ("~nothing", "~nothing: no such key to take away"),
+        ("~seed=4", "~seed=4: seed has another value; options: ~seed"),
+        ("+op=add", "+op=add: op is chosen already; options: op=add, without the +"),
+        ("seed=choice(1,2)", "seed=choice(1,2): are several values; options: -m, a run for each"),
+        (
+            "~net",
+            "aug.width_multipliers: reads net.width_multipliers, and there is no such key; options: leave",
+        ),
+        ("op/foo=3", "op/foo=3: no such group; options: paths, task, arch, data,"),
+    ],
+)
+def test_one_line(argument: str, line: str) -> None:
+    arguments = ["paths.output_dir=run", argument]
+    with pytest.raises((HydraException, OmegaConfBaseException)) as error:
+        plain(compose("train", arguments))
+    assert describe(error.value, "train", arguments).startswith(line)
+
+
+@pytest.mark.parametrize("value", ["/tmp/ä", "a(b)", "it's", "$HOME/a", 'say "x"', "back\\slash", "a,b"])
+def test_what_is_quoted_is_read_as_it_was(value: str) -> None:
+    (argument,) = shlex.split(quoted_argument(f"paths.data_dir={value}"))
+    assert compose("train", ["paths.output_dir=run", argument]).paths.data_dir == value
