@@ -14,8 +14,9 @@ from tests.search.sweeping import composed, search
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.runs.searching import PRUNED
+from shiftaddaug.runs.study_storage import open_storage
+from shiftaddaug.search.heartbeat import ALIVE, fail_the_dead
 from shiftaddaug.search.settings import read_sweeper
-from shiftaddaug.search.storage import ALIVE, fail_the_dead, open_storage
 
 TPE = "hydra.sweeper.sampler.seed=0"
 
@@ -70,7 +71,7 @@ def test_too_many_failures_end_it(tmp_path: Path) -> None:
     options = ("hydra.sweeper.n_trials=4", "hydra.sweeper.max_failure_rate=0.5")
     found = search(tmp_path, lambda given: next(values), *options)
     assert len(found.study.trials) == 3
-    with pytest.raises(ValueError, match=r"^No trials are completed"):
+    with pytest.raises(UserError, match=r"^no trial of the search has a score"):
         search(tmp_path, lambda given: None, "hydra.sweeper.n_trials=2")
 
 
@@ -148,7 +149,7 @@ def test_a_killed_trial_is_failed_and_tried_again(kind: str, tmp_path: Path, cap
 def test_a_living_trial_is_left_alone_and_a_silent_one_elsewhere_is_not(tmp_path: Path) -> None:
     study = optuna.create_study(storage=open_storage(storage(tmp_path).partition("=")[2]))
     here, elsewhere = study.ask(), study.ask()
-    from shiftaddaug.search.storage import beating
+    from shiftaddaug.search.heartbeat import beating
 
     with beating([here], seconds=60):
         elsewhere.set_user_attr(ALIVE, ["another machine", 1, 0.0])

@@ -6,6 +6,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from shiftaddaug.errors import UserError
+from shiftaddaug.runs.study_storage import open_storage
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -40,7 +41,7 @@ def running_trial() -> "Trial | None":
         return None
     import optuna
 
-    mine, storage = [str(hydra.sweep.dir), int(hydra.job.num)], optuna.storages.get_storage(hydra.sweeper.storage)
+    mine, storage = [str(hydra.sweep.dir), int(hydra.job.num)], open_storage(hydra.sweeper.storage)
     for name in optuna.get_all_study_names(storage):
         study = optuna.load_study(study_name=name, storage=storage)
         for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+NO_SCORE = "no trial of the search has a score"
 VIOLATIONS = "violations"
 """Attribute of a trial: by how much it breaks each constraint; at most 0 keeps it."""
+SEARCHING = ("sweep", "resume")
+"""Keys that say how trials are run; a single run has none of them."""
 FEWEST = 8
 """Trials from which importances of parameters are told."""
 
@@ -37,14 +40,14 @@ def conclude(study: "Study", fixed: Mapping[str, str], constraints: Mapping[str,
 
     Raises:
         UserError: no trial keeps the constraints.
-        ValueError: no trial has a score.
+        UserError: no trial has a score.
     """
     from optuna.trial import TrialState
 
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     kept = [trial for trial in done if keeps(trial)]
     if not done:
-        raise ValueError("No trials are completed")
+        raise UserError(NO_SCORE)
     if not kept:
         raise UserError(_why_none(done, constraints))
     best = best_of(study, kept)
@@ -81,7 +84,8 @@ def best_of(study: "Study", trials: "list[FrozenTrial]") -> "list[FrozenTrial]":
 
 def command_of(trial: "FrozenTrial", fixed: Mapping[str, str]) -> str:
     """Return the command line that runs a trial again, by itself."""
-    overrides = {**fixed, **{key: str(value) for key, value in trial.params.items()}}
+    given = {key: value for key, value in fixed.items() if key.split(".")[0] not in SEARCHING}
+    overrides = {**given, **{key: str(value) for key, value in trial.params.items()}}
     return " ".join(["python src/train.py", *(quoted(f"{key}={value}") for key, value in overrides.items())])
 
 

@@ -40,6 +40,7 @@ def search_hash(config: DictConfig) -> str:
     images = plain["data"]["data_dir"] if holds_any_images(plain["data"]) else None
     remap_file = plain["sharing"].get("remap_file")
     remap = None if remap_file is None else read_remap(remap_file, plain["op"]["name"])
-    search = {key: plain["hydra"]["sweeper"].get(key) for key in SEARCHED_BY}
+    sweeper: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
+    search = {key: sweeper.get(key) for key in SEARCHED_BY}
     content = [identity(plain, SCORED_BY), images, remap, search, sorted(swept)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]

@@ -17,13 +17,14 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from shiftaddaug.errors import DAMAGE, UserError
-from shiftaddaug.report.results import RESULTS, read_json
+from shiftaddaug.report.results import read_json, results_of
 from shiftaddaug.runs.searching import JOB, PRUNED
+from shiftaddaug.runs.study_storage import open_storage
 from shiftaddaug.search.conclusion import VIOLATIONS, conclude
+from shiftaddaug.search.heartbeat import beating, fail_the_dead
 from shiftaddaug.search.naming import study_name
-from shiftaddaug.search.settings import SweeperSettings, read_sweeper
+from shiftaddaug.search.settings import HEADLINE, SweeperSettings, UnknownFigure, no_figure, read_sweeper
 from shiftaddaug.search.space import grid_of, read_space
-from shiftaddaug.search.storage import beating, fail_the_dead, open_storage
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -53,8 +54,7 @@ def sweep(
         task_function: that runs a job.
 
     Raises:
-        UserError: a mistake in the settings, a study of something else, or constraints that no trial keeps.
-        ValueError: no trial has a score.
+        UserError: a mistake in the settings, a study of something else, or no trial with a score.
     """
     from optuna.exceptions import ExperimentalWarning
 
@@ -62,7 +62,7 @@ def sweep(
     launcher = Plugins.instance().instantiate_launcher(
         config=config, hydra_context=hydra_context, task_function=task_function
     )
-    settings = read_sweeper(given)
+    settings = read_sweeper(given, OmegaConf.select(config, "sweep") or {})
     search = Search(settings, arguments, config)
     search.run(launcher)
     conclude(search.study, search.fixed, settings.constraints or {}, Path(config.hydra.sweep.dir))
@@ -77,7 +77,7 @@ class Search:
         self.space, self.fixed = read_space([*params, *arguments])
         if not self.space:
             raise UserError("hydra/sweeper=optuna: nothing is searched; options: keys with choice, range or interval")
-        self.objectives = list(settings.objectives or ())
+        self.objectives = settings.objectives or [HEADLINE]
         self.study = self._study()
         self.jobs, self.finished = 0, False
 
@@ -87,9 +87,9 @@ class Search:
         settings, better = self.settings, OmegaConf.select(self.config, "task.better") or "max"
         given = settings.direction or f"{better}imize"
         directions: list[Any] = [given] if isinstance(given, str) else list(given)
-        if len(directions) != max(1, len(self.objectives)):
+        if len(directions) != len(self.objectives):
             raise UserError(
-                f"hydra.sweeper.direction: {len(directions)} directions for {max(1, len(self.objectives))} objectives; "
+                f"hydra.sweeper.direction: {len(directions)} directions for {len(self.objectives)} objectives; "
                 f"give one for each"
             )
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -109,7 +109,8 @@ class Search:
             raise UserError(f"hydra.sweeper: study {name}: {' '.join(str(error).split())[:200]}") from error
         if [direction.name.lower() for direction in study.directions] != directions:
             raise UserError(f"hydra.sweeper.storage={settings.storage}: study {name} has other directions")
-        study.set_metric_names(self.objectives or [str(OmegaConf.select(self.config, "task.headline") or "score")])
+        headline = str(OmegaConf.select(self.config, "task.headline") or "score")
+        study.set_metric_names([headline if name == HEADLINE else name for name in self.objectives])
         log.info("study %s in %s", name, settings.storage or "memory")
         return study
 
@@ -179,6 +180,8 @@ class Search:
         except UserError as error:
             log.warning("trial %d failed: %s", trial.number, error)
             self.study.tell(trial, state=TrialState.FAIL)
+            if isinstance(error, UnknownFigure):
+                raise
             return False
         trial.set_user_attr(VIOLATIONS, limits)
         try:
@@ -191,25 +194,23 @@ class Search:
 
     def _values(self, job: "JobReturn") -> list[float]:
         value = job.return_value  # raises what the job raised
-        if not self.objectives:
-            if not isinstance(value, int | float) or not math.isfinite(value):
-                raise UserError(f"its score is {value}")
-            return [float(value)]
-        return [self._result(job, name) for name in self.objectives]
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise UserError(f"its score is {value}")
+        return [float(value) if name == HEADLINE else self._result(job, name) for name in self.objectives]
 
     def _broken(self, job: "JobReturn") -> list[float]:
         limits = self.settings.constraints or {}
         return [self._result(job, name) - limit for name, limit in limits.items()]
 
     def _result(self, job: "JobReturn", name: str) -> float:
-        path = Path(job.hydra_cfg.hydra.runtime.output_dir) / RESULTS  # type: ignore[union-attr]
+        path = results_of(Path(job.hydra_cfg.hydra.runtime.output_dir))  # type: ignore[union-attr]
         try:
-            value = read_json(path).get(name)
+            results = read_json(path)
         except (OSError, *DAMAGE):
             raise UserError(f"{path}: is not there") from None
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise UserError(f"{name}: no number of {path}")
-        return float(value)
+        if isinstance(value := results.get(name), int | float) and not isinstance(value, bool):
+            return float(value)
+        raise UnknownFigure(no_figure(self.settings, name, results))
 
 
 def _violations(trial: "FrozenTrial") -> Sequence[float]:

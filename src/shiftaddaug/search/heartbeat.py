@@ -1,6 +1,5 @@
-"""The database of a study: opened by several processes at once, with trials that show that they are alive."""
+"""Trials of a study that show that they are alive, and those that do not any more."""
 
-import fcntl
 import logging
 import os
 import socket
@@ -8,68 +7,18 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from shiftaddaug.errors import UserError
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial, Trial
 
 log = logging.getLogger(__name__)
 
-SQLITE, JOURNAL = "sqlite:///", "journal:///"
-"""What the addresses of files begin with: a database, and a file that is only ever appended to."""
 ALIVE = "alive"
 """Attribute of a trial: the machine and process that train it, and when they last said so (seconds since the epoch)."""
 SILENCE = 3
 """Heartbeats that a trial may miss."""
-
-
-def open_storage(address: str | None) -> "BaseStorage":
-    """Open a database, and make it if it is not there.
-
-    Args:
-        address: `sqlite:///FILE`, `journal:///FILE`, or what SQLAlchemy takes; None keeps everything in memory.
-
-    Raises:
-        UserError: it cannot be opened, or another version of Optuna wrote it.
-    """
-    from optuna.storages import InMemoryStorage, JournalStorage, RDBStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    if address is None:
-        return InMemoryStorage()
-    path = next((Path(address.removeprefix(kind)) for kind in (SQLITE, JOURNAL) if address.startswith(kind)), None)
-    try:
-        with _taking_turns(path):
-            if address.startswith(JOURNAL):
-                return JournalStorage(JournalFileBackend(str(path)))
-            return RDBStorage(address, engine_kwargs={"connect_args": {"timeout": 60}} if path else None)
-    except Exception as error:  # whatever its database driver says
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        remedy = ""
-        if "no longer compatible" in str(error) or "storage upgrade" in str(error):
-            reason, remedy = (
-                "an older version of Optuna wrote it",
-                f"; `optuna storage upgrade --storage {address}` migrates it",
-            )
-        raise UserError(f"hydra.sweeper.storage={address}: cannot be opened ({reason}){remedy}") from error
-
-
-@contextmanager
-def _taking_turns(path: Path | None) -> Iterator[None]:
-    """Hold a lock beside a file: two processes that make its tables at once are in each other's way."""
-    if path is None:
-        yield
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
-        with suppress(OSError):  # some network file systems know no locks
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager
