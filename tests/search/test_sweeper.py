@@ -129,7 +129,7 @@ from pathlib import Path
 from tests.search.sweeping import search
 def job(given):
     os.kill(os.getpid(), signal.SIGKILL)
-search(Path(sys.argv[2]), job, f"hydra.sweeper.storage={sys.argv[3]}", swept=["x=choice(7,7.0)"])
+search(Path(sys.argv[2]), job, f"hydra.sweeper.storage={sys.argv[3]}")
 """
 
 
@@ -140,7 +140,7 @@ def test_a_killed_trial_is_failed_and_tried_again(kind: str, tmp_path: Path, cap
     root = str(Path(__file__).resolve().parents[2])
     line = [sys.executable, "-c", KILLED, root, str(tmp_path), where.partition("=")[2]]
     assert subprocess.run(line, timeout=120, check=False, capture_output=True).returncode == -9
-    found = search(tmp_path, score, where, "hydra.sweeper.n_trials=1", swept=["x=choice(7,7.0)"])
+    found = search(tmp_path, score, where, "hydra.sweeper.n_trials=1")
     assert [trial.state.name for trial in found.study.trials] == ["FAIL", "COMPLETE"]
     assert found.study.trials[0].params == found.study.trials[1].params
     assert "1 trials of a search that was stopped count as failed" in caplog.text

@@ -1,6 +1,7 @@
 """What a search found: files, the command that runs the best trial again, a Pareto front, importances."""
 
 import logging
+import shlex
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -12,7 +13,6 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.files import write_whole
 from shiftaddaug.report.harmless import harmless
 from shiftaddaug.report.results import print_table
-from shiftaddaug.runs.compose import quoted
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -86,7 +86,7 @@ def command_of(trial: "FrozenTrial", fixed: Mapping[str, str]) -> str:
     """Return the command line that runs a trial again, by itself."""
     given = {key: value for key, value in fixed.items() if key.split(".")[0] not in SEARCHING}
     overrides = {**given, **{key: str(value) for key, value in trial.params.items()}}
-    return " ".join(["python src/train.py", *(quoted(f"{key}={value}") for key, value in overrides.items())])
+    return f"python src/train.py {shlex.join(f'{key}={value}' for key, value in overrides.items())}"
 
 
 def _record(study: "Study", best: "list[FrozenTrial]") -> dict[str, Any]:

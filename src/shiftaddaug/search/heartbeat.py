@@ -64,7 +64,7 @@ def fail_the_dead(study: "Study", seconds: float) -> int:
     for trial in dead:
         with suppress(RuntimeError, ValueError):  # another worker was faster
             study.tell(trial.number, state=TrialState.FAIL)
-            study.enqueue_trial(trial.params, skip_if_exists=True)
+            study.enqueue_trial(trial.params)
             failed += 1
     if failed:
         log.warning("%d trials of a search that was stopped count as failed; what they tried is tried again", failed)
