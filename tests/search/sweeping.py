@@ -1,6 +1,8 @@
 """Searches whose jobs are functions: a score in no time."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -59,3 +61,23 @@ def search(folder: Path, job: Job, *overrides: str, swept: Sequence[str] = ("x=i
     conclude(found.study, found.fixed, settings.constraints or {}, folder)
     found.launched = launcher.overrides  # type: ignore[attr-defined]
     return found
+
+
+WORKER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from tests.search.sweeping import search
+where = f"hydra.sweeper.storage={sys.argv[3]}"
+search(Path(sys.argv[2]), lambda given: float(given["x"]), where, "hydra.sweeper.n_trials=12")
+"""
+
+
+def two_workers(storage: str, folder: Path) -> None:
+    """Let two processes work on a study of twelve trials; both have to end well."""
+    root = str(Path(__file__).resolve().parents[2])
+    lines = [[sys.executable, "-c", WORKER, root, str(folder / name), storage] for name in ("a", "b")]
+    workers = [subprocess.Popen(line, stderr=subprocess.PIPE, text=True) for line in lines]
+    for worker in workers:
+        _, said = worker.communicate(timeout=180)
+        assert worker.returncode == 0, said

@@ -10,7 +10,7 @@ import optuna
 import pytest
 from omegaconf import OmegaConf
 from optuna.trial import TrialState
-from tests.search.sweeping import composed, search
+from tests.search.sweeping import composed, search, two_workers
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.runs.searching import PRUNED
@@ -158,27 +158,13 @@ def test_a_living_trial_is_left_alone_and_a_silent_one_elsewhere_is_not(tmp_path
 
 
 @pytest.mark.slow
-def test_two_workers_share_a_study(tmp_path: Path) -> None:
-    script = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from pathlib import Path
-from tests.search.sweeping import search
-where = f"hydra.sweeper.storage={sys.argv[3]}"
-search(Path(sys.argv[2]), lambda given: float(given["x"]), where, "hydra.sweeper.n_trials=12")
-"""
-    root, where = str(Path(__file__).resolve().parents[2]), storage(tmp_path).partition("=")[2]
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", script, root, str(tmp_path / name), where], stderr=subprocess.PIPE, text=True
-        )
-        for name in ("a", "b")
-    ]
-    for worker in workers:
-        assert worker.wait(timeout=180) == 0, worker.stderr.read() if worker.stderr else ""
-    studies = optuna.get_all_study_names(where)
-    assert len(studies) == 1
-    trials = optuna.load_study(study_name=studies[0], storage=where).trials
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+def test_two_workers_share_a_study(kind: str, tmp_path: Path) -> None:
+    where = storage(tmp_path, kind).partition("=")[2]
+    two_workers(where, tmp_path)
+    opened = open_storage(where)
+    (name,) = optuna.get_all_study_names(opened)
+    trials = optuna.load_study(study_name=name, storage=opened).trials
     assert 12 <= len(trials) <= 13 and all(trial.state == TrialState.COMPLETE for trial in trials)
 
 

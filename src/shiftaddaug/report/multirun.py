@@ -6,6 +6,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from shiftaddaug.errors import UserError
 from shiftaddaug.files import write_csv
 from shiftaddaug.hardware.rules import MODES
 from shiftaddaug.report.recorded import columns, headline_in
@@ -13,7 +14,10 @@ from shiftaddaug.report.results import PRUNED, print_table, read_json, results_o
 
 
 class MultirunTable(Callback):
-    """Print and save (jobs.csv in the sweep's folder) the results of the jobs of this multirun."""
+    """Print and save (jobs.csv in the sweep's folder) the results of the jobs of this multirun.
+
+    Jobs that fail in other processes end the command with status 2, as those of this one do.
+    """
 
     def __init__(self) -> None:
         self.jobs: list[tuple[list[str], Path]] = []
@@ -22,13 +26,21 @@ class MultirunTable(Callback):
         self.jobs.append((list(config.hydra.overrides.task), Path(config.hydra.runtime.output_dir)))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        if not self.jobs:  # other processes ran them
+        elsewhere = not self.jobs  # other processes ran them
+        if elsewhere:
             self.jobs = jobs_in(Path(config.hydra.sweep.dir))
         if not self.jobs:
             return
         rows = job_rows(self.jobs)
         print_table("jobs", rows)
         write_csv(self.jobs[0][1].parent / "jobs.csv", list(rows[0]), rows)
+        failed = [folder for _, folder in self.jobs if not _has_ended(folder)]
+        if elsewhere and failed:
+            raise SystemExit(2) from UserError(f"{len(failed)} of the jobs failed, the first in {failed[0]}")
+
+
+def _has_ended(folder: Path) -> bool:
+    return results_of(folder).exists() or (folder / PRUNED).exists()
 
 
 def jobs_in(folder: Path) -> list[tuple[list[str], Path]]:
