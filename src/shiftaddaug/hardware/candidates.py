@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shiftaddaug.hardware.memory import VECTOR_BITS, WEIGHT_BITS, held_values
+from shiftaddaug.hardware.budget import KIB
+from shiftaddaug.hardware.memory import VECTOR_BITS, WEIGHT_BITS, Held, held_values, reread_units
 from shiftaddaug.hardware.price import layer_costs
 from shiftaddaug.hardware.rules import MODES
 from shiftaddaug.hardware.settings import Hardware
@@ -16,11 +17,13 @@ from shiftaddaug.nets.assignment import Assignment
 from shiftaddaug.nets.nodes import Node
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.spec import SubnetSpec
+from shiftaddaug.nets.units import without
 from shiftaddaug.operators.settings import OperatorSettings
 
 WIDEST = 2**17
-"""Channels that a layer may read: above it, keys of layers would collide."""
-KERNELS = 64
+"""Channels that a layer may read or compute: above it, keys of layers would collide."""
+KERNELS = 2**10
+"""Kernels lie below it."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,10 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.channels)
 
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """Return the fields, in order."""
+        return self.channels, self.kernels, self.operators, self.skipped
+
 
 class Pricer:
     """Prices sub-networks; what it has seen of a layer it keeps.
@@ -54,7 +61,8 @@ class Pricer:
         self.layers = plan.layers()
         self._index, self._units = plan.index(), {unit: i for i, unit in enumerate(plan.skippable)}
         self._tables = [_Table() for _ in self.layers]
-        self._held = held_values(plan, hardware.in_place_depthwise)
+        self._reread = reread_units(plan)
+        self._held: dict[tuple[str, ...], list[Held]] = {}
         self._vectors = [
             (node, 2 if node.kind == "norm" else 1) for node in plan.nodes if node.kind == "norm" or node.bias
         ]
@@ -101,15 +109,33 @@ class Pricer:
         vectors = np.zeros(count)
         for node, numbers in self._vectors:
             vectors += self._alive(node.unit, candidates) * numbers * channels[:, self._index[node.space]]
-        held = np.zeros(count)
-        for each in self._held:
-            columns = [self._index[space] for space in each.pixels]
-            elements = channels[:, columns] @ np.array([*each.pixels.values()])
-            held = np.maximum(held, elements * self._alive(each.unit, candidates))
         flash = np.ceil((named.pop("weight_bits") + vectors * VECTOR_BITS) / 8)
         weights = named.pop("weights")
         costs = {name: named[name] for name in named if self.hardware.accelerator is not None or name == "macs"}
-        return {**costs, "params": weights + vectors, "peak_sram_kib": held / 1024, "flash_kib": flash / 1024}
+        return {**costs, "params": weights + vectors, "peak_sram_kib": self._peaks(candidates) / KIB, "flash_kib": flash / KIB}
+
+    def _peaks(self, candidates: Candidates) -> NDArray[np.float64]:
+        """Return peak SRAM in bytes. What is held follows from which of the blocks of `reread_units` are skipped."""
+        peaks, skipped = np.zeros(len(candidates)), candidates.skipped
+        pattern = np.zeros(len(candidates), np.int64)
+        for place, unit in enumerate(self._reread):
+            pattern += skipped[:, self._units[unit]].astype(np.int64) << place
+        for each in np.unique(pattern):
+            rows = np.nonzero(pattern == each)[0]
+            units = tuple(unit for place, unit in enumerate(self._reread) if each >> place & 1)
+            some = Candidates(*(values[rows] for values in candidates.arrays()))
+            peaks[rows] = self._peaks_without(units, some)
+        return peaks
+
+    def _peaks_without(self, units: tuple[str, ...], candidates: Candidates) -> NDArray[np.float64]:
+        if units not in self._held:
+            self._held[units] = held_values(without(self.plan, units), self.hardware.in_place_depthwise)
+        peaks = np.zeros(len(candidates))
+        for each in self._held[units]:
+            columns = [self._index[space] for space in each.pixels]
+            elements = candidates.channels[:, columns] @ np.array([*each.pixels.values()])
+            peaks = np.maximum(peaks, elements * self._alive(each.unit, candidates))
+        return peaks
 
     def _alive(self, unit: str, candidates: Candidates) -> Any:
         return ~candidates.skipped[:, self._units[unit]] if unit in self._units else True
@@ -118,9 +144,11 @@ class Pricer:
         channels, sources = candidates.channels, self.plan.sources(layer)
         outputs = channels[:, self._index[layer.space]]
         inputs = outputs if layer.depthwise else sum(channels[:, self._index[space]] for space in sources)
-        if int(np.max(inputs, initial=0)) >= WIDEST:
-            raise ValueError(f"{layer.name}: reads {np.max(inputs)} channels; at most {WIDEST - 1}")
-        key = ((inputs * WIDEST + outputs) * KERNELS + candidates.kernels[:, place]) * len(self.operators)
+        kernels = candidates.kernels[:, place]
+        _refuse_beyond(f"{layer.name}: channels that it reads", inputs, WIDEST)
+        _refuse_beyond(f"{layer.name}: channels that it computes", outputs, WIDEST)
+        _refuse_beyond(f"{layer.name}: kernel", kernels, KERNELS)
+        key = ((inputs * WIDEST + outputs) * KERNELS + kernels) * len(self.operators)
         key = key + candidates.operators[:, place]
         table = self._tables[place]
         unknown = table.unknown(key)
@@ -138,6 +166,12 @@ class Pricer:
         columns = [value for mode in MODES for value in ((costs[mode].energy, costs[mode].ms) if costs else (0.0, 0.0))]
         bits = min(arithmetic.arithmetic.weight_bits, WEIGHT_BITS)
         return [*columns, float(weights * prod(layer.size)), float(weights), float(weights * bits)]
+
+
+def _refuse_beyond(name: str, values: NDArray[np.int64], limit: int) -> None:
+    least, most = int(np.min(values, initial=1)), int(np.max(values, initial=1))
+    if least < 1 or most >= limit:
+        raise ValueError(f"{name}: {least} to {most}; options: 1 to {limit - 1}")
 
 
 class _Table:
