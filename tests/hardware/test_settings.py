@@ -32,7 +32,7 @@ def test_eight_bits_give_more_room() -> None:
     assert accelerator is not None
     limits = accelerator.limits()
     assert (limits.elements, limits.filter_rows, limits.filter_words, limits.filters, limits.buffer_words) == (
-        *(672, 12, 1920, 32),
+        *(672, 24, 1920, 32),
         131072,
     )
 

@@ -1,7 +1,7 @@
 """What a hardware (a yaml of configs/hardware) may say. Imports no torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -60,8 +60,9 @@ class PublishedSettings:
     on_chip: KindNames = ()  # type: ignore[assignment]
     """Operators that execute nothing but these move inputs and weights for nothing, down to the elements."""
     narrow_input_bits: PositiveInt | None = None
-    """Where weights have less bits than numbers, all words have the mean of theirs and of so many, and a cycle is
-    shorter in proportion."""
+    """Where weights have less bits than numbers, all words have the mean of theirs and of so many."""
+    whole_cycle_bits: PositiveInt = 32
+    """A cycle of such words is as long as their share of so many bits, at every precision."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Accelerator:
         array = self.array
         return ArraySettings(
             elements=4 * array.elements,
-            filter_rows=array.filter_rows,
+            filter_rows=2 * array.filter_rows,
             filter_words=2 * array.filter_words,
             filters=2 * array.filters,
             buffer_words=2 * array.buffer_words,
@@ -160,7 +161,7 @@ def _accelerator(config: Mapping[str, Any]) -> Accelerator:
     return Accelerator(
         array=check_group(f"{key}.array", settings.array, ArraySettings),
         memory=check_group(f"{key}.memory", settings.memory, MemorySettings),
-        published=PublishedSettings(tuple(published.on_chip), published.narrow_input_bits),  # type: ignore[arg-type]
+        published=replace(published, on_chip=tuple(published.on_chip)),  # type: ignore[arg-type]
         operations=technology.precisions[settings.precision],
         clock_mhz=settings.clock_mhz,
         pad=settings.pad,
