@@ -105,11 +105,29 @@ def test_a_layer_without_rows_to_spread_is_priced_with_more_and_told(capsys: pyt
         (["op.weight_bits=99"], r"^op.weight_bits=99: "),
         (["data.image_size=0"], r"^data.image_size=0: "),
         (["save=3"], r"^save=3: must be a path or null"),
+        (["save=/proc/costs"], r"^save=/proc/costs: cannot write there"),
+        (["+savee=costs"], r"^savee=costs: no such key"),
     ],
 )
 def test_a_mistake_is_one_line(overrides: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         report_of(*overrides)
+
+
+def test_energies_that_are_all_nothing_have_no_ratios(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "free.yaml").write_text("{name: a, source: b, precisions: {p: {bits: 8, mult: 0, add: 0, shift: 0}}}")
+    memory = [
+        f"hardware.accelerator.memory.{key}=0" for key in ("dram", "buffer", "noc", "noc_psum", "rf", "rf_weight")
+    ]
+    technology = f"hardware.accelerator.technology={tmp_path / 'free.yaml'}"
+    report = report_of(technology, "hardware.accelerator.precision=p", *memory)
+    print_report(report)
+    assert report.chosen.price.costs["fair"].energy == 0 and "nan" not in capsys.readouterr().out
+
+
+def test_what_is_typed_besides_a_target_is_told_to_have_no_effect(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    report_of(f"target={run}", "op=shift", "hardware=eyeriss_192", "net.width_mult=2")
+    assert "no effect, because a target's network is priced as it is: op=shift, net.width_mult=2" in caplog.text
 
 
 def test_the_command_leaves_nothing(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def layer_costs(
         as_priced = shape if rules.grouped_depthwise else shape.as_images()
         cost = layer_cost(as_priced, accelerator, unit_of(arithmetic, accelerator, rules))
         if cost is None:
-            raise no_tiling(layer.name, as_priced, accelerator.limits(), hardware.name)
+            raise no_tiling(layer.name, as_priced, accelerator, hardware.name)
         found[mode] = cost + Cost(norm=_norm_energy(norms, arithmetic, accelerator) if rules.norms else 0.0)
     return found
 

@@ -7,11 +7,12 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.hardware.technology import Operations, read_technology
+from shiftaddaug.hardware.technology import Operations, Picojoules, read_technology
 from shiftaddaug.operators.settings import KINDS
-from shiftaddaug.settings import NonNegativeNumber, PathName, PositiveInt, PositiveNumber, check_group, shown
+from shiftaddaug.settings import PathName, PositiveInt, PositiveNumber, check_group, shown
 
 KindNames = Annotated[list[str], Meta(title=f"a list of operations, of {', '.join(KINDS)}")]
+Megahertz = Annotated[float, Meta(ge=1e-3, le=10**6)]
 NARROW = 8
 """Bits up to which four times as many elements fit, and registers and buffers hold twice as many numbers."""
 
@@ -20,18 +21,18 @@ NARROW = 8
 class MemorySettings:
     """Keys of `hardware.accelerator.memory`: energy of moving one word, in pJ."""
 
-    dram: NonNegativeNumber
-    buffer: NonNegativeNumber
+    dram: Picojoules
+    buffer: Picojoules
     """Global buffer."""
-    noc: NonNegativeNumber
+    noc: Picojoules
     """Network on chip, of inputs and weights."""
-    noc_psum: NonNegativeNumber
+    noc_psum: Picojoules
     """Network on chip, of partial sums."""
-    rf: NonNegativeNumber
+    rf: Picojoules
     """Register files of the elements, of inputs and partial sums."""
-    rf_weight: NonNegativeNumber
+    rf_weight: Picojoules
     """Register files, of weights."""
-    dram_to_buffer: NonNegativeNumber = 0.0
+    dram_to_buffer: Picojoules = 0.0
     """What the way between DRAM and buffer costs inputs and outputs besides."""
     word_bits: PositiveInt | None = 16
     """Bits of the words that these energies are of; null takes every number for a word."""
@@ -73,7 +74,7 @@ class AcceleratorSettings:
     """A file of `hardware/technology`, or a path to one (with its .yaml)."""
     precision: str
     """One of the technology's."""
-    clock_mhz: PositiveNumber
+    clock_mhz: Megahertz
     array: dict[str, Any]
     memory: dict[str, Any]
     published: dict[str, Any]

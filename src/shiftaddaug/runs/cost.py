@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from shiftaddaug import operators, tasks
 from shiftaddaug.catalogue import Catalogue
 from shiftaddaug.data.checks import settings_of
-from shiftaddaug.errors import DAMAGE, UserError
+from shiftaddaug.errors import DAMAGE, UserError, reason_of
+from shiftaddaug.files import refuse_unwritable
 from shiftaddaug.hardware.settings import hardware_from
 from shiftaddaug.nets import archs
 from shiftaddaug.nets.assignment import Assignment, assignment_from, uniform
@@ -22,12 +23,23 @@ from shiftaddaug.nets.sizes import shown_size
 from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.report.cost import CostReport, Priced, priced
 from shiftaddaug.runs.compose import config_dir, group_options, plain
+from shiftaddaug.runs.rules import say_no_effect, typed_of
+from shiftaddaug.runs.settings import GROUPS
+from shiftaddaug.runs.settings import TopLevel as TrainTopLevel
 from shiftaddaug.runs.target_plan import target_plan
-from shiftaddaug.settings import CheckpointPath, PathName, check
+from shiftaddaug.settings import CheckpointPath, PathName, check_group
 
 Settings = Assignment[OperatorSettings]
 
 MULT = {"name": "mult"}
+
+
+@dataclass(frozen=True)
+class TopLevel(TrainTopLevel):
+    """Keys of configs/cost.yaml that are no group."""
+
+    target: CheckpointPath | None = None
+    save: PathName | None = None
 
 
 @dataclass(frozen=True)
@@ -55,13 +67,18 @@ def read_cost(cfg: DictConfig, typed: Sequence[str], catalogue: Catalogue) -> Co
         UserError: the first mistake, by key; a layer that the hardware cannot compute.
     """
     config = plain(cfg)
+    top = check_group("", config, TopLevel, more=GROUPS)
     hardware = hardware_from(config["hardware"])
-    check("target", config["target"], CheckpointPath | None)
-    check("save", config["save"], PathName | None)
-    save = None if config["save"] is None else Path(config["save"])
+    save = None if top.save is None else Path(top.save).expanduser()
     if save is not None and save.exists() and (not save.is_dir() or any(save.iterdir())):
         raise UserError(f"save={save}: holds something already, which is never overwritten; give a new folder")
-    network = _of_target(config, catalogue) if config["target"] is not None else _of_config(cfg, config, catalogue)
+    if save is not None:
+        refuse_unwritable("save", save)
+    if top.target is not None:
+        _warn_of_target(typed)
+        network = _of_target(Path(str(top.target)).expanduser(), catalogue)
+    else:
+        network = _of_config(cfg, config, catalogue)
     chosen = priced(network.assignment.title(), network.plan, network.assignment, hardware)
     others = _others(network, chosen, hardware, catalogue)
     return CostReport(
@@ -88,9 +105,16 @@ def _of_config(cfg: DictConfig, config: Mapping[str, Any], catalogue: Catalogue)
     return _Network(plan, assignment, str(data["name"]), config["op"], None if own else exempt)
 
 
-def _of_target(config: Mapping[str, Any], catalogue: Catalogue) -> _Network:
-    path = Path(str(config["target"])).expanduser()
-    folder = path if path.is_dir() else path.parent
+def _warn_of_target(typed: Sequence[str]) -> None:
+    """Warn of what the user typed of another network than the target's."""
+    kept = ("target", "save", "hardware", "plugins", "paths", "logger", "hydra")
+    others = [override for override in typed if not typed_of(kept, [override])]
+    if others:
+        say_no_effect("a target's network is priced as it is", others)
+
+
+def _of_target(path: Path, catalogue: Catalogue) -> _Network:
+    folder = path.parent if path.is_file() else path
     folder = folder / "target" if (folder / "target").is_dir() else folder
     try:
         raw = json.loads((folder / "architecture.json").read_text())
@@ -108,7 +132,9 @@ def _of_target(config: Mapping[str, Any], catalogue: Catalogue) -> _Network:
     except UserError as error:
         raise UserError(f"target={path}: {error}") from None
     except OSError as error:
-        raise UserError(f"target={path}: no target there ({error.strerror}: {error.filename})") from None
+        raise UserError(
+            f"target={path}: no target there ({reason_of(error)}); options: a run's target folder"
+        ) from None
     except DAMAGE as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"target={path}: not a readable target ({type(error).__name__}: {reason})") from None
