@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -59,12 +59,16 @@ def priced(title: str, plan: Plan, assignment: Assignment[Any], hardware: Hardwa
 
 
 def cost_record(plan: Plan, assignment: Assignment[Any], hardware: Hardware) -> dict[str, Any]:
-    """Return what results.json says of a network's cost on hardware; what cannot be priced is warned of."""
+    """Return what results.json says of a network's cost on hardware.
+
+    Where energy and latency cannot be priced, that is warned of, and memory is told alone.
+    """
     try:
-        return {"hardware": hardware.name, **price(plan, assignment, hardware).record()}
+        found = price(plan, assignment, hardware)
     except UserError as error:
         log.warning("energy and latency are not told: %s", error)
-        return {"hardware": hardware.name}
+        found = price(plan, assignment, replace(hardware, accelerator=None))
+    return {"hardware": hardware.name, **found.record()}
 
 
 def cost_rows(recorded: Mapping[str, Any]) -> dict[str, str]:

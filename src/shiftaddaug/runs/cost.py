@@ -1,6 +1,7 @@
 """What `src/cost.py` reports: the costs of a network under its operator and under all others. Imports no torch."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from shiftaddaug.catalogue import Catalogue
 from shiftaddaug.data.checks import settings_of
 from shiftaddaug.errors import DAMAGE, UserError, reason_of
 from shiftaddaug.files import refuse_unwritable
-from shiftaddaug.hardware.settings import hardware_from
+from shiftaddaug.hardware.settings import Hardware, hardware_from
 from shiftaddaug.nets import archs
 from shiftaddaug.nets.assignment import Assignment, assignment_from, uniform
 from shiftaddaug.nets.format1 import plan_of_format1
@@ -26,8 +27,10 @@ from shiftaddaug.runs.compose import config_dir, group_options, plain
 from shiftaddaug.runs.rules import say_no_effect, typed_of
 from shiftaddaug.runs.settings import GROUPS
 from shiftaddaug.runs.settings import TopLevel as TrainTopLevel
-from shiftaddaug.runs.target_plan import target_plan
+from shiftaddaug.runs.target_plan import target_plan, warn_of_size
 from shiftaddaug.settings import CheckpointPath, PathName, check_group
+
+log = logging.getLogger(__name__)
 
 Settings = Assignment[OperatorSettings]
 
@@ -97,6 +100,7 @@ def _of_config(cfg: DictConfig, config: Mapping[str, Any], catalogue: Catalogue)
     data = config["data"]
     settings_of(data)  # checks keys and values; the images need not be there
     plan = target_plan(config, archs.check_arch(config["arch"], catalogue), task, catalogue)
+    warn_of_size(plan, data, task)
     operator = operators.settings_from(config["op"], catalogue)
     exempt = list(config["net"]["mult_layers"])
     assignment = uniform(plan, operator, exempt, operators.settings_from(MULT))
@@ -141,21 +145,32 @@ def _of_target(path: Path, catalogue: Catalogue) -> _Network:
     return _Network(plan, assignment, data, None, sorted(assignment.exempt()))
 
 
-def _others(network: _Network, chosen: Priced, hardware: Any, catalogue: Catalogue) -> list[Priced]:
-    """Return the network under each operator's defaults, and as it is in the place of its own; mult comes first."""
+def _others(network: _Network, chosen: Priced, hardware: Hardware, catalogue: Catalogue) -> list[Priced]:
+    """Return the network under each operator's defaults, and as it is in the place of its own; mult comes first.
+
+    An operator that is not the chosen one and cannot be priced is left out, and warned of.
+    """
     found = []
     names = {operator.name for operator in network.assignment.multiplication_free()} or {"mult"}
-    mult = operators.settings_from(MULT)
     for name, raw in _yamls(catalogue).items():
         if names == {raw["name"]}:
             found.append(chosen)
             continue
-        exempt = raw.get("mult_layers", []) if network.exempt is None else network.exempt
-        assignment = uniform(network.plan, operators.settings_from(raw, catalogue), exempt, mult)
-        found.append(priced(name, network.plan, assignment, hardware))
+        try:
+            found.append(_under(name, raw, network, hardware, catalogue))
+        except UserError as error:
+            if raw["name"] == "mult":
+                raise  # what all are compared with
+            log.warning("op=%s is not among those side by side: %s", name, error)
     if chosen not in found:
         found.append(chosen)
     return sorted(found, key=lambda each: each.title != "mult")
+
+
+def _under(name: str, raw: Mapping[str, Any], network: _Network, hardware: Hardware, catalogue: Catalogue) -> Priced:
+    exempt = raw.get("mult_layers", []) if network.exempt is None else network.exempt
+    operator, mult = operators.settings_from(raw, catalogue), operators.settings_from(MULT)
+    return priced(name, network.plan, uniform(network.plan, operator, exempt, mult), hardware)
 
 
 def _yamls(catalogue: Catalogue) -> dict[str, dict[str, Any]]:
