@@ -93,3 +93,15 @@ def test_both_passes_of_a_step_have_their_gradients() -> None:
     assert isinstance(wanted.weight.grad, Tensor)
     torch.testing.assert_close(norm.weight.grad, wanted.weight.grad)
     assert norm.weight.grad.ne(0).all()
+
+
+def test_a_frozen_norm_trains_with_the_statistics_that_it_has() -> None:
+    norm = make_norm()
+    norm.frozen = True
+    before = {name: value.clone() for name, value in norm.state_dict().items()}
+    x = draw(TARGET)
+    mean, var = (before[name][:TARGET].view(1, -1, 1, 1) for name in ("running_mean", "running_var"))
+    weight, bias = (before[name][:TARGET].view(1, -1, 1, 1) for name in ("weight", "bias"))
+    assert torch.allclose(norm(x), (x - mean) / (var + norm.eps).sqrt() * weight + bias, rtol=1e-12)
+    norm(draw(WIDEST), augmented=True)
+    assert all(torch.equal(value, before[name]) for name, value in norm.state_dict().items())

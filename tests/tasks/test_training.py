@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from tests.build import REMAPS, widest
-from tests.tasks.little import CLASSES, SMOOTHING, assert_loss, cross_entropy, make_batch, make_task, record
+from tests.tasks.little import CLASSES, LR, SMOOTHING, assert_loss, cross_entropy, make_batch, make_task, record
 
 from shiftaddaug.hybrid.kl import KlPenalty
 from shiftaddaug.hybrid.remap import Remap
@@ -171,3 +171,22 @@ class TestMixup:
         record(task, monkeypatch)
         images, labels = make_batch(size=3)
         assert_loss(task.training_step((images, labels), 0), cross_entropy(task.net(images), labels))
+
+
+def test_the_encoder_has_a_learning_rate_of_its_own() -> None:
+    task, plain = make_task(encoder_lr_mult=0.1), make_task()
+    names = {id(parameter): name for name, parameter in task.net.named_parameters()}
+    groups = task.new_optimizer().param_groups
+    assert [(group["lr"], group["weight_decay"]) for group in groups] == [
+        (LR, 0.01), (LR, 0), (pytest.approx(0.1 * LR), 0.01), (pytest.approx(0.1 * LR), 0)
+    ]  # fmt: skip
+    parts = [{names[id(parameter)].split(".")[0] for parameter in group["params"]} for group in groups]
+    assert parts == [{"head", "classifier"}, {"head", "classifier"}, {"stem", "blocks"}, {"stem", "blocks"}]
+    assert [group["lr"] for group in plain.new_optimizer().param_groups] == [LR, LR]
+
+
+def test_what_is_frozen_is_in_no_group() -> None:
+    task = make_task()
+    task.net.module("stem.conv").requires_grad_(False)
+    held = {id(p) for group in task.new_optimizer().param_groups for p in group["params"]}
+    assert held == {id(p) for name, p in task.net.named_parameters() if name != "stem.conv.weight"}

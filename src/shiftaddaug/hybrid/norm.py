@@ -35,6 +35,8 @@ class HybridBatchNorm2d(nn.Module):
     def __init__(self, widths: Widths, eps: float = 1e-5, momentum: float = 0.1, synchronised: bool = False) -> None:
         super().__init__()
         self.widths, self.eps, self.momentum, self.synchronised = widths, eps, momentum, synchronised
+        self.frozen = False
+        """Whether the target's statistics stay as they are, and normalise in training, too."""
         self.weight = nn.Parameter(torch.ones(widths.max))
         self.bias = nn.Parameter(torch.zeros(widths.max))
         self.register_buffer("running_mean", torch.zeros(widths.max))
@@ -50,16 +52,17 @@ class HybridBatchNorm2d(nn.Module):
         if augmented:
             return self._augmented(x)
         channels = x.shape[1]
-        if self.training:
+        moves = self.training and not self.frozen
+        if moves:
             self.num_batches_tracked.add_(1)
         mean, var = self.running_mean[:channels], self.running_var[:channels]
         weight, bias = self.weight[:channels], self.bias[:channels]
-        return self._normalise(x, mean, var, weight, bias, self.training)
+        return self._normalise(x, mean, var, weight, bias, moves)
 
     def _augmented(self, x: Tensor) -> Tensor:
         target, channels = self.widths.target, x.shape[1]
         weight, bias = self.weight[:channels], self.bias[:channels]
-        if not self.training or channels <= target:
+        if not self.training or self.frozen or channels <= target:
             return self._normalise(x, None, None, weight, bias, True)
         mean, var = self.running_mean[:channels].clone(), self.running_var[:channels].clone()
         y = self._normalise(x, mean, var, weight, bias, True)
@@ -72,7 +75,7 @@ class HybridBatchNorm2d(nn.Module):
         self, x: Tensor, mean: Tensor | None, var: Tensor | None, weight: Tensor, bias: Tensor, by_batch: bool
     ) -> Tensor:
         """Compute `F.batch_norm`, which moves `mean` and `var` while training; over all processes if so wished."""
-        if self.synchronised and self.training and dist.is_available() and dist.is_initialized():
+        if self.synchronised and self.training and by_batch and dist.is_available() and dist.is_initialized():
             return batch_norm_over_processes(x, mean, var, weight, bias, self.momentum, self.eps)
         return F.batch_norm(x, mean, var, weight, bias, by_batch, self.momentum, self.eps)
 

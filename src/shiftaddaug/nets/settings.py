@@ -10,7 +10,7 @@ from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets import blocks
 from shiftaddaug.nets.node_checks import ACTS
-from shiftaddaug.settings import ODD, Share, Weight, check, check_group, shown
+from shiftaddaug.settings import ODD, PathName, Share, Weight, check, check_group, shown
 
 WIDEST = 2**16
 """Channels of a space, and what multiplies them: more are a mistake."""
@@ -45,6 +45,8 @@ class NetSettings:
     output_stride: Stride | None = None
     width_multipliers: Multipliers = ()  # type: ignore[assignment]
     expand_multipliers: Multipliers = ()  # type: ignore[assignment]
+    init_from: PathName | None = None
+    freeze_encoder: bool = False
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,9 @@ Others state `only_watches = True` in their class, or are taken for what changes
 ADDED = {
     "trainer.sync_batchnorm": False,
     "net.classifier_norm": False,
+    "net.freeze_encoder": False,
     "optim.decay_norms": False,
+    "optim.encoder_lr_mult": 1.0,
     "callbacks.operators._target_": "shiftaddaug.callbacks.operator_epochs.UpdateOperators",
 }
 """Keys that older checkpoints lack, and what those did."""

@@ -45,6 +45,22 @@ def check_strategy(checked: Checked) -> None:
         )
 
 
+def check_frozen(config: Mapping[str, Any]) -> None:
+    """Refuse mechanisms that would change an encoder which stays as it is.
+
+    Raises:
+        UserError: naming one.
+    """
+    if not config["net"].get("freeze_encoder", False):
+        return
+    for key, does in (("reorder", "moves"), ("block_variant", "turns")):
+        if config["callbacks"].get(key):
+            what = "channels" if key == "reorder" else "layers"
+            raise UserError(f"net.freeze_encoder=true: {key} {does} {what} of the encoder; options: {key}=none, false")
+    if config["net"].get("init_from") is None:
+        log.warning("net.freeze_encoder=true: net.init_from=null, so that the encoder stays as it was drawn at random")
+
+
 def check_compile(backend: str | None) -> None:
     """Refuse a backend that cannot compile: torch would say so in 50 lines, in the first step."""
     compiler = os.environ.get("CXX", "g++")

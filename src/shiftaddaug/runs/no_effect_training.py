@@ -90,6 +90,12 @@ def _no_warmup(checked: Checked) -> str | None:
     return None if checked.config["optim"].get("warmup_epochs") else "optim.warmup_epochs=0"
 
 
+def _rate_of_the_encoder(checked: Checked) -> str | None:
+    if checked.config["net"].get("freeze_encoder"):
+        return "net.freeze_encoder=true trains nothing of it"
+    return _rate_of_the_schedule(checked)
+
+
 def _nothing_is_clipped(checked: Checked) -> str | None:
     if checked.config["trainer"].get("gradient_clip_val"):
         return None
@@ -123,6 +129,7 @@ TRAINING = (
     *(Rule((key,), _not_obeyed(key)) for key in OBEYED_BY),
     Rule(("optim.lr",), _rate_is_not_read),
     Rule(("optim.optimizer.lr",), _rate_of_the_schedule),
+    Rule(("optim.encoder_lr_mult",), _rate_of_the_encoder),
     Rule(("optim.optimizer.momentum",), _momentum_of_the_schedule),
     Rule(("optim.optimizer.dampening",), _no_momentum),
     Rule(("optim.scheduler.warmup_lr",), _no_warmup),

@@ -23,6 +23,7 @@ from shiftaddaug.operators.trial import try_operator
 from shiftaddaug.report.guarded import GuardedLogger
 from shiftaddaug.runs.checkpoints import find_checkpoint, read_checkpoint, refuse_other_run
 from shiftaddaug.runs.idle import note_idle
+from shiftaddaug.runs.init_from import begin_from
 from shiftaddaug.runs.lightning_trainer import (
     build_trainer,
     check_interval,
@@ -84,6 +85,7 @@ def prepare(settings: RunSettings) -> Prepared:
     objective = tasks.build(config["task"], settings.plan.num_classes, settings.catalogue)
     task = _training(settings, assignment, objective)
     prove_before_training(task.net)
+    begin_from(task.net, settings.config, settings.catalogue, resumed=settings.top.ckpt_path is not None)
     ckpt_path = _resumed_checkpoint(settings, task)
     data: pl.LightningDataModule = build("data", config["data"])
     settings.task.refuse_other_data(config["data"]["name"], getattr(data, "task", None))
@@ -127,6 +129,7 @@ def _training(settings: RunSettings, assignment: Assignment[Operator], objective
         compile_backend=settings.task.compile,
         config=dict(config),
         decay_norms=settings.optim.decay_norms,
+        encoder_lr_mult=settings.optim.encoder_lr_mult,
         validated=settings.validated,
     )
 

@@ -29,8 +29,10 @@ from shiftaddaug.nets.spec import Widening
 from shiftaddaug.nets.timetable import check_timetables
 from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.runs.compose import plain
+from shiftaddaug.runs.init_from import source_of
 from shiftaddaug.runs.joint_checks import (
     check_compile,
+    check_frozen,
     check_operator,
     check_strategy,
     check_unvalidated,
@@ -158,6 +160,7 @@ def read_settings(
     mult_layers = select_layers(plan, list(groups.net.mult_layers))
     checked = Checked(config, written, operator, groups.sharing, widening, mult_layers, groups.arch, task)
     check_strategy(checked)
+    check_frozen(config)
     warn_of_settings(checked, typed)
     warn_of_operator(config, operator, groups.sharing)
     check_operator(str(config["trainer"].get("precision")), operator, widening, mult_layers)
@@ -214,6 +217,8 @@ def read_groups(
         config["callbacks"], {figure.name: figure.better for figure in task.measured}, holds_validation(config["data"])
     )
     check_places(config)
+    if net.init_from is not None and top.ckpt_path is None:
+        source_of(net.init_from)
     hardware = hardware_from(config["hardware"])
     return Groups(top=top, paths=paths, net=net, arch=arch, aug=aug, sharing=sharing, optim=optim, hardware=hardware)
 

@@ -18,6 +18,7 @@ from shiftaddaug.nets.assignment import Assignment
 from shiftaddaug.nets.build import assign, supernet_from_config
 from shiftaddaug.nets.cost import NetCost, net_cost
 from shiftaddaug.nets.extract import DTYPES, Target, extract_target, load_target
+from shiftaddaug.nets.net import Net
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.recalibrate import recalibrate
 from shiftaddaug.nets.spec import SubnetSpec
@@ -65,6 +66,15 @@ def read_target(path: Path, catalogue: Catalogue = PACKAGE_ONLY) -> Target:
         return load_target(path, catalogue)
     config, supernet = _load_supernet(path, catalogue)
     return extract_target(supernet, {key: config[key] for key in ("data", "task") if key in config})
+
+
+def read_network(path: Path, catalogue: Catalogue = PACKAGE_ONLY) -> Net:
+    """Return the supernet of a .ckpt file, or the network of a target's folder, with its weights.
+
+    Raises:
+        UserError: a damaged file, or one of another version.
+    """
+    return load_target(path, catalogue).net if path.is_dir() else _load_supernet(path, catalogue)[1]
 
 
 def load_subnetwork(

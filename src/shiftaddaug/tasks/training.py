@@ -12,6 +12,7 @@ from shiftaddaug.callbacks.checkpoint import LastCheckpoint, checkpoint_path
 from shiftaddaug.errors import TrainingDiverged, UserError
 from shiftaddaug.hybrid.weight import HybridWeight, is_transform
 from shiftaddaug.nets import own_terms
+from shiftaddaug.nets.init_from import encoder_parameters
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.operators.base import Operator
@@ -44,6 +45,7 @@ class Training(Evaluation):
             be compiled anew. So does evaluation: the exported target has to agree bit for bit.
         config: the run's configuration as plain containers, saved in every checkpoint.
         decay_norms: let norms and biases decay as weights do.
+        encoder_lr_mult: of the learning rate, for the encoder.
         validated: whether there are images to validate on: callbacks that wait for validation ask.
     """
 
@@ -62,10 +64,12 @@ class Training(Evaluation):
         config: dict[str, Any] | None = None,
         scheduler: Callable[[torch.optim.Optimizer, int, int], Any] = COSINE,
         decay_norms: bool = False,
+        encoder_lr_mult: float = 1.0,
         validated: bool = True,
     ) -> None:
         super().__init__(net, objective)
         self.optimizer, self.scheduler, self.decay_norms = optimizer, scheduler, decay_norms
+        self.encoder_lr_mult = encoder_lr_mult
         self.aug_weight, self.validated = aug_weight, validated
         self._last_validation = LastValidation()
         self._weight_decay = 0.0  # the optimiser's, once there is one
@@ -199,16 +203,24 @@ class Training(Evaluation):
         """Return an optimiser of the parameters, which has made no step.
 
         Weights alone decay, and norms and biases if so wished; transforms of kernels never do, nor what operators keep
-        from it (`Operator.undecayed`): they add a term of their own to the loss.
+        from it (`Operator.undecayed`): they add a term of their own to the loss. Groups of the encoder come last where
+        it has a learning rate of its own. What is frozen is in none.
         """
-        kept, parameters = own_terms.undecayed(self.net), self.net.named_parameters()
-        decayed = {
-            name: (p.ndim > 1 or self.decay_norms) and not is_transform(name) and name not in kept
-            for name, p in parameters
-        }
-        matrices = [p for name, p in self.net.named_parameters() if decayed[name]]
-        others = [p for name, p in self.net.named_parameters() if not decayed[name]]
-        return self.optimizer([{"params": matrices}, {"params": others, "weight_decay": 0.0}])
+        kept = own_terms.undecayed(self.net)
+        slower = encoder_parameters(self.net) if self.encoder_lr_mult != 1 else set()
+        groups: dict[tuple[bool, bool], list[Tensor]] = {(False, True): [], (False, False): []}
+        for name, p in self.net.named_parameters():
+            decayed = (p.ndim > 1 or self.decay_norms) and not is_transform(name) and name not in kept
+            if p.requires_grad:
+                groups.setdefault((name in slower, decayed), []).append(p)
+        undecayed = {"weight_decay": 0.0}
+        optimizer = self.optimizer(
+            [{"params": group} | ({} if decayed else undecayed) for (_, decayed), group in groups.items()]
+        )
+        for (is_slower, _), group in zip(groups, optimizer.param_groups, strict=True):
+            if is_slower:
+                group["lr"] *= self.encoder_lr_mult
+        return optimizer
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Lightning leaves this to the task for schedulers that are not of torch."""
