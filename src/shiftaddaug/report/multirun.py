@@ -12,6 +12,14 @@ from shiftaddaug.hardware.rules import MODES
 from shiftaddaug.report.recorded import columns, headline_in
 from shiftaddaug.report.results import PRUNED, print_table, read_json, results_of
 
+COSTS = {
+    **{f"mJ ({mode})": f"energy_mj_{mode}" for mode in MODES},
+    **{f"ms ({mode})": f"latency_ms_{mode}" for mode in MODES},
+    "SRAM, KiB": "peak_sram_kib",
+    "Flash, KiB": "flash_kib",
+}
+"""Columns of what targets cost, by the keys of results.json; a column that no job has is left out."""
+
 
 class MultirunTable(Callback):
     """Print and save (jobs.csv in the sweep's folder) the results of the jobs of this multirun.
@@ -53,19 +61,29 @@ def jobs_in(folder: Path) -> list[tuple[list[str], Path]]:
 def job_rows(jobs: list[tuple[list[str], Path]]) -> list[dict[str, Any]]:
     """A row for each job (its overrides and its folder); overrides that all jobs share are left out.
 
-    Every headline that a job has gets its columns: jobs of one multirun may be of several tasks.
+    Every headline and every cost that a job has gets its columns: jobs of one multirun may be of several tasks.
     """
     shared = set.intersection(*(set(overrides) for overrides, _ in jobs)) if len(jobs) > 1 else set()
     found = [results_of(folder) for _, folder in jobs]
     known = [headline_in(results.parent) for results in found if results.exists()]
     headlines = list(dict.fromkeys(known or [headline_in(folder) for _, folder in jobs]))
     figures = columns(headlines, ("val", "test"))
-    return [_row(" ".join(o for o in overrides if o not in shared), folder, figures) for overrides, folder in jobs]
+    results = [_result(folder) for _, folder in jobs]
+    costs = {title: key for title, key in COSTS.items() if any(key in result for result in results)}
+    return [
+        _row(" ".join(o for o in overrides if o not in shared), folder, result, figures, costs)
+        for (overrides, folder), result in zip(jobs, results, strict=True)
+    ]
 
 
-def _row(overrides: str, folder: Path, figures: dict[str, str]) -> dict[str, Any]:
+def _result(folder: Path) -> dict[str, Any]:
     path = results_of(folder)
-    result = read_json(path) if path.exists() else {}
+    return read_json(path) if path.exists() else {}
+
+
+def _row(
+    overrides: str, folder: Path, result: dict[str, Any], figures: dict[str, str], costs: dict[str, str]
+) -> dict[str, Any]:
     values: dict[str, Any] = {title: result.get(key) for title, key in figures.items()}
     first = next(iter(figures))
     if values[first] is None:
@@ -76,7 +94,7 @@ def _row(overrides: str, folder: Path, figures: dict[str, str]) -> dict[str, Any
         **values,
         "params": result.get("params"),
         "MACs": result.get("macs"),
-        **{f"mJ ({mode})": _rounded(result.get(f"energy_mj_{mode}")) for mode in MODES},
+        **{title: _rounded(result.get(key)) for title, key in costs.items()},
         "s": result.get("train_seconds"),
     }
 
