@@ -8,17 +8,18 @@ import pytest
 
 from shiftaddaug.commands.cost import cost
 from shiftaddaug.errors import UserError
-from shiftaddaug.report.cost import CostReport, print_report, save_report
+from shiftaddaug.report.cost import CostReport, cost_record, print_report, save_report
 from shiftaddaug.report.results import read_json
+from shiftaddaug.runs.compose import catalogue_in
 from shiftaddaug.runs.cost import read_cost
+from shiftaddaug.runs.explain import compose_config
 from tests.commands.running import command, composed, run_little
+from tests.operators.toy import write_plugin
 
 SHORT = ("trainer.max_epochs=1", "optim.warmup_epochs=0")
 
 
 def report_of(*overrides: str, folder: Path = Path("/logs/run")) -> CostReport:
-    from shiftaddaug.runs.compose import catalogue_in
-
     return read_cost(composed(folder, *overrides, config_name="cost"), overrides, catalogue_in(overrides))
 
 
@@ -105,11 +106,62 @@ def test_a_layer_without_rows_to_spread_is_priced_with_more_and_told(capsys: pyt
         (["op.weight_bits=99"], r"^op.weight_bits=99: "),
         (["data.image_size=0"], r"^data.image_size=0: "),
         (["save=3"], r"^save=3: must be a path or null"),
+        (["save=/proc/costs"], r"^save=/proc/costs: cannot write there"),
+        (["+savee=costs"], r"^savee=costs: no such key"),
     ],
 )
 def test_a_mistake_is_one_line(overrides: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         report_of(*overrides)
+
+
+def test_energies_that_are_all_nothing_have_no_ratios(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "free.yaml").write_text("{name: a, source: b, precisions: {p: {bits: 8, mult: 0, add: 0, shift: 0}}}")
+    memory = [
+        f"hardware.accelerator.memory.{key}=0" for key in ("dram", "buffer", "noc", "noc_psum", "rf", "rf_weight")
+    ]
+    technology = f"hardware.accelerator.technology={tmp_path / 'free.yaml'}"
+    report = report_of(technology, "hardware.accelerator.precision=p", *memory)
+    print_report(report)
+    assert report.chosen.price.costs["fair"].energy == 0 and "nan" not in capsys.readouterr().out
+
+
+def test_what_is_typed_besides_a_target_is_told_to_have_no_effect(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    report_of(f"target={run}", "op=shift", "hardware=eyeriss_192", "net.width_mult=2")
+    assert "no effect, because a target's network is priced as it is: op=shift, net.width_mult=2" in caplog.text
+
+
+def test_an_operator_that_cannot_be_priced_is_left_out_of_the_others_and_refused_itself(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = write_plugin(tmp_path)
+    settings = folder / "operators" / "toy" / "settings.py"
+    settings.write_text(settings.read_text().replace('{"add": 1}', '{"lookup": 1}'))
+
+    def report_with(*overrides: str) -> CostReport:
+        typed = ["paths.output_dir=/logs/run", f"plugins=['{folder}']", *overrides]
+        return read_cost(compose_config("cost", typed), typed, catalogue_in(typed))
+
+    report = report_with("op=shift")
+    assert [each.title for each in report.operators] == ["mult", "add", "shift", "shift_ps"]
+    assert "op=toy is not among those side by side: " in caplog.text
+    with pytest.raises(UserError, match=r"states no energy of the operation lookup; .* \(op=toy, layer blocks"):
+        report_with("op=toy")
+    found = report_with("op=toy", "hardware=stm32f746").chosen
+    recorded = cost_record(found.plan, found.assignment, report.hardware)
+    assert recorded == {"hardware": "eyeriss_168", **found.price.record()}
+    assert "energy and latency are not told: " in caplog.text
+
+
+def test_a_size_that_evaluation_sees_is_told_and_can_be_priced(caplog: pytest.LogCaptureFixture) -> None:
+    trained = report_of("data=shapes", "data.eval_size=[96,128]").chosen.price
+    assert "image of 64 px; evaluation sees [96,128] px at once" in caplog.text
+    assert "data.image_size=[96,128]" in caplog.text
+    caplog.clear()
+    seen = report_of("data=shapes", "data.image_size=[96,128]", "data.eval_size=[96,128]").chosen.price
+    assert seen.net.macs > trained.net.macs and seen.sram.bytes == 3 * trained.sram.bytes
+    report_of("data=shapes", "data.eval_size=[96,128]", "task.window=64")
+    assert "evaluation sees" not in caplog.text
 
 
 def test_the_command_leaves_nothing(tmp_path: Path) -> None:

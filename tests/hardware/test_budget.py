@@ -27,3 +27,16 @@ def test_a_network_that_fits_passes_and_others_are_told_by_how_much() -> None:
         UserError, match=r"weights take 768.1 KiB, 268.1 KiB more .* classifier alone has 160,000 of them"
     ):
         check_budget(plan, assignment, Hardware("tiny", None, None, 500))
+
+
+def test_a_network_over_both_budgets_is_told_of_both() -> None:
+    plan = plan_of("mcunet", 1000, side=176)
+    wanted = (
+        r"^hardware=tiny: activations take 332.8 KiB at [\w.]*, 76.8 KiB .*; weights take 768.1 KiB, 268.1 KiB .*; "
+        r"options: smaller images, a narrower net, an operator of fewer bits, or another hardware$"
+    )
+    with pytest.raises(UserError, match=wanted.replace("smaller", "hardware.in_place_depthwise=true, smaller")):
+        check_budget(plan, uniform(plan, MULT, (), MULT), Hardware("tiny", None, 256, 500))
+    wanted = wanted.replace("76.8", "132.8")
+    with pytest.raises(UserError, match=wanted):
+        check_budget(plan, uniform(plan, MULT, (), MULT), Hardware("tiny", None, 200, 500))

@@ -1,5 +1,6 @@
 """What whole networks cost: published savings, a regression value, and sums of layers."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -115,6 +116,24 @@ def test_what_cannot_be_priced_is_named() -> None:
     plan = plan_of("mbv2_micro", side=32)
     with pytest.raises(UserError, match=r"^op=silent: states no arithmetic, which prices layer stem.conv"):
         price(plan, uniform(plan, Silent(), (), MULT), HARDWARE)
+
+
+@pytest.mark.parametrize(
+    ("limits", "pad", "message"),
+    [
+        ({"elements": 6}, True, r": 6 elements are too few for the 3 rows .*; options: a larger [\w.]*array.elements$"),
+        ({"filter_words": 3}, True, r": the weights of an element, 3 at least, .* 3; options: .*array.filter_words$"),
+        ({"filter_rows": 3}, True, r": a row of its filter has 3 values.*; options: a larger [\w.]*filter_rows$"),
+        ({"buffer_words": 9}, True, r": a buffer of 9 words .*; options: a larger [\w.]*words or smaller images$"),
+        ({"filter_rows": 3}, False, r": .*3 values.*; its 59 rows have no .*; options: .*filter_rows, and .*pad=true"),
+    ],
+)
+def test_the_remedy_of_a_layer_without_a_tiling_helps(limits: dict[str, int], pad: bool, message: str) -> None:
+    plan, accelerator = plan_of("mbv2_micro", side=2 * 59), eyeriss()
+    small = replace(accelerator, array=replace(accelerator.array, **limits), pad=pad)
+    with pytest.raises(UserError, match=rf"^hardware=small: layer stem.conv has no tiling{message}"):
+        price(plan, assigned(plan, "mult", ()), Hardware("small", small))
+    price(plan, assigned(plan, "mult", ()), Hardware("larger", replace(accelerator, pad=True)))
 
 
 def test_a_microcontroller_has_memory_alone() -> None:

@@ -32,7 +32,7 @@ def test_eight_bits_give_more_room() -> None:
     assert accelerator is not None
     limits = accelerator.limits()
     assert (limits.elements, limits.filter_rows, limits.filter_words, limits.filters, limits.buffer_words) == (
-        *(672, 12, 1920, 32),
+        *(672, 24, 1920, 32),
         131072,
     )
 
@@ -53,7 +53,8 @@ def test_eight_bits_give_more_room() -> None:
         ("hardware.accelerator.memory.dram=-1", "memory.dram=-1: must be a number >= 0"),
         ("+hardware.accelerator.memory.dramm=1", r"memory.dramm=1: no such key; did you mean .*memory.dram\?"),
         ("hardware.accelerator.published.on_chip=[sub]", r"on_chip=\[sub\]: options: mult, shift, add"),
-        ("hardware.accelerator.clock_mhz=0", "clock_mhz=0: must be a number > 0"),
+        ("hardware.accelerator.memory.dram=1e308", "memory.dram=1e.308: must be a number >= 0 and <= 1000000000"),
+        ("hardware.accelerator.clock_mhz=0", "clock_mhz=0: must be a number >= 0.001"),
         ("hardware.sram_kib=-3", "hardware.sram_kib=-3: must be a number > 0 or null"),
         ("hardware.accelerator=7", "hardware.accelerator=7: must be a group of keys or null"),
     ],
@@ -61,6 +62,10 @@ def test_eight_bits_give_more_room() -> None:
 def test_a_mistake_is_one_line(override: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         hardware(override)
+
+
+DOUBLED = "\n".join(["a0: &a0 x", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12))])
+"""Lists of lists that hold 9**11 words when they are written out."""
 
 
 @pytest.mark.parametrize(
@@ -72,6 +77,11 @@ def test_a_mistake_is_one_line(override: str, message: str) -> None:
         ),
         ("name: mine\nsource: me\nprecisions: {p: {mult: 1}}", "precisions.p.bits: is missing"),
         ("name: mine\nsource: me\nprecisions: {p: {bits: 4, mult: -1}}", "precisions.p.mult=-1: must be a number >= 0"),
+        ("name: mine\nsource: me\nprecisions: {p: {bits: 4, mult: 3 pJ}}", "precisions.p.mult=3 pJ: must be a number"),
+        ("name: mine\nsource: me\nprecisions: {p: {bits: 4, add: .nan}}", "precisions.p.add=nan: must be a number"),
+        ("name: mine\nsource: me\nprecisions: {p: {bits: 4, add: {a: 1}}}", "precisions.p.add={a: 1}: must be a num"),
+        ("name: mine\nsource: me\nprecisions: &a {p: *a}", "holds more than 10,000 values, aliases written out"),
+        (DOUBLED, "holds more than 10,000 values, aliases written out"),
         ("name: mine\nsource: me\nprecisions: {}", "precisions: holds none"),
         ("name: mine\nprecisions: {p: {bits: 4, mult: 1}}", "file.source: is missing"),
         ("- 1", "file=\\[1\\]: must be a group of keys"),

@@ -105,6 +105,23 @@ def test_unknown_operations_are_refused(tmp_path: Path) -> None:
         slipped(tmp_path, 'Arithmetic({"add": 1}', 'Arithmetic({"adds": 1}', SETTINGS).arithmetic  # noqa: B018
 
 
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        ("Arithmetic({}, weight_bits=2)", r"arithmetic: no operations; options: at least 1 of mult, shift"),
+        ('Arithmetic({"add": 1}, weight_bits=0)', r"arithmetic: weight_bits=0; must be a whole number >= 1"),
+        ('Arithmetic({"add": 1}, input_bits=2.5)', r"arithmetic: input_bits=2.5; must be a whole number >= 1"),
+        ('{"add": 1}', r"^op=toy: states no arithmetic, but \{add: 1\}"),
+        ("None", r"^op=toy: states no arithmetic, but null"),
+    ],
+)
+def test_an_arithmetic_that_nothing_can_price_is_refused(stated: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        settings_from(
+            {"name": "toy"}, slipped_catalogue(tmp_path, 'Arithmetic({"add": 1}, weight_bits=2)', stated, SETTINGS)
+        )
+
+
 def test_settings_without_an_arithmetic(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^op=toy: states no arithmetic$"):
         slipped(tmp_path, "    def arithmetic(self)", "    def arithmetics(self)", SETTINGS)

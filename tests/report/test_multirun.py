@@ -17,14 +17,16 @@ RESULT = {
     "macs": 492368,
     "energy_mj_paper": 0.08110,
     "energy_mj_fair": 0.202244,
+    "latency_ms_paper": 0.0364168,
+    "peak_sram_kib": 60.0,
     "train_seconds": 12.5,
     "seed": 0,
 }
 MULTIPLIERS = ["aug.width_multipliers=[1.0,1.6,2.2]", "aug.expand_multipliers=[1.0,1.6,2.2,2.8]", "optim.lr=0.0123456"]
 ADD, SHIFT = " ".join(["op=add", *MULTIPLIERS]), "op=shift"
 ROWS = [
-    ["0", ADD, "91.25", "90.5", "66570", "492368", "0.0811", "0.2022", "12.5"],
-    ["1", SHIFT, "failed", "", "", "", "", "", ""],
+    ["0", ADD, "91.25", "90.5", "66570", "492368", "0.0811", "0.2022", "0.03642", "60.0", "12.5"],
+    ["1", SHIFT, "failed", "", "", "", "", "", "", "", ""],
 ]
 
 
@@ -66,6 +68,8 @@ def test_writes_the_same_beside_the_jobs(tmp_path: Path) -> None:
         "MACs",
         "mJ (paper)",
         "mJ (fair)",
+        "ms (paper)",
+        "SRAM, KiB",
         "s",
     ]
     assert rows == ROWS

@@ -16,38 +16,45 @@ def check_budget(plan: Plan, assignment: Assignment[Any], hardware: Hardware) ->
     """Refuse a network that takes more memory than there is.
 
     Raises:
-        UserError: by how much, and at which layer.
+        UserError: of which memory, by how much, and at which layer.
     """
-    _check_sram(plan, hardware)
-    _check_flash(plan, assignment, hardware)
-
-
-def _check_sram(plan: Plan, hardware: Hardware) -> None:
-    if hardware.sram_kib is None:
+    sram, flash = _over_sram(plan, hardware), _over_flash(plan, assignment, hardware)
+    if not sram and not flash:
         return
-    peak = peak_sram(plan, hardware.in_place_depthwise)
-    taken = peak.bytes / KIB
-    if taken <= hardware.sram_kib:
-        return
-    in_place = peak_sram(plan, in_place_depthwise=True).bytes / KIB
-    remedy = "hardware.in_place_depthwise=true, " if in_place <= hardware.sram_kib else ""
+    remedies = ["a narrower net", "another hardware"]
+    if flash:
+        remedies.insert(1, "an operator of fewer bits")
+    if sram:
+        remedies.insert(0, "smaller images")
+        in_place = peak_sram(plan, in_place_depthwise=True).bytes / KIB
+        if hardware.sram_kib is not None and in_place <= hardware.sram_kib:
+            remedies.insert(0, "hardware.in_place_depthwise=true")
     raise UserError(
-        f"hardware={hardware.name}: activations take {taken:.1f} KiB at {peak.layer}, {taken - hardware.sram_kib:.1f} "
-        f"KiB more than its {hardware.sram_kib:g} KiB of SRAM; options: {remedy}smaller images, a narrower net, or "
-        f"another hardware"
+        f"hardware={hardware.name}: {'; '.join(filter(None, (sram, flash)))}; options: {', '.join(remedies[:-1])}, or "
+        f"{remedies[-1]}"
     )
 
 
-def _check_flash(plan: Plan, assignment: Assignment[Any], hardware: Hardware) -> None:
-    if hardware.flash_kib is None:
-        return
+def _over_sram(plan: Plan, hardware: Hardware) -> str:
+    """Return by how much activations take more than there is, in words; empty where they do not."""
+    peak = peak_sram(plan, hardware.in_place_depthwise)
+    taken = peak.bytes / KIB
+    if hardware.sram_kib is None or taken <= hardware.sram_kib:
+        return ""
+    return (
+        f"activations take {taken:.1f} KiB at {peak.layer}, {taken - hardware.sram_kib:.1f} KiB more than its "
+        f"{hardware.sram_kib:g} KiB of SRAM"
+    )
+
+
+def _over_flash(plan: Plan, assignment: Assignment[Any], hardware: Hardware) -> str:
+    """Return by how much weights take more than there is, in words; empty where they do not."""
     taken = flash_bytes(plan, assignment) / KIB
-    if taken <= hardware.flash_kib:
-        return
+    if hardware.flash_kib is None or taken <= hardware.flash_kib:
+        return ""
     weights = {layer.name: layer_weights(plan, layer) for layer in plan.layers()}
     largest = max(weights, key=weights.__getitem__)
-    raise UserError(
-        f"hardware={hardware.name}: weights take {taken:.1f} KiB, {taken - hardware.flash_kib:.1f} KiB more than its "
-        f"{hardware.flash_kib:g} KiB of Flash; {largest} alone has {weights[largest]:,} of them; options: a narrower "
-        f"net, an operator of fewer bits, or another hardware"
+    return (
+        f"weights take {taken:.1f} KiB, {taken - hardware.flash_kib:.1f} KiB more than its {hardware.flash_kib:g} KiB "
+        f"of Flash; {largest} alone has {weights[largest]:,} of them"
     )

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shiftaddaug.hardware.memory import VECTOR_BITS, WEIGHT_BITS, held_values
+from shiftaddaug.hardware.budget import KIB
+from shiftaddaug.hardware.memory import VECTOR_BITS, WEIGHT_BITS, Held, held_values, reread_units
 from shiftaddaug.hardware.price import layer_costs
 from shiftaddaug.hardware.rules import MODES
 from shiftaddaug.hardware.settings import Hardware
@@ -16,11 +17,13 @@ from shiftaddaug.nets.assignment import Assignment
 from shiftaddaug.nets.nodes import Node
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.spec import SubnetSpec
+from shiftaddaug.nets.units import without
 from shiftaddaug.operators.settings import OperatorSettings
 
 WIDEST = 2**17
-"""Channels that a layer may read: above it, keys of layers would collide."""
-KERNELS = 64
+"""Channels that a layer may read or compute: above it, keys of layers would collide."""
+KERNELS = 2**10
+"""Kernels lie below it, for the same reason."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,10 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.channels)
 
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """Return the fields, in order."""
+        return self.channels, self.kernels, self.operators, self.skipped
+
 
 class Pricer:
     """Prices sub-networks; what it has seen of a layer it keeps.
@@ -54,7 +61,8 @@ class Pricer:
         self.layers = plan.layers()
         self._index, self._units = plan.index(), {unit: i for i, unit in enumerate(plan.skippable)}
         self._tables = [_Table() for _ in self.layers]
-        self._held = held_values(plan, hardware.in_place_depthwise)
+        self._reread = reread_units(plan)
+        self._held: dict[tuple[str, ...], list[Held]] = {}
         self._vectors = [
             (node, 2 if node.kind == "norm" else 1) for node in plan.nodes if node.kind == "norm" or node.bias
         ]
@@ -93,35 +101,57 @@ class Pricer:
         channels, count = candidates.channels, len(candidates)
         layers = np.zeros((count, len(_Table.COLUMNS)))
         for place, layer in enumerate(self.layers):
-            values = self._layer(place, layer, candidates)
-            if layer.unit in self._units:
-                values = values * ~candidates.skipped[:, self._units[layer.unit], None]
-            layers += values
+            rows = self._alive(layer.unit, candidates)
+            layers[rows] += self._layer(place, layer, candidates, rows)
         named = dict(zip(_Table.COLUMNS, layers.T, strict=True))
         vectors = np.zeros(count)
         for node, numbers in self._vectors:
-            vectors += self._alive(node.unit, candidates) * numbers * channels[:, self._index[node.space]]
-        held = np.zeros(count)
-        for each in self._held:
-            columns = [self._index[space] for space in each.pixels]
-            elements = channels[:, columns] @ np.array([*each.pixels.values()])
-            held = np.maximum(held, elements * self._alive(each.unit, candidates))
+            rows = self._alive(node.unit, candidates)
+            vectors[rows] += numbers * channels[rows, self._index[node.space]]
         flash = np.ceil((named.pop("weight_bits") + vectors * VECTOR_BITS) / 8)
         weights = named.pop("weights")
         costs = {name: named[name] for name in named if self.hardware.accelerator is not None or name == "macs"}
-        return {**costs, "params": weights + vectors, "peak_sram_kib": held / 1024, "flash_kib": flash / 1024}
+        memory = {"peak_sram_kib": self._peaks(candidates) / KIB, "flash_kib": flash / KIB}
+        return {**costs, "params": weights + vectors, **memory}
+
+    def _peaks(self, candidates: Candidates) -> NDArray[np.float64]:
+        """Return peak SRAM in bytes. What is held follows from which of the blocks of `reread_units` are skipped."""
+        peaks, skipped = np.zeros(len(candidates)), candidates.skipped
+        pattern = np.zeros(len(candidates), np.int64)
+        for place, unit in enumerate(self._reread):
+            pattern += skipped[:, self._units[unit]].astype(np.int64) << place
+        for each in np.unique(pattern):
+            rows = np.nonzero(pattern == each)[0]
+            units = tuple(unit for place, unit in enumerate(self._reread) if each >> place & 1)
+            some = Candidates(*(values[rows] for values in candidates.arrays()))
+            peaks[rows] = self._peaks_without(units, some)
+        return peaks
+
+    def _peaks_without(self, units: tuple[str, ...], candidates: Candidates) -> NDArray[np.float64]:
+        if units not in self._held:
+            self._held[units] = held_values(without(self.plan, units), self.hardware.in_place_depthwise)
+        peaks = np.zeros(len(candidates))
+        for each in self._held[units]:
+            rows = self._alive(each.unit, candidates)
+            columns = [candidates.channels[rows, self._index[space]] for space in each.pixels]
+            elements = sum(values * pixels for values, pixels in zip(columns, each.pixels.values(), strict=True))
+            peaks[rows] = np.maximum(peaks[rows], elements)
+        return peaks
 
     def _alive(self, unit: str, candidates: Candidates) -> Any:
-        return ~candidates.skipped[:, self._units[unit]] if unit in self._units else True
+        """Return the rows of the candidates that have a unit: all, where it cannot be skipped."""
+        return np.nonzero(~candidates.skipped[:, self._units[unit]])[0] if unit in self._units else slice(None)
 
-    def _layer(self, place: int, layer: Node, candidates: Candidates) -> NDArray[np.float64]:
+    def _layer(self, place: int, layer: Node, candidates: Candidates, rows: Any) -> NDArray[np.float64]:
         channels, sources = candidates.channels, self.plan.sources(layer)
-        outputs = channels[:, self._index[layer.space]]
-        inputs = outputs if layer.depthwise else sum(channels[:, self._index[space]] for space in sources)
-        if int(np.max(inputs, initial=0)) >= WIDEST:
-            raise ValueError(f"{layer.name}: reads {np.max(inputs)} channels; at most {WIDEST - 1}")
-        key = ((inputs * WIDEST + outputs) * KERNELS + candidates.kernels[:, place]) * len(self.operators)
-        key = key + candidates.operators[:, place]
+        outputs = channels[rows, self._index[layer.space]]
+        inputs = outputs if layer.depthwise else sum(channels[rows, self._index[space]] for space in sources)
+        kernels = candidates.kernels[rows, place]
+        _refuse_beyond(f"channels that {layer.name} reads", inputs, WIDEST)
+        _refuse_beyond(f"channels that {layer.name} computes", outputs, WIDEST)
+        _refuse_beyond(f"kernel of {layer.name}", kernels, KERNELS)
+        key = ((inputs * WIDEST + outputs) * KERNELS + kernels) * len(self.operators)
+        key = key + candidates.operators[rows, place]
         table = self._tables[place]
         unknown = table.unknown(key)
         table.add(unknown, [self._solved(layer, int(each)) for each in unknown])
@@ -138,6 +168,13 @@ class Pricer:
         columns = [value for mode in MODES for value in ((costs[mode].energy, costs[mode].ms) if costs else (0.0, 0.0))]
         bits = min(arithmetic.arithmetic.weight_bits, WEIGHT_BITS)
         return [*columns, float(weights * prod(layer.size)), float(weights), float(weights * bits)]
+
+
+def _refuse_beyond(what: str, values: NDArray[np.int64], limit: int) -> None:
+    """Refuse numbers of which two different rows of a table could have one key."""
+    beyond = values[(values < 1) | (values >= limit)]
+    if len(beyond):
+        raise ValueError(f"{what}: {beyond[0]}; must be 1 to {limit - 1}")
 
 
 class _Table:

@@ -1,5 +1,6 @@
 """Energy and latency of one layer: its best tiling, and what that moves where."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 
@@ -97,18 +98,42 @@ def _tilings(shape: LayerShape, limits: ArraySettings, pad: bool) -> tuple[Layer
     return None
 
 
-def no_tiling(name: str, shape: LayerShape, limits: ArraySettings, hardware: str) -> UserError:
-    """Return the answer to a layer that the array cannot work on."""
-    rows, kernel = shape.out_size[0], shape.kernel
-    remedy = "hardware.accelerator.pad=true prices it with more rows"
-    if kernel >= limits.filter_rows:
-        reason = f"its kernel of {kernel} rows must be below {limits.filter_rows}"
-        remedy = "a larger hardware.accelerator.array.filter_rows"
-    elif rows == 1:
-        reason = "one row of outputs of several rows of inputs is not spread over elements"
-    elif all(rows % part or part * kernel >= limits.elements for part in range(2, rows + 1)):
-        reason = f"its {rows} rows have no divisor besides 1 that {limits.elements} elements can work on at once"
-    else:
-        reason = f"it does not fit in a buffer of {limits.buffer_words} words"
-        remedy = "a larger hardware.accelerator.array.buffer_words, or smaller images"
-    return UserError(f"hardware={hardware}: layer {name} has no tiling: {reason}; options: {remedy}")
+def no_tiling(name: str, shape: LayerShape, accelerator: Accelerator, hardware: str) -> UserError:
+    """Return the answer to a layer that the array cannot work on: the limits that it meets, and what helps."""
+    limits, unmet = accelerator.limits(), _unmet(shape, accelerator)
+    reasons = [NEEDS[key].format(kernel=shape.kernel, limit=getattr(limits, key)) for key in unmet if key in NEEDS]
+    remedies = [f"a larger hardware.accelerator.array.{key}" for key in unmet if key in NEEDS]
+    if "buffer_words" in unmet:
+        remedies[-1] += " or smaller images"
+    if "pad" in unmet:
+        rows = shape.out_size[0]
+        one = "one row of outputs of several rows of inputs is not spread over elements"
+        many = f"its {rows} rows have no divisor besides 1 that {limits.elements} elements can work on at once"
+        reasons.append(one if rows == 1 else many)
+        remedies.append("hardware.accelerator.pad=true prices it with more rows")
+    return UserError(
+        f"hardware={hardware}: layer {name} has no tiling: {'; '.join(reasons)}; options: {', and '.join(remedies)}"
+    )
+
+
+NEEDS: Mapping[str, str] = {
+    "filter_rows": "a row of its filter has {kernel} values, which must be fewer than {limit}",
+    "filter_words": "the weights of an element, {kernel} at least, must be fewer than {limit}",
+    "elements": "{limit} elements are too few for the {kernel} rows of its filter",
+    "buffer_words": "a buffer of {limit} words is too small for its inputs and outputs",
+}
+"""Limits that a layer may meet, and what they ask of it."""
+WITHOUT_LIMIT = 2**31
+
+
+def _unmet(shape: LayerShape, accelerator: Accelerator) -> list[str]:
+    """Return the fewest limits that have to give way for a layer to have a tiling, and `pad` if it needs more rows."""
+    limits, unmet = accelerator.limits(), list[str]()
+    free = replace(limits, **dict.fromkeys(NEEDS, WITHOUT_LIMIT))
+    for key in NEEDS:
+        limited = replace(free, **{key: getattr(limits, key)})
+        if _tilings(shape, limited, pad=True) is None:
+            unmet.append(key)
+        else:
+            free = limited
+    return unmet if accelerator.pad or _tilings(shape, free, pad=False) is not None else [*unmet, "pad"]

@@ -60,11 +60,12 @@ def peak_sram(plan: Plan, in_place_depthwise: bool = False) -> Peak:
 def held_values(plan: Plan, in_place_depthwise: bool = False) -> list[Held]:
     """Return what is held at every node that takes memory of its own, in the order of execution.
 
-    It is the same for sub-networks: a block that is skipped hands on a value of the space and size of its own.
+    It is the same for sub-networks without some blocks, but for blocks of `reread_units`: a block that is skipped hands
+    on a value of the space and size of its own.
     """
     end = len(plan.nodes)
     last = {value: place for place, node in enumerate(plan.nodes) for value in values_read(node)}
-    last |= {node: end for _, node in plan.outputs}
+    last |= dict.fromkeys(_results(plan), end)
     buffers = _buffers(plan, last, in_place_depthwise)
     until: dict[str, int] = {}
     for place, node in enumerate(plan.nodes):
@@ -81,6 +82,27 @@ def held_values(plan: Plan, in_place_depthwise: bool = False) -> list[Held]:
                 pixels[each.space] += prod(each.size)
             found.append(Held(node.name, node.unit, pixels))
     return found
+
+
+def _results(plan: Plan) -> set[str]:
+    """Return the values that are held to the end: outputs, and the parts of those that are concatenations."""
+    nodes = [plan.by_name[name] for _, name in plan.outputs]
+    return {name for node in nodes for name in (node.name, *(node.inputs if node.kind == "concat" else ()))}
+
+
+def reread_units(plan: Plan) -> tuple[str, ...]:
+    """Return the blocks that can be skipped and whose input others may read, too, in order.
+
+    Where such a block is skipped, one value is held in place of two. A block behind such a block is one itself: without
+    the first, it reads what others read.
+    """
+    results, found = _results(plan), list[str]()
+    exits = {its.exit: unit for unit, its in plan.skippable.items()}
+    for unit, its in plan.skippable.items():
+        read = any(its.entry in values_read(node) and node.unit != unit for node in plan.nodes)
+        if read or its.entry in results or exits.get(its.entry) in found:
+            found.append(unit)
+    return tuple(found)
 
 
 def _buffers(plan: Plan, last: Mapping[str, int], in_place_depthwise: bool) -> dict[str, str]:

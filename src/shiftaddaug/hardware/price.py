@@ -127,10 +127,15 @@ def layer_costs(
     found = {}
     for mode, rules in modes.items():
         as_priced = shape if rules.grouped_depthwise else shape.as_images()
-        cost = layer_cost(as_priced, accelerator, unit_of(arithmetic, accelerator, rules))
+        try:
+            unit = unit_of(arithmetic, accelerator, rules)
+            norm = _norm_energy(norms, arithmetic, accelerator) if rules.norms else 0.0
+        except UserError as error:
+            raise UserError(f"{error} (op={operator.name}, layer {layer.name})") from None
+        cost = layer_cost(as_priced, accelerator, unit)
         if cost is None:
-            raise no_tiling(layer.name, as_priced, accelerator.limits(), hardware.name)
-        found[mode] = cost + Cost(norm=_norm_energy(norms, arithmetic, accelerator) if rules.norms else 0.0)
+            raise no_tiling(layer.name, as_priced, accelerator, hardware.name)
+        found[mode] = cost + Cost(norm=norm)
     return found
 
 

@@ -87,12 +87,16 @@ def counted(arithmetic: Arithmetic, rules: Rules) -> dict[str, int]:
 
 
 def _published_word(arithmetic: Arithmetic, accelerator: Accelerator) -> tuple[int, float]:
-    """Return the bits of all words, and the length of a cycle: both shrink with the bits of weights."""
-    bits, narrow = accelerator.operations.bits, accelerator.published.narrow_input_bits
+    """Return the bits of all words, and the length of a cycle: both shrink with the bits of weights.
+
+    The published code divides the cycle by 32 / 10 whatever the precision: at 8 bits, too.
+    """
+    bits, published = accelerator.operations.bits, accelerator.published
+    narrow = published.narrow_input_bits
     if narrow is None or arithmetic.weight_bits >= min(bits, narrow):
         return bits, 1.0
     word = (narrow + arithmetic.weight_bits) // 2
-    return word, word / bits
+    return word, word / published.whole_cycle_bits
 
 
 def _moves(accelerator: Accelerator, inputs: int, weights: int, outputs: int) -> tuple[float, ...]:

@@ -1,17 +1,18 @@
 """What a hardware (a yaml of configs/hardware) may say. Imports no torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from msgspec import Meta
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.hardware.technology import Operations, read_technology
+from shiftaddaug.hardware.technology import Operations, Picojoules, read_technology
 from shiftaddaug.operators.settings import KINDS
-from shiftaddaug.settings import NonNegativeNumber, PathName, PositiveInt, PositiveNumber, check_group, shown
+from shiftaddaug.settings import PathName, PositiveInt, PositiveNumber, check_group, shown
 
 KindNames = Annotated[list[str], Meta(title=f"a list of operations, of {', '.join(KINDS)}")]
+Megahertz = Annotated[float, Meta(ge=1e-3, le=10**6)]
 NARROW = 8
 """Bits up to which four times as many elements fit, and registers and buffers hold twice as many numbers."""
 
@@ -20,18 +21,18 @@ NARROW = 8
 class MemorySettings:
     """Keys of `hardware.accelerator.memory`: energy of moving one word, in pJ."""
 
-    dram: NonNegativeNumber
-    buffer: NonNegativeNumber
+    dram: Picojoules
+    buffer: Picojoules
     """Global buffer."""
-    noc: NonNegativeNumber
+    noc: Picojoules
     """Network on chip, of inputs and weights."""
-    noc_psum: NonNegativeNumber
+    noc_psum: Picojoules
     """Network on chip, of partial sums."""
-    rf: NonNegativeNumber
+    rf: Picojoules
     """Register files of the elements, of inputs and partial sums."""
-    rf_weight: NonNegativeNumber
+    rf_weight: Picojoules
     """Register files, of weights."""
-    dram_to_buffer: NonNegativeNumber = 0.0
+    dram_to_buffer: Picojoules = 0.0
     """What the way between DRAM and buffer costs inputs and outputs besides."""
     word_bits: PositiveInt | None = 16
     """Bits of the words that these energies are of; null takes every number for a word."""
@@ -60,8 +61,9 @@ class PublishedSettings:
     on_chip: KindNames = ()  # type: ignore[assignment]
     """Operators that execute nothing but these move inputs and weights for nothing, down to the elements."""
     narrow_input_bits: PositiveInt | None = None
-    """Where weights have less bits than numbers, all words have the mean of theirs and of so many, and a cycle is
-    shorter in proportion."""
+    """Where weights have less bits than numbers, all words have the mean of theirs and of so many."""
+    whole_cycle_bits: PositiveInt = 32
+    """A cycle of such words is as long as their share of so many bits, at every precision."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class AcceleratorSettings:
     """A file of `hardware/technology`, or a path to one (with its .yaml)."""
     precision: str
     """One of the technology's."""
-    clock_mhz: PositiveNumber
+    clock_mhz: Megahertz
     array: dict[str, Any]
     memory: dict[str, Any]
     published: dict[str, Any]
@@ -114,7 +116,7 @@ class Accelerator:
         array = self.array
         return ArraySettings(
             elements=4 * array.elements,
-            filter_rows=array.filter_rows,
+            filter_rows=2 * array.filter_rows,
             filter_words=2 * array.filter_words,
             filters=2 * array.filters,
             buffer_words=2 * array.buffer_words,
@@ -160,7 +162,7 @@ def _accelerator(config: Mapping[str, Any]) -> Accelerator:
     return Accelerator(
         array=check_group(f"{key}.array", settings.array, ArraySettings),
         memory=check_group(f"{key}.memory", settings.memory, MemorySettings),
-        published=PublishedSettings(tuple(published.on_chip), published.narrow_input_bits),  # type: ignore[arg-type]
+        published=replace(published, on_chip=tuple(published.on_chip)),  # type: ignore[arg-type]
         operations=technology.precisions[settings.precision],
         clock_mhz=settings.clock_mhz,
         pad=settings.pad,

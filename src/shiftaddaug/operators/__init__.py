@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.errors import DAMAGE, UserError
-from shiftaddaug.operators.settings import OperatorSettings
+from shiftaddaug.operators.settings import Arithmetic, OperatorSettings
 from shiftaddaug.settings import shown
 
 if TYPE_CHECKING:
@@ -123,7 +123,8 @@ def _filled(settings_class: type[T], name: str, parameters: Mapping[str, Any]) -
             raise UserError(f"op.{key}={shown(value)}: operator {name} has no such key; options: {options}")
     try:
         settings = settings_class(**parameters)
-        settings.arithmetic  # noqa: B018 (what costs and checks rely on is tried at once)
+        if not isinstance(settings.arithmetic, Arithmetic):  # what costs and checks rely on is tried at once
+            raise UserError(f"op={name}: states no arithmetic, but {shown(settings.arithmetic)}")
         return settings
     except UserError:
         raise

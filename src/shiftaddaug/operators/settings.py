@@ -24,7 +24,7 @@ class Arithmetic:
     """What a layer executes for each multiply-accumulate, or for what stands in its place.
 
     Raises:
-        UserError: a kind that is none of `KINDS`, or a count below 1.
+        UserError: no operation, a kind that is none of `KINDS`, a count or bits below 1.
     """
 
     operations: Mapping[str, int]
@@ -35,6 +35,11 @@ class Arithmetic:
     """Bits of an input, as the layer reads it."""
 
     def __post_init__(self) -> None:
+        if not self.operations:
+            raise UserError(f"arithmetic: no operations; options: at least 1 of {', '.join(KINDS)}")
+        for name, bits in (("weight_bits", self.weight_bits), ("input_bits", self.input_bits)):
+            if type(bits) is not int or bits < 1:
+                raise UserError(f"arithmetic: {name}={bits}; must be a whole number >= 1")
         for kind, count in self.operations.items():
             if kind not in KINDS or not isinstance(count, int) or count < 1:
                 raise UserError(f"arithmetic: {count} operations {kind}; options: at least 1 of {', '.join(KINDS)}")

@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from shiftaddaug.errors import UserError
+from shiftaddaug.errors import UserError, reason_of
 from shiftaddaug.files import write_csv, write_whole
 from shiftaddaug.hardware.budget import KIB
 from shiftaddaug.hardware.layer import PARTS, Cost
@@ -59,12 +59,16 @@ def priced(title: str, plan: Plan, assignment: Assignment[Any], hardware: Hardwa
 
 
 def cost_record(plan: Plan, assignment: Assignment[Any], hardware: Hardware) -> dict[str, Any]:
-    """Return what results.json says of a network's cost on hardware; what cannot be priced is warned of."""
+    """Return what results.json says of a network's cost on hardware.
+
+    Where energy and latency cannot be priced, that is warned of, and memory is told alone.
+    """
     try:
-        return {"hardware": hardware.name, **price(plan, assignment, hardware).record()}
+        found = price(plan, assignment, hardware)
     except UserError as error:
         log.warning("energy and latency are not told: %s", error)
-        return {"hardware": hardware.name}
+        found = price(plan, assignment, replace(hardware, accelerator=None))
+    return {"hardware": hardware.name, **found.record()}
 
 
 def cost_rows(recorded: Mapping[str, Any]) -> dict[str, str]:
@@ -142,9 +146,9 @@ def _everywhere(found: NetPrice, value: str) -> dict[str, str]:
 
 def _difference_rows(report: CostReport) -> list[dict[str, Any]]:
     paper, fair = (report.chosen.price.costs[mode].energy for mode in ("paper", "fair"))
-    rows = [{"": "paper", "mJ": f"{paper:.4f}", "of fair": f"{paper / fair:.1%}"}]
+    rows = [{"": "paper", "mJ": f"{paper:.4f}", "of fair": _ratio(paper, fair, ".1%")}]
     for words, value in differences(report.plan, report.chosen.assignment, report.hardware).items():
-        rows.append({"": f"+ {words}", "mJ": f"{value:+.4f}", "of fair": f"{value / fair:+.1%}"})
+        rows.append({"": f"+ {words}", "mJ": f"{value:+.4f}", "of fair": _ratio(value, fair, "+.1%")})
     return [*rows, {"": "fair", "mJ": f"{fair:.4f}", "of fair": f"{1:.1%}"}]
 
 
@@ -163,10 +167,15 @@ def _operator_rows(report: CostReport) -> list[dict[str, Any]]:
 def _compared(mode: str, cost: Cost, mult: Cost) -> dict[str, str]:
     return {
         f"mJ {mode}": f"{cost.energy:.4f}",
-        f"saves {mode}": f"{1 - cost.energy / mult.energy:.2%}",
+        f"saves {mode}": _ratio(mult.energy - cost.energy, mult.energy, ".2%"),
         f"ms {mode}": f"{cost.ms:.4f}",
         f"speed {mode}": f"{mult.ms / cost.ms:.2f}x",
     }
+
+
+def _ratio(part: float, whole: float, form: str) -> str:
+    """Return a ratio in words; where energies may all be 0, there is none."""
+    return format(part / whole, form) if whole else ""
 
 
 def save_report(report: CostReport, folder: Path) -> None:
@@ -175,7 +184,10 @@ def save_report(report: CostReport, folder: Path) -> None:
     Raises:
         UserError: a file that cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"save={folder}: cannot be made ({reason_of(error)})") from error
     rows = [_flat(layer) for layer in report.chosen.price.layers]
     write_csv(folder / "layers.csv", list(rows[0]), rows)
     write_json(folder / "cost.json", _record(report))

@@ -1,6 +1,7 @@
 """What `src/cost.py` reports: the costs of a network under its operator and under all others. Imports no torch."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from shiftaddaug import operators, tasks
 from shiftaddaug.catalogue import Catalogue
 from shiftaddaug.data.checks import settings_of
-from shiftaddaug.errors import DAMAGE, UserError
-from shiftaddaug.hardware.settings import hardware_from
+from shiftaddaug.errors import DAMAGE, UserError, reason_of
+from shiftaddaug.files import refuse_unwritable
+from shiftaddaug.hardware.settings import Hardware, hardware_from
 from shiftaddaug.nets import archs
 from shiftaddaug.nets.assignment import Assignment, assignment_from, uniform
 from shiftaddaug.nets.format1 import plan_of_format1
@@ -22,12 +24,25 @@ from shiftaddaug.nets.sizes import shown_size
 from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.report.cost import CostReport, Priced, priced
 from shiftaddaug.runs.compose import config_dir, group_options, plain
-from shiftaddaug.runs.target_plan import target_plan
-from shiftaddaug.settings import CheckpointPath, PathName, check
+from shiftaddaug.runs.rules import say_no_effect, typed_of
+from shiftaddaug.runs.settings import GROUPS
+from shiftaddaug.runs.settings import TopLevel as TrainTopLevel
+from shiftaddaug.runs.target_plan import target_plan, warn_of_size
+from shiftaddaug.settings import CheckpointPath, PathName, check_group
+
+log = logging.getLogger(__name__)
 
 Settings = Assignment[OperatorSettings]
 
 MULT = {"name": "mult"}
+
+
+@dataclass(frozen=True)
+class TopLevel(TrainTopLevel):
+    """Keys of configs/cost.yaml that are no group."""
+
+    target: CheckpointPath | None = None
+    save: PathName | None = None
 
 
 @dataclass(frozen=True)
@@ -55,13 +70,18 @@ def read_cost(cfg: DictConfig, typed: Sequence[str], catalogue: Catalogue) -> Co
         UserError: the first mistake, by key; a layer that the hardware cannot compute.
     """
     config = plain(cfg)
+    top = check_group("", config, TopLevel, more=GROUPS)
     hardware = hardware_from(config["hardware"])
-    check("target", config["target"], CheckpointPath | None)
-    check("save", config["save"], PathName | None)
-    save = None if config["save"] is None else Path(config["save"])
+    save = None if top.save is None else Path(top.save).expanduser()
     if save is not None and save.exists() and (not save.is_dir() or any(save.iterdir())):
         raise UserError(f"save={save}: holds something already, which is never overwritten; give a new folder")
-    network = _of_target(config, catalogue) if config["target"] is not None else _of_config(cfg, config, catalogue)
+    if save is not None:
+        refuse_unwritable("save", save)
+    if top.target is not None:
+        _warn_of_target(typed)
+        network = _of_target(Path(str(top.target)).expanduser(), catalogue)
+    else:
+        network = _of_config(cfg, config, catalogue)
     chosen = priced(network.assignment.title(), network.plan, network.assignment, hardware)
     others = _others(network, chosen, hardware, catalogue)
     return CostReport(
@@ -80,6 +100,7 @@ def _of_config(cfg: DictConfig, config: Mapping[str, Any], catalogue: Catalogue)
     data = config["data"]
     settings_of(data)  # checks keys and values; the images need not be there
     plan = target_plan(config, archs.check_arch(config["arch"], catalogue), task, catalogue)
+    warn_of_size(plan, data, task)
     operator = operators.settings_from(config["op"], catalogue)
     exempt = list(config["net"]["mult_layers"])
     assignment = uniform(plan, operator, exempt, operators.settings_from(MULT))
@@ -88,9 +109,16 @@ def _of_config(cfg: DictConfig, config: Mapping[str, Any], catalogue: Catalogue)
     return _Network(plan, assignment, str(data["name"]), config["op"], None if own else exempt)
 
 
-def _of_target(config: Mapping[str, Any], catalogue: Catalogue) -> _Network:
-    path = Path(str(config["target"])).expanduser()
-    folder = path if path.is_dir() else path.parent
+def _warn_of_target(typed: Sequence[str]) -> None:
+    """Warn of what the user typed of another network than the target's."""
+    kept = ("target", "save", "hardware", "plugins", "paths", "logger", "hydra")
+    others = [override for override in typed if not typed_of(kept, [override])]
+    if others:
+        say_no_effect("a target's network is priced as it is", others)
+
+
+def _of_target(path: Path, catalogue: Catalogue) -> _Network:
+    folder = path.parent if path.is_file() else path
     folder = folder / "target" if (folder / "target").is_dir() else folder
     try:
         raw = json.loads((folder / "architecture.json").read_text())
@@ -108,28 +136,41 @@ def _of_target(config: Mapping[str, Any], catalogue: Catalogue) -> _Network:
     except UserError as error:
         raise UserError(f"target={path}: {error}") from None
     except OSError as error:
-        raise UserError(f"target={path}: no target there ({error.strerror}: {error.filename})") from None
+        raise UserError(
+            f"target={path}: no target there ({reason_of(error)}); options: a run's target folder"
+        ) from None
     except DAMAGE as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"target={path}: not a readable target ({type(error).__name__}: {reason})") from None
     return _Network(plan, assignment, data, None, sorted(assignment.exempt()))
 
 
-def _others(network: _Network, chosen: Priced, hardware: Any, catalogue: Catalogue) -> list[Priced]:
-    """Return the network under each operator's defaults, and as it is in the place of its own; mult comes first."""
+def _others(network: _Network, chosen: Priced, hardware: Hardware, catalogue: Catalogue) -> list[Priced]:
+    """Return the network under each operator's defaults, and as it is in the place of its own; mult comes first.
+
+    An operator that is not the chosen one and cannot be priced is left out, and warned of.
+    """
     found = []
     names = {operator.name for operator in network.assignment.multiplication_free()} or {"mult"}
-    mult = operators.settings_from(MULT)
     for name, raw in _yamls(catalogue).items():
         if names == {raw["name"]}:
             found.append(chosen)
             continue
-        exempt = raw.get("mult_layers", []) if network.exempt is None else network.exempt
-        assignment = uniform(network.plan, operators.settings_from(raw, catalogue), exempt, mult)
-        found.append(priced(name, network.plan, assignment, hardware))
+        try:
+            found.append(_under(name, raw, network, hardware, catalogue))
+        except UserError as error:
+            if raw["name"] == "mult":
+                raise  # what all are compared with
+            log.warning("op=%s is not among those side by side: %s", name, error)
     if chosen not in found:
         found.append(chosen)
     return sorted(found, key=lambda each: each.title != "mult")
+
+
+def _under(name: str, raw: Mapping[str, Any], network: _Network, hardware: Hardware, catalogue: Catalogue) -> Priced:
+    exempt = raw.get("mult_layers", []) if network.exempt is None else network.exempt
+    operator, mult = operators.settings_from(raw, catalogue), operators.settings_from(MULT)
+    return priced(name, network.plan, uniform(network.plan, operator, exempt, mult), hardware)
 
 
 def _yamls(catalogue: Catalogue) -> dict[str, dict[str, Any]]:

@@ -21,6 +21,7 @@ from shiftaddaug.runs.compose import PACKAGE, ROOT
 from shiftaddaug.runs.places import refuse_old_run
 from shiftaddaug.runs.prepare import Prepared
 from shiftaddaug.runs.target import Deployed
+from shiftaddaug.runs.target_plan import warn_of_size
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +114,7 @@ def _announce(run: Prepared, cost: NetCost, supernet_params: int) -> None:
         100 * cost.multiplication_free_share,
         supernet_params / 1e6,
     )
+    warn_of_size(settings.plan, settings.config["data"], settings.task)
     for operator in run.assignment.operators():
         described = operator.describe(run.trainer.strategy.root_device.type)
         if described is not None:

@@ -1,5 +1,6 @@
 """The plan of the network that net, arch, data and task of a configuration describe. Imports no torch."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,8 @@ from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.sizes import shown_size
 from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.tasks.settings import TaskSettings
+
+log = logging.getLogger(__name__)
 
 
 def target_plan(config: Mapping[str, Any], arch: ArchSettings, task: TaskSettings, catalogue: Catalogue) -> Plan:
@@ -36,6 +39,17 @@ def target_plan(config: Mapping[str, Any], arch: ArchSettings, task: TaskSetting
     data = config["data"]
     images = data["in_channels"], data["image_size"]
     return plan_net(config["net"], outputs_of(data, task), *images, catalogue, config["arch"])
+
+
+def warn_of_size(plan: Plan, data: Mapping[str, Any], task: TaskSettings) -> None:
+    """Warn where the network is evaluated at another size than that which its costs are told of."""
+    seen = task.seen(data)
+    if seen != plan.image_size:
+        log.warning(
+            "costs are those of an image of %s px; evaluation sees %s px at once, whose costs src/cost.py tells with "
+            "data.image_size=%s",
+            *(shown_size(plan.image_size), shown_size(seen), shown_size(seen)),
+        )
 
 
 def check_batch(config: Mapping[str, Any], arch: ArchSettings, plan: Plan) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from shiftaddaug.errors import UserError
+from shiftaddaug.nets.sizes import Size, as_size
 from shiftaddaug.settings import check, check_fields
 from shiftaddaug.tasks.figures import BETTER, LOSS, Figure, record_of
 
@@ -69,6 +70,10 @@ class TaskSettings:
         `num_classes`, if data have it, is a number: classes that the configuration leaves open have been counted.
         """
         raise NotImplementedError
+
+    def seen(self, data: Mapping[str, Any]) -> Size:
+        """Size (height, width) of what the network sees at once when it is evaluated, in pixels."""
+        return as_size(data["image_size"])
 
     def check_data(self, data: Mapping[str, Any]) -> None:
         """Check what must hold of the data's configuration for this task's own keys.

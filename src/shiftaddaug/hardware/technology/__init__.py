@@ -3,15 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from yaml import YAMLError
+import yaml
+from msgspec import Meta
 
 from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.operators.settings import KINDS
-from shiftaddaug.settings import NonNegativeNumber, PositiveInt, check, check_group
+from shiftaddaug.settings import PositiveInt, check, check_group, shown
 
 FOLDER = Path(__file__).parent
+
+Picojoules = Annotated[float, Meta(ge=0, le=10**9)]
+MOST_VALUES = 10_000
+"""Values that a file holds at most, aliases written out."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ def read_technology(name: str) -> Technology:
         return _checked(_read(path))
     except UserError as error:
         raise UserError(f"hardware.accelerator.technology={name}: {error}") from None
-    except (OSError, YAMLError, *DAMAGE) as error:
+    except (OSError, yaml.YAMLError, *DAMAGE) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"hardware.accelerator.technology={name}: cannot be read ({reason})") from error
 
@@ -92,7 +97,21 @@ def read_technology(name: str) -> Technology:
 def _read(path: Path) -> Any:
     from omegaconf import OmegaConf
 
+    if not _is_small(yaml.compose(path.read_text(), Loader=yaml.SafeLoader)):
+        raise UserError(f"holds more than {MOST_VALUES:,} values, aliases written out; options: a file without aliases")
     return OmegaConf.to_container(OmegaConf.load(path))
+
+
+def _is_small(whole: Any) -> bool:
+    """Whether a file holds few values, if it is read: aliases of aliases may fill the memory, or have no end."""
+    waiting, count = [whole], 0
+    while waiting and count <= MOST_VALUES:
+        node, count = waiting.pop(), count + 1
+        if isinstance(node, yaml.MappingNode):
+            waiting += [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+    return count <= MOST_VALUES
 
 
 def _checked(raw: Any) -> Technology:
@@ -100,11 +119,11 @@ def _checked(raw: Any) -> Technology:
     precisions = {}
     for precision, costs in file.precisions.items():
         key = f"precisions.{precision}"
-        check(key, costs, dict[str, float])
+        check(key, costs, dict[str, Any])
         for kind, value in costs.items():
             if kind not in (*KINDS, "bits"):
-                raise UserError(f"{key}.{kind}={value}: no such operation; options: bits, {', '.join(KINDS)}")
-            check(f"{key}.{kind}", value, PositiveInt if kind == "bits" else NonNegativeNumber)
+                raise UserError(f"{key}.{kind}={shown(value)}: no such operation; options: bits, {', '.join(KINDS)}")
+            check(f"{key}.{kind}", value, PositiveInt if kind == "bits" else Picojoules)
         if "bits" not in costs:
             raise UserError(f"{key}.bits: is missing; must be a whole number")
         energies = tuple((kind, float(costs[kind])) for kind in KINDS if kind in costs)

@@ -86,6 +86,9 @@ class SegmentationSettings(TaskSettings):
         """Return the number of output channels: one for each class, or the one of binary masks."""
         return 1 if self.masks == "binary" else int(data["num_classes"])
 
+    def seen(self, data: Mapping[str, Any]) -> Size:
+        return self.window_size or as_size(data.get("eval_size") or data["image_size"])
+
     def check_data(self, data: Mapping[str, Any]) -> None:
         classes = data.get("num_classes")
         if isinstance(classes, int):
