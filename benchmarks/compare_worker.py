@@ -55,10 +55,22 @@ def prepare() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
 
+def outcome(error: Exception) -> str:
+    """Return how a run ended that raised: stopped by the recording, as was wanted, refused or failed.
+
+    A run may answer the failure of a callback that is not its own by an error of its own.
+    """
+    from compare_record import Stopped
+
+    if isinstance(error, Stopped) or isinstance(error.__cause__, Stopped):
+        return "stopped"
+    return "refused" if compare_adapter.is_refusal(error) else "failed"
+
+
 def run(case: Case, folder: Path, old: bool, stop: int | None = None, checkpoint: Path | None = None) -> dict[str, Any]:
     """Record of one training run, which lies in `folder` afterwards."""
     import torch
-    from compare_record import Record, Stopped
+    from compare_record import Record
 
     Record.old = old
     record = Record.begin(stop)
@@ -71,12 +83,11 @@ def run(case: Case, folder: Path, old: bool, stop: int | None = None, checkpoint
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             compare_adapter.train(compare_adapter.compose([old_override(o) if old else o for o in overrides]))
-    except Stopped:
-        record["outcome"] = "stopped"
     except Exception as error:
-        record["outcome"] = "refused" if compare_adapter.is_refusal(error) else "failed"
-        record["text"] = f"{type(error).__name__}: {error}".replace(str(folder), "FOLDER")
-        record["traceback"] = traceback.format_exc()
+        record["outcome"] = outcome(error)
+        if record["outcome"] != "stopped":
+            record["text"] = f"{type(error).__name__}: {error}".replace(str(folder), "FOLDER")
+            record["traceback"] = traceback.format_exc()
     finally:
         logging.getLogger("shiftaddaug").removeHandler(heard)
         torch.set_default_dtype(torch.float32)

@@ -9,9 +9,13 @@ from typing import Any
 import compare
 import compare_cases
 import compare_names
+import compare_worker
 import pytest
 from compare_differences import MOST_KIB, SHOWN, compare_records, resume_differences, told
+from compare_record import Stopped
 from tests.build import CONFIGS, ROOT
+
+from shiftaddaug.errors import UserError
 
 
 def a_record() -> dict[str, Any]:
@@ -170,3 +174,10 @@ def test_make_names_the_target() -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
     listed = subprocess.run(["make", "help"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert "compare" in listed.stdout
+
+
+def test_a_run_that_the_recording_stops_is_none_that_was_refused() -> None:
+    answered = UserError("callbacks.record: failed")
+    answered.__cause__ = Stopped()
+    ends = (Stopped(), answered, UserError("op=none"), ValueError())
+    assert [compare_worker.outcome(end) for end in ends] == ["stopped", "stopped", "refused", "failed"]
