@@ -21,6 +21,7 @@ ORDER = (
     "tasks",
     "data",
     "hardware",
+    "nas",
     "deploy",
     "interop",
     "report",

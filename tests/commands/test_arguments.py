@@ -32,6 +32,14 @@ def test_what_hydra_understands_is_left_to_it() -> None:
     )
 
 
+def test_a_group_takes_one_option() -> None:
+    message = r"^data=\[digits,cifar10\]: takes one option; options: data=NAME, or -m data=digits,cifar10$"
+    with pytest.raises(UserError, match=message):
+        refuse_arguments(["data=[digits,cifar10]"], "train")
+    with pytest.raises(UserError, match=r"^op=\[\]: takes one option"):
+        refuse_arguments(["op=[]"], "train")
+
+
 def test_an_ablation_gives_no_other_names() -> None:
     with pytest.raises(UserError, match=r"^net\.name=mine: is the name of what net= chooses; options: net=mbv2_micro"):
         _checked_overrides(["net.name=mine"])

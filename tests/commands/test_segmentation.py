@@ -33,6 +33,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def classified(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The target of a classification."""
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    run_little(folder, "trainer.max_epochs=1", "optim.warmup_epochs=0")
+    return folder / "target"
+
+
 def test_it_trains_augmented_and_deploys(run: Path) -> None:
     results, curves = read_json(run / "results.json"), read_metrics(run / "metrics.csv")
     assert (results["task"], results["headline"], results["data"]) == ("segmentation", "miou", "shapes")
@@ -92,6 +100,46 @@ def test_binary_masks_of_a_folder_by_windows(tmp_path: Path) -> None:
     with np.load(tmp_path / "run" / "predictions.npz") as held:
         assert held["predicted"].shape[1:] == (3, 12, 16)
         assert (held["wanted"] == np.array([224, 224, 192]).reshape(3, 1, 1)).all(1).any()
+
+
+def test_it_is_evaluated_at_another_size_and_by_windows(run: Path, tmp_path: Path) -> None:
+    given = (f"ckpt_path={run / 'target'}", "trainer.accelerator=cpu", "+trainer.limit_test_batches=2")
+
+    def loss(name: str, *more: str) -> float:
+        evaluate(composed(tmp_path / name, *given, *more, config_name="eval"))
+        return float(read_json(tmp_path / name / "results.json")["test_loss"])
+
+    whole, windowed = loss("whole"), loss("window", "task.window=[16,16]", "task.window_overlap=0")
+    assert loss("large", "data.eval_size=[48,64]") != whole != windowed
+    assert loss("one_window", "task.window=[24,32]") == whole
+    with pytest.raises(
+        UserError, match=r"^task\.window=\[48,96\]: is larger than what it slides over, images of \[24,"
+    ):
+        loss("wide", "task.window=[48,96]")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("task.window=8", r"task\.window=8: task=classification has no such key; options: null"),
+        ("data.eval_size=8", r"data\.eval_size=8: data=digits has no such key; options: data\.batch_size"),
+    ],
+)
+def test_what_evaluation_cannot_change(change: str, message: str, classified: Path, tmp_path: Path) -> None:
+    line = composed(tmp_path / "eval", f"ckpt_path={classified}", "trainer.accelerator=cpu", change, config_name="eval")
+    with pytest.raises(UserError, match=f"^{message}$"):
+        evaluate(line)
+
+
+def test_pooled_values_of_one_image_are_not_measured(tmp_path: Path) -> None:
+    stage = "{block: inverted_bottleneck, channels: 16, expand: 2, stride: 2, depth: 1}"
+    given = ("data=shapes", "arch=deeplabv3plus", f"net.stages=[{stage},{stage},{stage}]", "net.stem_stride=2", *FEW)
+    run_little(tmp_path / "run", *given, "trainer.max_epochs=1", "optim.warmup_epochs=0")
+    line = (f"ckpt_path={tmp_path / 'run' / 'target'}", "trainer.accelerator=cpu", "recalibrate_batches=1")
+    with pytest.raises(
+        UserError, match=r"^data\.batch_size=1: recalibrate_batches=1 measures the batch-norm decoder\."
+    ):
+        evaluate(composed(tmp_path / "eval", *line, "data.batch_size=1", config_name="eval"))
 
 
 def test_a_mistake_in_a_mask_is_one_line_before_training(tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ AUGS = names("aug")
 
 
 @cache
-def composed_once(*overrides: str) -> DictConfig:
-    return composed(FOLDER, *overrides)
+def composed_once(*overrides: str, config_name: str = "train") -> DictConfig:
+    return composed(FOLDER, *overrides, config_name=config_name)
 
 
 def files() -> list[str]:
@@ -51,9 +51,15 @@ def command_line(path: Path) -> list[str]:
     first, *rest = path.read_text().splitlines()
     if first.startswith("# @package"):
         first = rest[0]
-    command = re.fullmatch(r"# python src/(train|eval|ablate|fit_sharing|cost)\.py( .+)?", first)
+    command = re.fullmatch(r"# python src/(train|eval|ablate|fit_sharing|cost|search)\.py( .+)?", first)
     assert command is not None, f"{path.name}: the first line must be `# python src/train.py ...`, not {first!r}"
     return shlex.split(command[2] or "")
+
+
+def command_of(file: str) -> str:
+    """The command that composes the file."""
+    group = file.split("/")[0]
+    return "search" if group == "space" else "train"
 
 
 def overrides_of(file: str) -> tuple[str, ...]:
@@ -103,7 +109,7 @@ class TestEveryFile:
     @pytest.mark.parametrize("file", files())
     def test_composes_by_its_command_and_names_arguments_that_exist(self, file: str) -> None:
         overrides = overrides_of(file) if file in selected() else (file.replace("/", "="),)
-        container = plain(composed_once(*overrides))
+        container = plain(composed_once(*overrides, config_name=command_of(file)))
         for node in targets(container):
             arguments = {key: value for key, value in node.items() if not key.startswith("_")}
             if node is container.get("optim", {}).get("scheduler"):
@@ -117,7 +123,7 @@ class TestEveryFile:
             assert f"{group}/{composed_once(*overrides_of(file))[group].name}" == file
 
 
-@pytest.mark.parametrize("name", ["train", "eval", "ablate", "fit_sharing"])
+@pytest.mark.parametrize("name", ["train", "eval", "ablate", "fit_sharing", "cost", "search"])
 def test_entry_points_compose_by_their_command(name: str) -> None:
     overrides = [argument.replace("<run>", "run") for argument in command_line(CONFIGS / f"{name}.yaml")]
     cfg = plain(composed(FOLDER, *overrides, config_name=name))

@@ -6,7 +6,8 @@ from itertools import product
 import pytest
 import torch
 from tests.build import SHARINGS, drawn, images
-from tests.nets.test_subnetworks import SPECS, assert_same, at_most_target, make, random_spec
+from tests.nets.subnets import make, random_spec
+from tests.nets.test_subnetworks import SPECS, assert_same, at_most_target
 
 from shiftaddaug import operators
 from shiftaddaug.errors import UserError

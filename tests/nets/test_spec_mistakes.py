@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from tests.build import images
-from tests.nets.test_subnetworks import make
+from tests.nets.subnets import make
 from tests.nets.unet import unet_plan
 
 from shiftaddaug import operators

@@ -1,10 +1,7 @@
-"""Any sub-network: it is computed, extracted and priced as the plain network of its widths, kernels and blocks."""
+"""Any sub-network: it is computed and extracted as the plain network of its widths, kernels and blocks."""
 
-import math
-import random
 import re
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +9,6 @@ import pytest
 import torch
 from tests.build import (
     DEEPENED,
-    KINDS,
     NETS,
     REMAPS,
     ROOT,
@@ -20,66 +16,29 @@ from tests.build import (
     WIDER,
     drawn,
     images,
-    make_supernet,
     narrowed,
-    plan_of,
-    unsettled,
 )
+from tests.nets.subnets import flops, make, random_spec
 from tests.nets.unet import images as unet_images
 from tests.nets.unet import make_unet
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from shiftaddaug import operators
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.layers import HybridConv2d
 from shiftaddaug.hybrid.reading import Blended, ByOperator, MultipliedBeside
-from shiftaddaug.hybrid.sharing import PLAIN, NetSharing, Sharing
+from shiftaddaug.hybrid.sharing import Sharing
 from shiftaddaug.hybrid.widths import Widths
-from shiftaddaug.kernels.tracing import TRACE_HANDLES
 from shiftaddaug.nets.build import build_supernet
-from shiftaddaug.nets.cost import layer_macs, net_cost, total_macs
 from shiftaddaug.nets.extract import Target, extract, load_target, save_target
-from shiftaddaug.nets.extras import plan_extra_blocks
-from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.recalibrate import recalibrate
-from shiftaddaug.nets.spec import SubnetSpec, Widening
+from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Supernet
-from shiftaddaug.nets.units import ends
 
 SPECS = 3
 ALL_OPERATORS = [("mbv3_w035", sharing, op) for sharing, ops in SHARINGS.items() for op in ops]
 OTHER_NETS = [net for net in NETS if net != "mbv3_w035"]
 """Every operator in one net, whose layers are of all kinds; every other net with one operator."""
-
-
-def make(
-    net: str | dict[str, Any], op: str, sharing: NetSharing = PLAIN, wide: float = 1.6, **arguments: Any
-) -> Supernet:
-    """An evaluating supernet whose norms, of all channels, have been moved off their initial state."""
-    widths = {"width_multipliers": (1.0, wide), "expand_multipliers": (1.0, wide)}
-    return unsettled(make_supernet(net, op, **widths, sharing=sharing, **arguments)).eval()
-
-
-def random_spec(supernet: Supernet, seed: int, widest: float = 1.0) -> SubnetSpec:
-    """Widths from one channel to a share of the way from the target's to the widest; kernels and blocks at random.
-
-    Args:
-        supernet: of which it is a part.
-        seed: all randomness comes from it.
-        widest: share in [0, 1]; 0 is no wider than the target.
-    """
-    generator, widening, graph = random.Random(seed), supernet.widening, supernet.graph
-    channels = []
-    for space, most in zip(widening.spaces, widening.max_channels(), strict=True):
-        top = space.channels + round(widest * (most - space.channels))
-        fixed = space.name in ("image", "classes")
-        channels.append(space.channels if fixed else generator.choice((1, generator.randint(1, top), top)))
-    convolutions = [node for node in graph.nodes if node.kind == "conv" and node.kernel > 1]
-    kernels = {n.name: generator.choice(range(1, n.kernel + 1, 2)) for n in convolutions if generator.random() < 0.5}
-    free = [unit for unit in graph.units() if ends(graph, unit) is not None]
-    skipped = frozenset(unit for unit in free if generator.random() < 0.4)
-    return SubnetSpec(tuple(channels), kernels=tuple(kernels.items()), skipped=skipped)
 
 
 def at_most_target(supernet: Supernet, seed: int) -> SubnetSpec:
@@ -216,94 +175,6 @@ def wider(supernet: Supernet, spec: SubnetSpec, layer: str) -> bool:
     targets = {space.name: space.channels for space in supernet.widening.spaces}
     spaces = (node.space,) if node.depthwise else (node.space, *supernet.graph.sources(node))
     return any(channels[space] > targets[space] for space in spaces)
-
-
-class TestPlan:
-    @pytest.mark.parametrize("net", KINDS)
-    def test_its_cost_is_what_torch_counts(self, net: str) -> None:
-        supernet = make(net, "mult", extra_blocks=1)
-        for seed in range(SPECS):
-            spec = random_spec(supernet, seed)
-            plan, target = supernet.graph.at(spec), extract(supernet, spec)
-            of_part = flops(partial(supernet, spec=spec), images(1))
-            assert 2 * total_macs(plan) == flops(target.net, images(1)) == of_part
-            cost = net_cost(plan, target.assignment)
-            assert cost.params == sum(p.numel() for p in target.net.parameters())
-
-    @pytest.mark.parametrize("op", ["mult", "shift", "add"])
-    def test_backward_it_is_twice_that_but_for_the_image(self, op: str) -> None:
-        """Of what is multiplied; an adder's own block is multiplied once more, by zeros, where channels surround it."""
-        supernet = make("mbv3_w035", op, extra_blocks=1)
-        for spec in (supernet.target_spec, random_spec(supernet, 1), SubnetSpec(supernet.widening.max_channels())):
-            plan = supernet.graph.at(spec)
-            with FlopCounterMode(display=False) as forward:
-                y = supernet(images(2), spec)
-            with FlopCounterMode(display=False) as backward:
-                y.sum().backward()
-            counted, stem = forward.get_total_flops(), 2 * 2 * layer_macs(plan, plan.layers()[0])
-            assert backward.get_total_flops() == 2 * counted - stem
-            least = 2 * 2 * total_macs(plan)
-            assert counted == least or (op == "add" and spec != supernet.target_spec and counted > least)
-
-    @pytest.mark.parametrize("op", ["mult", "shift", "add"])
-    @pytest.mark.parametrize("net", ["mcunet", "mbv3_w035", "resnet20", "vgg_small"])
-    def test_a_trace_of_the_target_shows_all_of_it(self, net: str, op: str) -> None:
-        """Counted as fvcore does: by the kinds of nodes, with our handles beside its own."""
-        supernet = make(narrowed(net), op)
-        target = extract(supernet, supernet.target_spec).net
-        graph, _ = torch.jit._get_trace_graph(target, (images(1),))  # of which all values have sizes
-        handles = TRACE_HANDLES | dict.fromkeys(("aten::_convolution", "aten::linear"), convolution_macs)
-        nodes = [node for node in graph.nodes() if node.kind() in handles]
-        counted = sum(handles[node.kind()](list(node.inputs()), list(node.outputs())) for node in nodes)
-        assert counted == total_macs(target.plan)
-
-    def test_of_a_decoder_too(self) -> None:
-        supernet = make_unet().eval()
-        for seed in range(SPECS):
-            spec = random_spec(supernet, seed)
-            counted = flops(lambda x, spec=spec: supernet.outputs(x, supernet.run(spec)), unet_images()[:1])
-            assert 2 * total_macs(supernet.graph.at(spec)) == counted
-
-    @pytest.mark.parametrize("net", DEEPENED)
-    def test_of_the_target_is_the_plan(self, net: str) -> None:
-        plan = plan_of(net)
-        for extras in ((), plan_extra_blocks(plan, 2 if net in DEEPENED else 0)):
-            widening = Widening(plan, **WIDER, extra_blocks=extras)
-            assert widening.deepened().at(widening.target()) == plan
-
-    def test_is_read_from_its_own_description(self) -> None:
-        supernet = make("mbv3_w035", "shift", extra_blocks=1)
-        for seed in range(SPECS):
-            plan = supernet.graph.at(random_spec(supernet, seed))
-            assert Plan.from_dict(plan.to_dict()) == plan
-
-    def test_values_by_hand(self) -> None:
-        """Of mbv2_micro: one block skipped, one depthwise kernel of 1, one hidden space of 1 channel."""
-        plan = plan_of("mbv2_micro")
-        unit = next(unit for unit in plan.units() if ends(plan, unit))
-        depthwise = next(node for node in plan.layers() if node.depthwise and node.unit == "blocks.0")
-        channels = [1 if space.name == depthwise.space else space.channels for space in plan.spaces]
-        spec = SubnetSpec(tuple(channels), kernels=((depthwise.name, 1),), skipped=frozenset({unit}))
-        cut = plan.at(spec)
-        assert unit not in cut.units() and not any(space.name.startswith(f"{unit}.") for space in cut.spaces)
-        assert (cut.by_name[depthwise.name].kernel, cut.channels()[depthwise.space]) == (1, 1)
-        found = ends(plan, unit)
-        assert found is not None
-        readers = [node for node in cut.nodes if found.entry in node.inputs]
-        assert [node.unit for node in readers] != [unit]
-        assert not any(found.exit in node.inputs for node in cut.nodes)
-
-
-def convolution_macs(inputs: list[Any], outputs: list[Any]) -> int:
-    """Of a convolution or a linear map of torch's: outputs x elements of a filter."""
-    weight = inputs[1].type().sizes()
-    return math.prod(outputs[0].type().sizes()) * math.prod(weight[1:])
-
-
-def flops(net: Any, x: Tensor) -> int:
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        net(x)
-    return counter.get_total_flops()
 
 
 class TestNarrowR:

@@ -56,6 +56,11 @@ CASES: list[Case] = [
     ("optim.lr", ["optim.optimizer.lr=0.2", "optim.lr=0.3"], ["optim.lr=0.3"]),
     ("optim.optimizer.lr", [ONECYCLE, "optim.optimizer.lr=0.2"], ["optim.optimizer.lr=0.2"]),
     (
+        "optim.encoder_lr_mult",
+        [ONECYCLE, "optim.encoder_lr_mult=0.1"],
+        ["optim.encoder_lr_mult=0.1"],
+    ),
+    (
         "optim.optimizer.momentum",
         [ONECYCLE, "optim.optimizer.momentum=0.8"],
         [ONECYCLE, "+optim.scheduler.cycle_momentum=false", "optim.optimizer.momentum=0.8"],

@@ -187,6 +187,24 @@ def test_a_key_of_stored_weights_that_r_replaces_is_warned_of(
     assert [record.getMessage() for record in caplog.records] == [f"no effect, because {wanted}"] * told
 
 
+@pytest.mark.parametrize(
+    ("optim", "told"),
+    [
+        (("optim=adamw",), True),
+        (("optim=radam",), True),
+        (("optim=radam", "optim.optimizer.decoupled_weight_decay=false"), False),
+        (("optim=radam", "optim.optimizer.decoupled_weight_decay=false", "optim.optimizer.weight_decay=0"), True),
+        (("optim=sgd",), False),
+    ],
+)
+def test_the_scale_of_gradients_that_the_optimiser_undoes_is_warned_of(
+    optim: tuple[str, ...], told: bool, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    typed = ["op=add", "op.eta=0.2", *optim]
+    read_settings(composed(tmp_path / "run", *typed), typed)
+    assert ("have a scale of their own: op.eta=0.2" in caplog.text) == told
+
+
 @pytest.mark.parametrize(("rate", "told"), [("uniform", True), ("adaptive", False)])
 def test_a_key_that_the_operators_other_keys_take_the_place_of_is_warned_of(
     rate: str, told: bool, caplog: pytest.LogCaptureFixture, tmp_path: Path

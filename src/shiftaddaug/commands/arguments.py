@@ -14,6 +14,9 @@ from shiftaddaug.runs.explain import no_option
 NAMED = ("op", "net", "aug", "data", "task", "sharing", "hardware")
 """Groups whose options state their name."""
 
+SEVERAL = ("experiment", "logger", "callbacks")
+"""Groups whose options add up."""
+
 
 def refuse_arguments(arguments: Sequence[str], config_name: str) -> None:
     """Answer `logger=null`, `data=3`, `~trainer` and `=3`, `aug=_base`, and `aug.name=foo`.
@@ -36,6 +39,10 @@ def refuse_arguments(arguments: Sequence[str], config_name: str) -> None:
             raise UserError(f"{argument}: must be key=value, such as op=add")
         if not any(each == group or each.startswith(f"{group}/") for each in groups):
             continue
+        chosen = override.value()
+        if isinstance(chosen, list) and len(chosen) != 1 and group not in SEVERAL:
+            jobs = ",".join(str(value) for value in _values(override)) or "..."
+            raise UserError(f"{argument}: takes one option; options: {group}=NAME, or -m {group}={jobs}")
         if override.is_delete():
             _refuse_to_delete(argument, group, groups)
         elif not all(_is_name(value) for value in _values(override)):

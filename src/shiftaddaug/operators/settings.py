@@ -72,6 +72,9 @@ class OperatorSettings:
     without_remap: ClassVar[tuple[str, ...]] = ()
     """Further ones, which concern the stored weight: R stores it in Gaussian form."""
 
+    scales_gradient: ClassVar[tuple[str, ...]] = ()
+    """Fields that multiply update directions: optimisers whose steps have a scale of their own undo them."""
+
     single_under_autocast: ClassVar[bool] = False
     """Whether layers compute and return float32 under autocast (`trainer.precision=bf16-mixed`)."""
     computes_in_single: ClassVar[bool] = False

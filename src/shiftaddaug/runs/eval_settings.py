@@ -8,6 +8,7 @@ from typing import Any, Literal
 from omegaconf import DictConfig
 
 from shiftaddaug.catalogue import Catalogue, catalogue_of
+from shiftaddaug.data.settings import ImageSize
 from shiftaddaug.errors import UserError
 from shiftaddaug.hardware.settings import Hardware, hardware_from
 from shiftaddaug.nets.settings import Multiplier
@@ -20,11 +21,12 @@ from shiftaddaug.runs.searching import is_multirun
 from shiftaddaug.runs.settings import PathsSettings
 from shiftaddaug.runs.trainer_settings import check_processes, check_trainer
 from shiftaddaug.settings import CheckpointPath, Count, PathName, PluginNames, PositiveInt, Seed, check_group, shown
+from shiftaddaug.tasks.segmentation.settings import Overlap, Window
 
 RECALIBRATE_BATCHES = 16
 """Training batches that a sub-network without statistics of its own is measured on."""
 
-GROUPS = ("subnet", "data", "paths", "trainer", "hardware")
+GROUPS = ("subnet", "data", "task", "paths", "trainer", "hardware")
 """Keys of the top level that hold keys."""
 
 
@@ -59,6 +61,15 @@ class DataChanges:
     data_dir: PathName | None = None
     batch_size: PositiveInt | None = None
     verify: bool | None = None
+    eval_size: ImageSize | None = None
+
+
+@dataclass(frozen=True)
+class TaskChanges:
+    """Keys of `task`: how a mask is evaluated otherwise than it was trained; null leaves it."""
+
+    window: Window | None = None
+    window_overlap: Overlap | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,7 @@ class EvalSettings:
     """What is evaluated: a target's folder, or a supernet's .ckpt file."""
     subnet: SubnetSettings
     data: DataChanges
+    task: TaskChanges
     paths: PathsSettings
     trainer: Mapping[str, Any]
     """The `trainer` group, of which Hydra builds the Trainer."""
@@ -105,14 +117,31 @@ class EvalSettings:
             say_no_effect(f"data.data_dir={self.data.data_dir}", folder_typed)
         elif folder_typed and "data_dir" not in data:
             say_no_effect(f"data={data.get('name')} reads no files there", folder_typed)
-        changes = {key: value for key, value in asdict(self.data).items() if value is not None}
-        for key, value in changes.items():
-            if key not in data:
-                options = ", ".join(f"data.{key}" for key in asdict(self.data) if key in data)
-                raise UserError(
-                    f"data.{key}={shown(value)}: data={data.get('name')} has no such key; options: {options}"
-                )
-        return data | changes
+        return _changed("data", data, self.data)
+
+    def changed_task(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the task as it was trained, with what the user changes.
+
+        Raises:
+            UserError: a changed key that this task does not have.
+        """
+        return _changed("task", dict(stored), self.task)
+
+    @property
+    def changes_sizes(self) -> bool:
+        """Whether images are evaluated at other sizes, or by other windows, than they were."""
+        return self.data.eval_size is not None or self.task != TaskChanges()
+
+
+def _changed(group: str, stored: dict[str, Any], changes: DataChanges | TaskChanges) -> dict[str, Any]:
+    made = {key: value for key, value in asdict(changes).items() if value is not None}
+    for key, value in made.items():
+        if key not in stored:
+            options = ", ".join(f"{group}.{key}" for key in asdict(changes) if key in stored) or "null"
+            raise UserError(
+                f"{group}.{key}={shown(value)}: {group}={stored.get('name')} has no such key; options: {options}"
+            )
+    return stored | made
 
 
 def read_eval_settings(cfg: DictConfig, typed: Sequence[str] = ()) -> EvalSettings:
@@ -129,6 +158,7 @@ def read_eval_settings(cfg: DictConfig, typed: Sequence[str] = ()) -> EvalSettin
     top = check_group("", config, TopLevel, more=GROUPS)
     subnet = check_group("subnet", config["subnet"], SubnetSettings)
     data = check_group("data", config["data"], DataChanges)
+    task = check_group("task", config["task"], TaskChanges)
     paths = check_group("paths", config["paths"], PathsSettings)
     check_trainer(config["trainer"])
     check_processes(config["trainer"], is_multirun())
@@ -142,7 +172,7 @@ def read_eval_settings(cfg: DictConfig, typed: Sequence[str] = ()) -> EvalSettin
     if path.suffix == ".ckpt" and not path.is_dir():
         read_config(path)
     hardware = hardware_from(config["hardware"])
-    settings = EvalSettings(top, path, subnet, data, paths, config["trainer"], hardware, catalogue, tuple(typed))
+    settings = EvalSettings(top, path, subnet, data, task, paths, config["trainer"], hardware, catalogue, tuple(typed))
     if (settings.folder / RESULTS).exists():
         raise UserError(f"paths.output_dir={settings.folder}: holds results already, which are never overwritten")
     warn_of_evaluation(top.split, bool(settings.recalibrate_batches), typed)

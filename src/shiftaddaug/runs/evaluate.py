@@ -14,7 +14,9 @@ from shiftaddaug.report.cost import cost_record, cost_rows
 from shiftaddaug.report.results import RESULTS, print_result, write_json
 from shiftaddaug.runs.eval_settings import EvalSettings
 from shiftaddaug.runs.lightning_trainer import build_trainer, check_limits, interruptible, quieten_lightning
+from shiftaddaug.runs.rules import say_no_effect, typed_of
 from shiftaddaug.runs.subnetworks import Subnetwork, load_subnetwork, recalibrate_on_training_data
+from shiftaddaug.runs.target_plan import norm_of_one_pixel
 from shiftaddaug.tasks.base import Objective
 from shiftaddaug.tasks.evaluation import Evaluation
 from shiftaddaug.tasks.settings import TaskSettings
@@ -32,6 +34,7 @@ def evaluate(settings: EvalSettings) -> float:
     subnetwork = load_subnetwork(settings.path, subnet.width_multiplier, subnet.expand_multiplier, settings.catalogue)
     objective = _objective(settings, subnetwork)
     data_config = data_of(settings, subnetwork)
+    _check_changes(settings, subnetwork, objective.settings, data_config)
     if split == "val" and not holds_validation(data_config):
         raise UserError(f"split=val: ckpt_path={settings.path} held no images out (data.val_fraction=0); options: test")
     data: Any = data_module_of(data_config, settings.catalogue)
@@ -59,10 +62,27 @@ def evaluate(settings: EvalSettings) -> float:
 
 
 def _objective(settings: EvalSettings, subnetwork: Subnetwork) -> Objective:
+    task = settings.changed_task(subnetwork.task_config)
     try:
-        return tasks.build(subnetwork.task_config, subnetwork.plan.num_classes, settings.catalogue)
+        return tasks.build(task, subnetwork.plan.num_classes, settings.catalogue)
     except UserError as error:
         raise UserError(f"ckpt_path={settings.path}: {error}") from None
+
+
+def _check_changes(settings: EvalSettings, subnetwork: Subnetwork, task: TaskSettings, data: Mapping[str, Any]) -> None:
+    """Check what the user changes against the rest, and warn of what has no effect."""
+    if settings.changes_sizes:
+        task.check_data(data)
+    for key, reason in task.without_effect().items():
+        typed = typed_of([f"task.{key}"], settings.typed)
+        if typed:
+            say_no_effect(reason, typed)
+    batches, norm = settings.recalibrate_batches, norm_of_one_pixel(subnetwork.plan)
+    if batches and norm is not None and data.get("batch_size") == 1:
+        raise UserError(
+            f"data.batch_size=1: recalibrate_batches={batches} measures the batch-norm {norm}, of which one image has "
+            f"one value of each channel; options: data.batch_size=2 and more, recalibrate_batches=0"
+        )
 
 
 def data_of(settings: EvalSettings, subnetwork: Subnetwork) -> dict[str, Any]:

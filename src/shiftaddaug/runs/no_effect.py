@@ -6,14 +6,15 @@ channels are wider. `no_effect_aug.py` has the rules on what surrounds the targe
 a run is trained. Callbacks are asked when there is a network (`callbacks/order.py`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from shiftaddaug.nets.assignment import select_layers
 from shiftaddaug.nets.tables import keeps_size
 from shiftaddaug.runs.no_effect_aug import AUGMENTATION, no_slots, nothing_is_wider, warn_of_rounded_multipliers
 from shiftaddaug.runs.no_effect_training import TRAINING, data_rules
 from shiftaddaug.runs.rules import Checked, Rule, stated_rules, warn_of_no_effect
-from shiftaddaug.tasks.optim_settings import optimizer_facts
+from shiftaddaug.tasks.optim_settings import optimizer_facts, undoes_scale
 
 _OF_TURNS = tuple(f"callbacks.block_variant.{key}" for key in ("order", "granularity", "blend"))
 
@@ -132,9 +133,16 @@ def _ratio_is_not_kept(checked: Checked) -> str | None:
         return "aug.operator=same multiplies nothing"
     optimizer = config["optim"]["optimizer"]
     facts = optimizer_facts(optimizer)
-    if facts is not None and facts.own_scale:
-        return f"the steps of {optimizer.get('opt', optimizer['_target_'])} have a scale of their own"
-    return None
+    return _own_scale(optimizer) if facts is not None and facts.own_scale else None
+
+
+def _gradients_scale_is_undone(checked: Checked) -> str | None:
+    optimizer = checked.config["optim"]["optimizer"]
+    return _own_scale(optimizer) if undoes_scale(optimizer) else None
+
+
+def _own_scale(optimizer: Mapping[str, Any]) -> str:
+    return f"the steps of {optimizer.get('opt', optimizer['_target_'])} have a scale of their own"
 
 
 def _stored_for_r(checked: Checked) -> str | None:
@@ -177,6 +185,7 @@ def all_rules(checked: Checked) -> Iterator[Rule]:
     operator = checked.operator
     yield from RULES
     yield from stated_rules("op", operator.without_effect)
+    yield Rule(tuple(f"op.{key}" for key in operator.scales_gradient), _gradients_scale_is_undone)
     yield Rule(tuple(f"op.{key}" for key in operator.replaced_by_remap), _r_says)
     yield Rule(tuple(f"op.{key}" for key in operator.without_remap), _stored_for_r)
     yield from stated_rules("net", _of_arch(checked))

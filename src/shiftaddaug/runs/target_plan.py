@@ -63,6 +63,11 @@ def check_batch(config: Mapping[str, Any], arch: ArchSettings, plan: Plan) -> No
         raise UserError(f"callbacks.diagnostics.images=1: {why.format(blocks[0].name)} 2 and more, or {other}")
 
 
+def norm_of_one_pixel(plan: Plan) -> str | None:
+    """Return the first batch-norm that an image has one value of each channel for; None if there is none."""
+    return next((node.name for node in plan.nodes if node.kind == "norm" and node.size == (1, 1)), None)
+
+
 def outputs_of(config: Mapping[str, Any], task: TaskSettings) -> int:
     """Return how many channels a network of these data and this task ends in.
 

@@ -81,6 +81,7 @@ _OF_TORCH = {
     **dict.fromkeys(("RMSprop", "Adagrad"), OptimizerFacts(1, True)),
     **dict.fromkeys(("Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Rprop"), OptimizerFacts(2, True)),
 }
+_DECOUPLED = ("AdamW",)
 _SGD_OF_TIMM = ("sgd", "momentum", "nesterov")
 """Names by which timm makes torch's SGD."""
 
@@ -93,6 +94,16 @@ def optimizer_facts(optimizer: Mapping[str, Any]) -> OptimizerFacts | None:
     if package.startswith("timm.optim") and "opt" in optimizer:
         return OptimizerFacts(0, str(optimizer["opt"]).lower() not in _SGD_OF_TIMM)
     return None
+
+
+def undoes_scale(optimizer: Mapping[str, Any]) -> bool:
+    """Whether the steps of the node `optim.optimizer` stay as they are when all gradients of a weight are scaled.
+
+    Decay that is added to the gradient (torch's Adam, but not AdamW) weighs otherwise then.
+    """
+    facts, name = optimizer_facts(optimizer), str(optimizer["_target_"]).rpartition(".")[2]
+    decoupled = name in _DECOUPLED or optimizer.get("decoupled_weight_decay") is True
+    return facts is not None and facts.own_scale and (decoupled or not optimizer.get("weight_decay"))
 
 
 def obeys(scheduler: Mapping[str, Any], key: str) -> bool:

@@ -23,6 +23,7 @@ class AddSettings(OperatorSettings):
     name = "add"
     weight_prior = "laplace"
     replaced_by_remap = ("init_std",)
+    scales_gradient = ("eta",)
     single_under_autocast = True
     computes_in_single = True
 

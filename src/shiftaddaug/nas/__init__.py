@@ -1,0 +1,1 @@
+"""Architecture search: spaces of networks, and which of them to search."""
