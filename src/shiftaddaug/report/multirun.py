@@ -35,8 +35,9 @@ class MultirunTable(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         elsewhere = not self.jobs  # other processes ran them
-        if elsewhere:
-            self.jobs = jobs_in(Path(config.hydra.sweep.dir))
+        folder = OmegaConf.select(config, "hydra.sweep.dir")
+        if elsewhere and folder is not None:
+            self.jobs = jobs_in(Path(folder))
         if not self.jobs:
             return
         rows = job_rows(self.jobs)
