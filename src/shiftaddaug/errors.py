@@ -12,6 +12,10 @@ class UserError(ValueError):
         super().__init__(printable(message))
 
 
+class TrialPruned(Exception):
+    """A search stops this trial, which is behind the others; the line says after how many epochs."""
+
+
 class TrainingDiverged(UserError):
     """The loss is no longer a number; the line says at which step, and which checkpoint is still good."""
 

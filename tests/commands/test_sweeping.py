@@ -26,7 +26,7 @@ OPTUNA = "hydra/sweeper=optuna"
         (["seed=range(0)"], "seed=range(0): leaves nothing to run"),
         (["seed=range(0,3,0)"], "seed=range(0,3,0): cannot be swept over (ValueError: range() arg 3 must not be zero)"),
         (["hydra.sweeper.max_batch_size=0", "seed=0,1"], "seed=0,1: cannot be swept over (AssertionError)"),
-        ([OPTUNA, "optim.lr=interval(1,0.1)"], "optim.lr=interval(1,0.1): cannot be swept over (ValueError: The `low`"),
+        ([OPTUNA, "optim.lr=interval(1,0.1)"], "optim.lr=interval(1,0.1): cannot be searched (`low <= high`"),
         ([OPTUNA, "hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials=0: must be a whole number >= 1"),
         (["--cfg", "job"], "--cfg -m: ValueError: Only one of --run, --multirun, --cfg"),
     ],

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra._internal.callbacks import Callbacks
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from tests.build import CONFIGS, plan_of
 
 from shiftaddaug.nets.spec import Widening
+from shiftaddaug.search.naming import study_name
 
 
 @cache
@@ -25,8 +25,7 @@ def study_of(*overrides: str) -> str:
     swept = [o for o in overrides if o in ("op=add,shift", "aug.weight=choice(1,2)")]
     cfg = with_hydra("train", "sweep=augmentation", *(o for o in overrides if o not in swept)).copy()
     cfg.hydra.overrides.task.extend(swept)
-    Callbacks(cfg).on_multirun_start(cfg, config_name="train")
-    return str(cfg.hydra.sweeper.study_name)
+    return study_name(cfg)
 
 
 @pytest.mark.parametrize(

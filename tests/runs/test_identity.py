@@ -73,7 +73,7 @@ def test_exceptions_are_keys_that_there_are(tmp_path: Path) -> None:
     """A slip in the list would make no exception."""
     chosen = (("data=cifar10", "logger=wandb"), ("data=image_folder",))
     known = {".".join(path) for overrides in chosen for path in leaves(config_of(tmp_path, *overrides))}
-    known |= {f"trainer.{name}" for name in inspect.signature(Trainer).parameters} | {"hydra"}
+    known |= {f"trainer.{name}" for name in inspect.signature(Trainer).parameters} | {"hydra", "sweep"}
     for key in FREE:
         assert any(each == key or each.startswith(f"{key}.") for each in known), key
     for kind in WATCHERS:

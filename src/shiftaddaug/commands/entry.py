@@ -21,7 +21,8 @@ from shiftaddaug.commands.folders import claim_folders, leave_nothing, refuse_wi
 from shiftaddaug.commands.output import answering_threads, enduring_output
 from shiftaddaug.commands.sweeping import Jobs
 from shiftaddaug.commands.usage import asks_for_help, help_text
-from shiftaddaug.errors import UserError
+from shiftaddaug.errors import TrialPruned, UserError
+from shiftaddaug.report.results import PRUNED, write_json
 from shiftaddaug.runs.compose import (
     config_dir,
     default_root,
@@ -77,6 +78,8 @@ def _run(config_name: str, function: Callable[[DictConfig], Any]) -> None:
     except Exception as error:
         if isinstance(error, MISTAKES) and not _is_a_bug(error):
             leave_nothing(None, made)
+            if jobs.failed:
+                _answer_multirun(jobs, error, answering)
             fail(describe(error, config_name, sys.argv[1:]))
         if isinstance(error, OSError):
             _answer_full_disk(error)
@@ -125,6 +128,10 @@ def _answering_mistakes(
             print(f"error: {message}", file=sys.stderr)
             jobs.failed.append(message)
             return None
+        except TrialPruned as pruned:
+            print(pruned)
+            write_json(Path(HydraConfig.get().runtime.output_dir) / PRUNED, {"reason": str(pruned)})
+            return str(pruned)
         except OSError as error:
             folder = OmegaConf.select(cfg, "paths.output_dir")
             _answer_full_disk(error, f"a file in {folder}")

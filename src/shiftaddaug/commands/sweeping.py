@@ -8,14 +8,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from shiftaddaug.errors import reason_of
+from shiftaddaug.search.conclusion import NO_SCORE
 
 MULTIRUN = {"-m", "--multirun"}
 
 FLAGS = "Only one of --"
 """What Hydra says of flags that exclude each other."""
 
-NO_TRIAL = "No trials are completed"
-"""What Optuna says at the end of a search without a single score."""
+NOT_ONLY_HERE = ("sweep=", "hydra/sweeper=", "hydra/launcher=")
+"""Choices with which a multirun may well start no job of this process: all trials are done, or other processes run."""
 
 
 @dataclass
@@ -36,7 +37,7 @@ class Jobs:
         """
         if error is None and self.failed:
             return f"{len(self.failed)} of the jobs failed: {self.failed[0]}"
-        if self.failed and str(error).startswith(NO_TRIAL):
+        if self.failed and str(error).startswith(NO_SCORE):
             return f"all {len(self.failed)} trials failed: {self.failed[0]}"
         flags = {argument for argument in arguments if argument.startswith("-")}
         if isinstance(error, ValueError) and str(error).startswith(FLAGS):
@@ -46,7 +47,8 @@ class Jobs:
         swept = " ".join(filter(_sweeps, arguments)) or "hydra.sweeper"
         if error is not None and not _passed_through(error, job):
             return f"{swept}: cannot be swept over ({reason_of(error)})"
-        return None if self.started else f"{swept}: leaves nothing to run"
+        elsewhere = any(argument.startswith(NOT_ONLY_HERE) for argument in arguments)
+        return None if self.started or elsewhere else f"{swept}: leaves nothing to run"
 
 
 def _sweeps(argument: str) -> bool:

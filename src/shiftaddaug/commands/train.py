@@ -2,7 +2,8 @@
 
 import os
 import time
-from typing import Any
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
@@ -11,6 +12,9 @@ from shiftaddaug.commands import STARTED
 from shiftaddaug.commands.entry import run_command
 from shiftaddaug.commands.freed_memory import keep_freed_memory
 from shiftaddaug.errors import UserError
+
+if TYPE_CHECKING:
+    from shiftaddaug.runs.settings import RunSettings
 
 
 def train(cfg: DictConfig) -> float:
@@ -22,16 +26,26 @@ def train(cfg: DictConfig) -> float:
         UserError: a mistake in the configuration, before anything expensive; a loss that is no longer a number.
     """
     from shiftaddaug.runs.checkpoints import check_resumed
-    from shiftaddaug.runs.importing import importing_torch
     from shiftaddaug.runs.places import refuse_old_run
-    from shiftaddaug.runs.processes import leading
+    from shiftaddaug.runs.repeated import going_on
     from shiftaddaug.runs.settings import read_settings
 
     typed, started = _asked_for()
     settings = read_settings(cfg, typed, catalogue_of(cfg.plugins), started)
     if "LOCAL_RANK" not in os.environ:  # to other processes of a run its first one has begun
         refuse_old_run(settings.folder)
-    check_resumed(settings)
+    with ExitStack() as held:
+        settings, score = going_on(settings, held)
+        if score is not None:
+            return score
+        check_resumed(settings)
+        return _train(settings)
+
+
+def _train(settings: "RunSettings") -> float:
+    """Train what is known to be sound."""
+    from shiftaddaug.runs.importing import importing_torch
+    from shiftaddaug.runs.processes import leading
 
     with importing_torch():  # torch and lightning, now that the configuration is known good
         from shiftaddaug.runs.finishing import finishing

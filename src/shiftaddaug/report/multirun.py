@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from shiftaddaug.errors import UserError
 from shiftaddaug.files import write_csv
 from shiftaddaug.hardware.rules import MODES
 from shiftaddaug.report.recorded import columns, headline_in
-from shiftaddaug.report.results import RESULTS, print_table, read_json
+from shiftaddaug.report.results import PRUNED, print_table, read_json, results_of
 
 COSTS = {
     **{f"mJ ({mode})": f"energy_mj_{mode}" for mode in MODES},
@@ -21,7 +22,10 @@ COSTS = {
 
 
 class MultirunTable(Callback):
-    """Print and save (jobs.csv in the sweep's folder) the results of the jobs of this multirun."""
+    """Print and save (jobs.csv in the sweep's folder) the results of the jobs of this multirun.
+
+    Jobs that fail in other processes end the command with status 2, as those of this one do.
+    """
 
     def __init__(self) -> None:
         self.jobs: list[tuple[list[str], Path]] = []
@@ -30,11 +34,28 @@ class MultirunTable(Callback):
         self.jobs.append((list(config.hydra.overrides.task), Path(config.hydra.runtime.output_dir)))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        elsewhere = not self.jobs  # other processes ran them
+        if elsewhere:
+            self.jobs = jobs_in(Path(config.hydra.sweep.dir))
         if not self.jobs:
             return
         rows = job_rows(self.jobs)
         print_table("jobs", rows)
         write_csv(self.jobs[0][1].parent / "jobs.csv", list(rows[0]), rows)
+        failed = [folder for _, folder in self.jobs if not _has_ended(folder)]
+        if elsewhere and failed:
+            raise SystemExit(2) from UserError(f"{len(failed)} of the jobs failed, the first in {failed[0]}")
+
+
+def _has_ended(folder: Path) -> bool:
+    return results_of(folder).exists() or (folder / PRUNED).exists()
+
+
+def jobs_in(folder: Path) -> list[tuple[list[str], Path]]:
+    """Return the jobs of a multirun, by what Hydra has left in its folder: overrides, and the job's folder."""
+    found = [path.parents[1] for path in folder.glob("*/.hydra/overrides.yaml")]
+    found.sort(key=lambda job: (len(job.name), job.name))  # by number
+    return [(list(map(str, OmegaConf.load(job / ".hydra" / "overrides.yaml"))), job) for job in found]
 
 
 def job_rows(jobs: list[tuple[list[str], Path]]) -> list[dict[str, Any]]:
@@ -43,19 +64,16 @@ def job_rows(jobs: list[tuple[list[str], Path]]) -> list[dict[str, Any]]:
     Every headline and every cost that a job has gets its columns: jobs of one multirun may be of several tasks.
     """
     shared = set.intersection(*(set(overrides) for overrides, _ in jobs)) if len(jobs) > 1 else set()
-    known = [headline_in(folder) for _, folder in jobs if (folder / RESULTS).exists()]
+    found = [results_of(folder) for _, folder in jobs]
+    known = [headline_in(path.parent) for path in found if path.exists()]
     headlines = list(dict.fromkeys(known or [headline_in(folder) for _, folder in jobs]))
     figures = columns(headlines, ("val", "test"))
-    results = [_result(folder) for _, folder in jobs]
+    results = [read_json(path) if path.exists() else {} for path in found]
     costs = {title: key for title, key in COSTS.items() if any(key in result for result in results)}
     return [
         _row(" ".join(o for o in overrides if o not in shared), folder, result, figures, costs)
         for (overrides, folder), result in zip(jobs, results, strict=True)
     ]
-
-
-def _result(folder: Path) -> dict[str, Any]:
-    return read_json(folder / RESULTS) if (folder / RESULTS).exists() else {}
 
 
 def _row(
@@ -64,7 +82,7 @@ def _row(
     values: dict[str, Any] = {title: result.get(key) for title, key in figures.items()}
     first = next(iter(figures))
     if values[first] is None:
-        values[first] = "" if result else "failed"
+        values[first] = "" if result else "pruned" if (folder / PRUNED).exists() else "failed"
     return {
         "job": folder.name,
         "overrides": overrides,

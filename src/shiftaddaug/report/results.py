@@ -14,6 +14,18 @@ from shiftaddaug.errors import DAMAGE
 from shiftaddaug.files import write_whole
 
 RUN, RESULTS, METRICS = "run.json", "results.json", "metrics.csv"
+PRUNED = "pruned.json"
+"""File of a run that a search has stopped; it says after how many epochs."""
+REUSED = "reused.json"
+"""File of a job that an earlier run had done already; it names that run's folder."""
+
+
+def results_of(folder: Path) -> Path:
+    """Return where the results of a job lie, or are going to: in its folder, or in that of the run that it reuses."""
+    try:
+        return Path(read_json(folder / REUSED)["folder"]) / RESULTS
+    except (OSError, *DAMAGE):
+        return folder / RESULTS
 
 
 def git_commit(folder: Path) -> str:

@@ -12,8 +12,10 @@ from shiftaddaug.signatures import class_constant
 
 FREE = {
     "ckpt_path": "what is resumed",
+    "resume": "what is resumed, or not repeated",
     "plugins": "where code is found; what is used of it is named by other keys",
     "hydra": "how the command is run",
+    "sweep": "how it is searched",
     "paths": "where files lie",
     "logger": "who is told",
     "hardware": "what costs are told of",

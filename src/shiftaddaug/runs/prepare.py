@@ -13,6 +13,7 @@ from shiftaddaug import operators, tasks
 from shiftaddaug.callbacks.build import build_callbacks
 from shiftaddaug.callbacks.checkpoint import AtomicCheckpointIO
 from shiftaddaug.callbacks.progress import Throughput
+from shiftaddaug.callbacks.pruning import PruneTrial
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.kl import penalty_from_config
 from shiftaddaug.hydra_nodes import build
@@ -33,7 +34,7 @@ from shiftaddaug.runs.lightning_trainer import (
 )
 from shiftaddaug.runs.proofs import prove_before_training
 from shiftaddaug.runs.resumed import refuse_unlike
-from shiftaddaug.runs.searching import is_multirun
+from shiftaddaug.runs.searching import PRUNED, is_multirun, running_trial
 from shiftaddaug.runs.settings import RunSettings
 from shiftaddaug.runs.trainer_settings import refuse_processes_of_jobs
 from shiftaddaug.tasks.base import Objective
@@ -91,6 +92,7 @@ def prepare(settings: RunSettings) -> Prepared:
     settings.task.refuse_other_data(config["data"]["name"], getattr(data, "task", None))
     throughput = Throughput()
     callbacks = build_callbacks(config["callbacks"])
+    callbacks |= _pruning(settings)
     loggers = _loggers(config.get("logger") or {})
     csv = CSVLogger(str(settings.folder), name="", version="")
     options = {"logger": [csv, *loggers], "plugins": [AtomicCheckpointIO()]}
@@ -103,6 +105,12 @@ def prepare(settings: RunSettings) -> Prepared:
     # Lightning does so once a checkpoint has been read into it: float64 weights would come back rounded
     trainer.precision_plugin.convert_module(task)
     return Prepared(settings, assignment, task, data, trainer, throughput, ckpt_path, callbacks, loggers, idle)
+
+
+def _pruning(settings: RunSettings) -> dict[str, pl.Callback]:
+    """Return what stops this run, if it is a trial of a search that stops those behind."""
+    trial = running_trial()
+    return {} if trial is None else {"prune": PruneTrial(trial, f"val/{settings.task.headline}", PRUNED)}
 
 
 def _loggers(nodes: Mapping[str, Any]) -> list[GuardedLogger]:

@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 
 GROUPS = (
     *("op", "net", "arch", "aug", "data", "task", "optim", "callbacks", "sharing", "trainer", "logger", "paths"),
-    "hardware",
+    *("hardware", "sweep"),
 )
 """Keys of the top level that hold keys: each is a field of `RunSettings`, or read from its configuration."""
 
@@ -68,6 +68,7 @@ class TopLevel:
 
     seed: Seed
     ckpt_path: CheckpointPath | None = None
+    resume: bool = False
     plugins: PluginNames = ()  # type: ignore[assignment]
 
 

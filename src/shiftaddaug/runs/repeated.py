@@ -1,0 +1,121 @@
+"""`resume=true`: finished runs are not repeated, and those that were stopped go on. No torch."""
+
+import fcntl
+import logging
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import OmegaConf
+from yaml import YAMLError
+
+from shiftaddaug.data.checks import holds_any_images
+from shiftaddaug.errors import DAMAGE, UserError
+from shiftaddaug.report.results import RESULTS, REUSED, RUN, read_json, write_json
+from shiftaddaug.runs.identity import first_difference
+from shiftaddaug.runs.settings import RunSettings
+
+FOUND = "SHIFTADDAUG_RESUMED"
+"""Variable of the environment, in which the first process of a run tells the others which checkpoint it resumes."""
+
+log = logging.getLogger(__name__)
+
+
+def going_on(settings: RunSettings, held: ExitStack) -> tuple[RunSettings, float | None]:
+    """Return what is left of a run: its settings, with a checkpoint if it was begun, and its score if it was finished.
+
+    Runs under `paths.log_dir` are looked at. One that another process trains is left alone, as far as the file system
+    knows locks.
+
+    Args:
+        settings: of the run.
+        held: is left when the run ends; until then its folder, and that of the run that it goes on from, are locked.
+
+    Raises:
+        UserError: a checkpoint is given, too.
+    """
+    if not settings.top.resume:
+        return settings, None
+    if settings.top.ckpt_path is not None:
+        raise UserError(f"resume=true: finds what it resumes; leave out ckpt_path={settings.top.ckpt_path}")
+    if "LOCAL_RANK" in os.environ:
+        return _following(settings), None
+    os.environ[FOUND] = ""
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    _is_free(settings.folder, held)
+    alike = list(_runs_alike(settings))
+    finished = [run for run in alike if (run / RESULTS).exists() and _is_scored_alike(run, settings.config)]
+    if finished:
+        return settings, _reuse(finished[0], settings)
+    for run in alike:
+        last = run / "checkpoints" / "last.ckpt"
+        if last.exists() and not (run / RESULTS).exists() and _is_free(run, held):
+            log.info("resume=true: goes on from %s", last)
+            os.environ[FOUND] = str(last)
+            return _from_checkpoint(settings, str(last)), None
+    return settings, None
+
+
+def _following(settings: RunSettings) -> RunSettings:
+    """Return the settings of another process of a run, whose first one has found what to resume."""
+    if FOUND not in os.environ:
+        raise UserError("resume=true: needs a trainer that starts its processes itself; options: ckpt_path=last")
+    return _from_checkpoint(settings, os.environ[FOUND]) if os.environ[FOUND] else settings
+
+
+def _from_checkpoint(settings: RunSettings, path: str) -> RunSettings:
+    config = {**settings.config, "ckpt_path": path}
+    return replace(settings, top=replace(settings.top, ckpt_path=path), config=config)
+
+
+def _reuse(run: Path, settings: RunSettings) -> float:
+    """Return the score of a finished run, and note in the folder of this one where its results are."""
+    write_json(settings.folder / REUSED, {"folder": str(run)})
+    headline, results = settings.task.headline_figure, read_json(run / RESULTS)
+    value = results.get(headline.key("val"))
+    shown = "" if value is None else f": {headline.title} {headline.written(value)} on validation"
+    log.info("resume=true: %s has finished%s", run, shown)
+    return math.nan if value is None else headline.measured(value)
+
+
+def _runs_alike(settings: RunSettings) -> Iterator[Path]:
+    """Folders of other runs that train the same, the newest first."""
+    found = [path.parent.absolute() for path in Path(settings.paths.log_dir).rglob(RUN)]
+    found = [run for run in found if run != settings.folder.absolute() and (run / "config.yaml").exists()]
+    for run in sorted(found, key=lambda run: (run / RUN).stat().st_mtime, reverse=True):
+        with suppress(OSError, YAMLError, *DAMAGE):  # a damaged one is none of ours
+            if first_difference(_config_in(run), settings.config) is None:
+                yield run
+
+
+@lru_cache(maxsize=4096)
+def _config_in(run: Path) -> Mapping[str, Any]:
+    content: Any = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"), resolve=False)
+    return cast("Mapping[str, Any]", content)
+
+
+def _is_scored_alike(run: Path, config: Mapping[str, Any]) -> bool:
+    """Whether a run's results are those of a configuration that trains the same."""
+    theirs = _config_in(run)
+    same = theirs.get("hardware") == config["hardware"]
+    same &= theirs["trainer"].get("max_time") == config["trainer"].get("max_time")
+    return bool(same) and not (
+        holds_any_images(config["data"]) and theirs["data"]["data_dir"] != config["data"]["data_dir"]
+    )
+
+
+def _is_free(folder: Path, held: ExitStack) -> bool:
+    """Lock a folder itself, until `held` is left; return whether nobody else has."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        return not isinstance(error, BlockingIOError)
+    held.callback(os.close, descriptor)
+    return True

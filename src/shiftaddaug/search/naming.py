@@ -1,0 +1,46 @@
+"""The name of a study: a hash of all that a search's scores depend on."""
+
+import hashlib
+import json
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+SCORED_BY = ("trainer.max_time",)
+"""Keys that a score depends on besides what identifies a run."""
+SEARCHED_BY = ("params", "direction", "objectives", "constraints")
+"""Keys of `hydra.sweeper` that say what is searched."""
+
+
+def study_name(config: DictConfig) -> str:
+    """Return the name of a search's study: what somebody called it, and a hash of all that its scores depend on.
+
+    Args:
+        config: of a multirun, Hydra's own node included.
+    """
+    return f"{config.hydra.sweeper.study_name or 'search'} {search_hash(config)}"
+
+
+def search_hash(config: DictConfig) -> str:
+    """Hash of what is trained, how it is scored and what is searched: 8 hexadecimal digits of a SHA-256.
+
+    Args:
+        config: of a multirun, Hydra's own node included. What is swept over on the command line is not in it, but
+            among its overrides.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from shiftaddaug.data.checks import holds_any_images
+    from shiftaddaug.hybrid.remap_file import read_remap
+    from shiftaddaug.runs.identity import identity
+
+    plain: Any = OmegaConf.to_container(config, resolve=False)  # interpolations lead to what is hashed too
+    parse = OverridesParser.create().parse_override
+    swept = [override for override in plain["hydra"]["overrides"]["task"] if parse(override).is_sweep_override()]
+    images = plain["data"]["data_dir"] if holds_any_images(plain["data"]) else None
+    remap_file = plain["sharing"].get("remap_file")
+    remap = None if remap_file is None else read_remap(remap_file, plain["op"]["name"])
+    sweeper: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
+    search = {key: sweeper.get(key) for key in SEARCHED_BY}
+    content = [identity(plain, SCORED_BY), images, remap, search, sorted(swept)]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
