@@ -66,20 +66,15 @@ def job_rows(jobs: list[tuple[list[str], Path]]) -> list[dict[str, Any]]:
     """
     shared = set.intersection(*(set(overrides) for overrides, _ in jobs)) if len(jobs) > 1 else set()
     found = [results_of(folder) for _, folder in jobs]
-    known = [headline_in(results.parent) for results in found if results.exists()]
+    known = [headline_in(path.parent) for path in found if path.exists()]
     headlines = list(dict.fromkeys(known or [headline_in(folder) for _, folder in jobs]))
     figures = columns(headlines, ("val", "test"))
-    results = [_result(folder) for _, folder in jobs]
+    results = [read_json(path) if path.exists() else {} for path in found]
     costs = {title: key for title, key in COSTS.items() if any(key in result for result in results)}
     return [
         _row(" ".join(o for o in overrides if o not in shared), folder, result, figures, costs)
         for (overrides, folder), result in zip(jobs, results, strict=True)
     ]
-
-
-def _result(folder: Path) -> dict[str, Any]:
-    path = results_of(folder)
-    return read_json(path) if path.exists() else {}
 
 
 def _row(
