@@ -44,8 +44,13 @@ def table(page: str, heading: str, columns: int) -> list[list[str]]:
 
 def test_there_are_commands() -> None:
     assert len(commands(README)) > 8
-    assert {name for _, name, _ in COMMANDS} == {"train", "eval", "ablate", "fit_sharing", "cost"}
+    assert {name for _, name, _ in COMMANDS} == {"train", "eval", "ablate", "fit_sharing", "cost", "search"}
     assert {page for page, _, _ in COMMANDS} >= {"README.md", "docs/settings.md", "docs/results.md"}
+
+
+def _first_job(argument: str) -> str | None:
+    """What a multirun's first job is given; nothing of a flag, or of a range that is searched."""
+    return None if argument == "-m" or argument.endswith(")") else argument.split(",")[0]
 
 
 @pytest.mark.parametrize(("page", "name", "arguments"), COMMANDS)
@@ -53,7 +58,7 @@ def test_commands_compose(page: str, name: str, arguments: str, tmp_path: Path) 
     if "--help" in arguments:
         return
     typed = shlex.split(arguments)
-    jobs = [a.split(",")[0] for a in typed if a != "-m"] if "-m" in typed else typed  # a multirun's first job
+    jobs = [job for job in map(_first_job, typed) if job] if "-m" in typed else typed
     cfg = composed(tmp_path / "run", *jobs, config_name=name)
     missing = ("data.data_dir=", "sharing.remap_file=", "data=camvid")
     made_up = any(argument.startswith(missing) for argument in typed)

@@ -161,7 +161,7 @@ BASES = sorted(str(path.parent.relative_to(CONFIGS)) for path in CONFIGS.rglob("
 
 
 def test_bases_are_found() -> None:
-    assert BASES == ["aug", "block_variant", "experiment/ablation"]
+    assert BASES == ["aug", "block_variant", "experiment/ablation", "sweep"]
 
 
 @pytest.mark.parametrize("group", BASES)

@@ -85,3 +85,21 @@ def test_a_job_alone_shows_all_its_overrides(tmp_path: Path, capsys: pytest.Capt
 def test_without_jobs_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     MultirunTable().on_multirun_end(OmegaConf.create())
     assert capsys.readouterr().out == ""
+
+
+def test_jobs_of_other_processes_are_read_from_their_folders(tmp_path: Path) -> None:
+    for number, ending in ((0, "results.json"), (1, "pruned.json"), (10, None), (2, "reused.json")):
+        job = tmp_path / str(number)
+        (job / ".hydra").mkdir(parents=True)
+        (job / ".hydra" / "overrides.yaml").write_text(f"- seed={number}\n- op=add\n")
+        content = {"reused.json": {"folder": str(tmp_path / "0")}}.get(ending or "", {"val_top1_percent": 12.5})
+        if ending is not None:
+            (job / ending).write_text(json.dumps(content))
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
+    with pytest.raises(SystemExit) as end:
+        MultirunTable().on_multirun_end(config)
+    assert str(end.value.__cause__).startswith("1 of the jobs failed, the first in ")
+    rows = list(csv.DictReader((tmp_path / "jobs.csv").open()))
+    assert [(row["overrides"], row["val top-1 %"]) for row in rows] == [
+        *(("seed=0", "12.5"), ("seed=1", "pruned"), ("seed=2", "12.5"), ("seed=10", "failed")),
+    ]

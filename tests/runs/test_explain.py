@@ -35,6 +35,12 @@ def test_one_line(argument: str, line: str) -> None:
     assert describe(error.value, "train", arguments).startswith(line)
 
 
+def test_another_sweeper_of_the_same_name() -> None:
+    error = HydraException("'hydra/sweeper/optuna' is validated against ConfigStore schema with the same name.\nThis")
+    told = describe(error, "train", ["-m", "hydra/sweeper=optuna"])
+    assert told.startswith("hydra/sweeper=optuna: is this project's own, and the package hydra-optuna-sweeper has")
+
+
 @pytest.mark.parametrize("value", ["/tmp/ä", "a(b)", "it's", "$HOME/a", 'say "x"', "back\\slash", "a,b"])
 def test_what_is_quoted_is_read_as_it_was(value: str) -> None:
     (argument,) = shlex.split(quoted_argument(f"paths.data_dir={value}"))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from shiftaddaug.errors import UserError
+from shiftaddaug.hardware.memory import peak_sram
 from shiftaddaug.runs import memory as module
 from shiftaddaug.runs.memory import GIB, Step, machine_memory
 from shiftaddaug.runs.settings import read_settings
@@ -128,3 +129,19 @@ def test_what_is_not_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_the_machines_memory() -> None:
     memory = machine_memory()
     assert memory is None or memory > GIB
+
+
+@pytest.mark.usefixtures("memory")
+def test_evaluation_of_larger_images_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    data = ("data=shapes", "trainer.accelerator=cpu", "data.batch_size=32")
+    step = step_of(tmp_path, *data, "data.eval_size=512")
+    each = 4 * peak_sram(step.widening.plan).bytes * (4096 // 64) ** 2
+    most = 24 * GIB // each
+    assert 1 <= most < 32
+    wanted = (
+        rf"^data.batch_size=32: evaluation of images of 4096 px .* options: data.batch_size={most} at most, a smaller"
+    )
+    with pytest.raises(UserError, match=wanted):
+        step_of(tmp_path, *data, "data.eval_size=4096")
+    step_of(tmp_path, *data, "data.eval_size=4096", f"data.batch_size={most}")
+    step_of(tmp_path, *data, "data.eval_size=4096", "task.window=512")

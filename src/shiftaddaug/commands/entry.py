@@ -19,7 +19,7 @@ from yaml import YAMLError
 from shiftaddaug.commands.arguments import refuse_arguments
 from shiftaddaug.commands.folders import claim_folders, leave_nothing, refuse_within_runs
 from shiftaddaug.commands.output import answering_threads, enduring_output
-from shiftaddaug.commands.sweeping import Jobs
+from shiftaddaug.commands.sweeping import Jobs, going_on
 from shiftaddaug.commands.usage import asks_for_help, help_text
 from shiftaddaug.errors import TrialPruned, UserError
 from shiftaddaug.report.results import PRUNED, write_json
@@ -90,8 +90,8 @@ def _run(config_name: str, function: Callable[[DictConfig], Any]) -> None:
             fail(str(end.__cause__))
         raise
     except KeyboardInterrupt as interrupt:
-        go_on = ["run it again to go on"] if config_name == "ablate" else map(str, interrupt.args)
-        print("; ".join(["interrupted", *go_on]), file=sys.stderr)
+        again = going_on(config_name, sys.argv[1:])
+        print("; ".join(["interrupted", *([again] if again else map(str, interrupt.args))]), file=sys.stderr)
         sys.exit(130)
 
 

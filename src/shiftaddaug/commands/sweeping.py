@@ -15,6 +15,10 @@ MULTIRUN = {"-m", "--multirun"}
 FLAGS = "Only one of --"
 """What Hydra says of flags that exclude each other."""
 
+UNKNOWN = "Unknown plugin class"
+"""What Hydra says of a launcher that is not installed."""
+INSTALLS = "pip install 'shiftaddaug[joblib]', or 'shiftaddaug[submitit]'"
+
 NOT_ONLY_HERE = ("sweep=", "hydra/sweeper=", "hydra/launcher=")
 """Choices with which a multirun may well start no job of this process: all trials are done, or other processes run."""
 
@@ -44,11 +48,23 @@ class Jobs:
             return f"{' '.join(sorted(flags))}: {reason_of(error)}"
         if not flags or not flags <= MULTIRUN:
             return None
+        if error is not None and str(error).startswith(UNKNOWN):
+            return f"hydra/launcher: {str(error).partition(':')[2].strip()} is not installed; options: {INSTALLS}"
         swept = " ".join(filter(_sweeps, arguments)) or "hydra.sweeper"
         if error is not None and not _passed_through(error, job):
             return f"{swept}: cannot be swept over ({reason_of(error)})"
         elsewhere = any(argument.startswith(NOT_ONLY_HERE) for argument in arguments)
         return None if self.started or elsewhere else f"{swept}: leaves nothing to run"
+
+
+def going_on(config_name: str, arguments: Sequence[str]) -> str | None:
+    """Return how a command of several runs goes on that was interrupted; None for a single run."""
+    if config_name == "ablate" or any(argument.startswith("sweep=") for argument in arguments):
+        return "run it again to go on"
+    if config_name == "train" and MULTIRUN & set(arguments):
+        resumes = "resume=true" in arguments
+        return "run it again to go on" if resumes else "run it again with resume=true to go on"
+    return None
 
 
 def _sweeps(argument: str) -> bool:

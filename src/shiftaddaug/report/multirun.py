@@ -35,8 +35,9 @@ class MultirunTable(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         elsewhere = not self.jobs  # other processes ran them
-        if elsewhere:
-            self.jobs = jobs_in(Path(config.hydra.sweep.dir))
+        folder = OmegaConf.select(config, "hydra.sweep.dir")
+        if elsewhere and folder is not None:
+            self.jobs = jobs_in(Path(folder))
         if not self.jobs:
             return
         rows = job_rows(self.jobs)
@@ -65,20 +66,15 @@ def job_rows(jobs: list[tuple[list[str], Path]]) -> list[dict[str, Any]]:
     """
     shared = set.intersection(*(set(overrides) for overrides, _ in jobs)) if len(jobs) > 1 else set()
     found = [results_of(folder) for _, folder in jobs]
-    known = [headline_in(results.parent) for results in found if results.exists()]
+    known = [headline_in(path.parent) for path in found if path.exists()]
     headlines = list(dict.fromkeys(known or [headline_in(folder) for _, folder in jobs]))
     figures = columns(headlines, ("val", "test"))
-    results = [_result(folder) for _, folder in jobs]
+    results = [read_json(path) if path.exists() else {} for path in found]
     costs = {title: key for title, key in COSTS.items() if any(key in result for result in results)}
     return [
         _row(" ".join(o for o in overrides if o not in shared), folder, result, figures, costs)
         for (overrides, folder), result in zip(jobs, results, strict=True)
     ]
-
-
-def _result(folder: Path) -> dict[str, Any]:
-    path = results_of(folder)
-    return read_json(path) if path.exists() else {}
 
 
 def _row(

@@ -59,6 +59,13 @@ def describe(error: Exception, config_name: str, arguments: list[str]) -> str:
 
 _OF_HYDRA: tuple[tuple[str, Callable[[str, str], str]], ...] = (
     (
+        r"'hydra/sweeper/(optuna)' is validated against ConfigStore",
+        lambda typed, given: (
+            "hydra/sweeper=optuna: is this project's own, and the package hydra-optuna-sweeper has taken the name; "
+            "options: pip uninstall hydra-optuna-sweeper"
+        ),
+    ),
+    (
         r"Could not append to config. An item is already at '([^']+)'",
         lambda typed, key: f"{typed}: there is a key {key} already; options: {typed.lstrip('+')}, without the +",
     ),

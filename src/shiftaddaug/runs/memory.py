@@ -10,15 +10,17 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Any
 
 from shiftaddaug.errors import UserError
+from shiftaddaug.hardware.memory import peak_sram
 from shiftaddaug.hybrid.settings import SharingSettings
 from shiftaddaug.nets.activations import LayerMemories, LayerMemory, peak_bytes
 from shiftaddaug.nets.cost import count_parameters
 from shiftaddaug.nets.nodes import Node, is_extra
 from shiftaddaug.nets.plan import Plan
-from shiftaddaug.nets.sizes import shown_size
+from shiftaddaug.nets.sizes import Size, shown_size
 from shiftaddaug.nets.spec import SubnetSpec, Widening
 from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.runs.trainer_settings import processes_of, trains_on_cpu
@@ -181,6 +183,31 @@ def check_memory(step: Step) -> None:
     memory = machine_memory()
     if memory is not None and trains_on_cpu(step.config["trainer"]):
         step.refuse_beyond(memory)
+
+
+def check_evaluation_memory(plan: Plan, seen: Size, config: Mapping[str, Any]) -> None:
+    """Refuse an evaluation whose values alone the machine's memory cannot hold. Runs on accelerators pass.
+
+    Args:
+        plan: of the target, at the size of training images.
+        seen: size of what it is evaluated on at once.
+        config: of the run.
+
+    Raises:
+        UserError: naming the figures and the remedy.
+    """
+    memory, batch = machine_memory(), int(config["data"]["batch_size"])
+    if memory is None or not trains_on_cpu(config["trainer"]) or prod(seen) <= prod(plan.image_size):
+        return
+    value = PRECISIONS.get(str(config["trainer"].get("precision")), SINGLE).value
+    each = value * peak_sram(plan).bytes * prod(seen) // prod(plan.image_size)
+    if batch * each > memory:
+        smaller = f"data.batch_size={memory // each} at most, " if each <= memory else ""
+        raise UserError(
+            f"data.batch_size={batch}: evaluation of images of {shown_size(seen)} px (data.eval_size) needs "
+            f"{batch * each / GIB:,.1f} GiB for activations at least, and this machine has {memory / GIB:.1f} GiB; "
+            f"options: {smaller}a smaller data.eval_size, or a smaller task.window"
+        )
 
 
 def machine_memory() -> int | None:

@@ -31,6 +31,7 @@ class TopLevel:
     macs_quantile: Annotated[float, Meta(gt=0, lt=1)]
     seed: Seed
     ckpt_path: CheckpointPath | None = None
+    resume: bool = False
     plugins: PluginNames = ()  # type: ignore[assignment]
 
 

@@ -38,7 +38,7 @@ from shiftaddaug.runs.joint_checks import (
     check_unvalidated,
     warn_of_operator,
 )
-from shiftaddaug.runs.memory import Step, check_memory
+from shiftaddaug.runs.memory import Step, check_evaluation_memory, check_memory
 from shiftaddaug.runs.no_effect import warn_of_settings
 from shiftaddaug.runs.places import check_places
 from shiftaddaug.runs.rules import Checked
@@ -177,6 +177,7 @@ def read_settings(
         started=time.time() if started is None else started,
     )
     check_memory(settings.step)
+    check_evaluation_memory(plan, task.seen(config["data"]), config)
     _check_budget(settings, mult_layers)
     return settings
 

@@ -28,7 +28,7 @@ class SweeperSettings:
     max_failure_rate: Share = 1.0
     params: dict[str, Any] | None = None
     objectives: Names | None = None
-    constraints: dict[str, float] | None = None
+    constraints: dict[str, Any] | None = None
     pruner: Literal["median", "hyperband"] | None = None
     heartbeat_seconds: PositiveNumber = 60
 
