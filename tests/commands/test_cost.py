@@ -134,7 +134,9 @@ def test_what_is_typed_besides_a_target_is_told_to_have_no_effect(run: Path, cap
 def test_an_operator_that_cannot_be_priced_is_left_out_of_the_others_and_refused_itself(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = write_plugin(tmp_path)
+    folder = write_plugin(tmp_path).rename(tmp_path / "unpriced_plugin")  # other tests have imported the other name
+    for path in folder.rglob("*.py"):
+        path.write_text(path.read_text().replace("ternary_plugin", folder.name))
     settings = folder / "operators" / "toy" / "settings.py"
     settings.write_text(settings.read_text().replace('{"add": 1}', '{"lookup": 1}'))
 
