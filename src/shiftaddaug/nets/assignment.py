@@ -3,7 +3,7 @@
 Imports no torch: an assignment of settings prices a network, one of operators builds it.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -92,11 +92,24 @@ def assignment_from(raw: Mapping[str, Any], plan: Plan, make: Callable[[Mapping[
         KeyError, TypeError, ValueError: containers that no `to_dict` wrote for this plan. UserError is one of them.
     """
     operators = {label: make(config) for label, config in raw["operators"].items()}
-    chosen = {name: operators[label] for label, names in raw["layers"].items() for name in names}
-    missing = [layer.name for layer in plan.layers() if layer.name not in chosen]
-    if missing or len(chosen) != len(plan.layers()) or sum(map(len, raw["layers"].values())) != len(chosen):
-        raise ValueError(f"its operators are not those of its layers ({', '.join(missing) or 'some have two'})")
-    return Assignment({layer.name: chosen[layer.name] for layer in plan.layers()})
+    named = [(name, operators[label]) for label, names in raw["layers"].items() for name in names]
+    chosen, layers = dict(named), [layer.name for layer in plan.layers()]
+    unknown = [name for name in chosen if name not in set(layers)]
+    if unknown:
+        raise UserError(f"its operators are of layers that net={plan.name} does not have: {_first(unknown)}")
+    missing = [name for name in layers if name not in chosen]
+    if missing:
+        raise UserError(f"it has no operator for layers of net={plan.name}: {_first(missing)}")
+    if len(named) > len(chosen):
+        twice = [name for name in layers if sum(name == each for each, _ in named) > 1]
+        raise UserError(f"it has two operators for layers of net={plan.name}: {_first(twice)}")
+    return Assignment({name: chosen[name] for name in layers})
+
+
+def _first(names: Sequence[str], most: int = 3) -> str:
+    """Return names in a line, the first ones of many."""
+    others = f" and {len(names) - most} others" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + others
 
 
 def select_layers(plan: Plan, names: Collection[str]) -> frozenset[str]:
