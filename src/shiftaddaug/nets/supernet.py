@@ -18,6 +18,7 @@ from shiftaddaug.hybrid.reading import BY_OPERATOR, MULTIPLIED, Blended, ByOpera
 from shiftaddaug.hybrid.sharing import PLAIN, NetSharing, Sharing
 from shiftaddaug.hybrid.widths import Widths
 from shiftaddaug.nets.assignment import Assignment
+from shiftaddaug.nets.extras import with_extras
 from shiftaddaug.nets.net import Factory, Net, Run, layer_inputs
 from shiftaddaug.nets.nodes import WEIGHTED, Node
 from shiftaddaug.nets.spec import SubnetSpec, Widening
@@ -132,7 +133,8 @@ class Supernet(Net):
         kernel_transform: bool = False,
         init_widest: bool = False,
     ) -> None:
-        graph, all_layers = widening.deepened(), _with_extras(widening, assignment, sharing)
+        graph, beside = widening.deepened(), Mult() if sharing.multiplicative_augmentation else None
+        all_layers = with_extras(widening.plan, widening.extra_blocks, assignment, beside)
         make = hybrid_factory(widening, all_layers, sharing, synchronised_norm, kernel_transform)
         super().__init__(graph, make, [node for node in graph.nodes if node.unit not in widening.extras()])
         self.widening, self.plan, self.target_spec = widening, widening.plan, widening.target()
@@ -290,17 +292,6 @@ class Supernet(Net):
             operator_weights: those of `operator_weights(spec.multiplied)`, for passes of unchanged weights to share.
         """
         return self.headline(x, self.run(spec, operator_weights))
-
-
-def _with_extras(widening: Widening, assignment: Assignment[Operator], sharing: NetSharing) -> Assignment[Operator]:
-    """Return the operators of all layers, those of extra blocks too."""
-    models = {extra.name: extra.model for extra in widening.extra_blocks}
-    chosen = dict(assignment.layers)
-    for node in widening.deepened().layers():
-        if node.unit in models:
-            model = models[node.unit] + node.name.removeprefix(node.unit)
-            chosen[node.name] = Mult() if sharing.multiplicative_augmentation else assignment[model]
-    return Assignment(chosen)
 
 
 def _blended(share: float, by_operator: ByOperator, multiplied: MultipliedBeside) -> Reading:
