@@ -23,7 +23,7 @@ class SeveralSettings:
 
     name: str
     operators: dict[str, dict[str, Any]]
-    """By label, each with its name and keys."""
+    """Operators by label, each with its name and keys."""
     layers: dict[str, list[str]]
     """Names of the layers of each label."""
 
