@@ -57,7 +57,8 @@ def _first_job(argument: str) -> str | None:
 def test_commands_compose(page: str, name: str, arguments: str, tmp_path: Path) -> None:
     if "--help" in arguments:
         return
-    typed = shlex.split(arguments)
+    searched = "searched.json"  # what a search has written
+    typed = shlex.split(arguments.replace(searched, str(written(tmp_path)) if searched in arguments else ""))
     jobs = [job for job in map(_first_job, typed) if job] if "-m" in typed else typed
     cfg = composed(tmp_path / "run", *jobs, config_name=name)
     missing = ("data.data_dir=", "sharing.remap_file=", "data=camvid")
