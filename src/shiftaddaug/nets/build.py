@@ -36,16 +36,17 @@ def build_supernet(
     synchronised_norm: bool = False,
     kernel_transform: bool = False,
     init_widest: bool = False,
+    alternatives: Mapping[str, Operator] | None = None,
 ) -> Supernet:
     """The network that is trained; with multipliers (1,) and no extra block it is the target and nothing else.
 
     Raises:
         UserError: augmentation of an operator that cannot be augmented; extra blocks where the net has no place for
-            them.
+            them; alternatives (of `Supernet`) that a layer's weight is not enough for.
     """
     extras = plan_extra_blocks(plan, extra_blocks, extra_after)
     widening = Widening(plan, tuple(width_multipliers), tuple(expand_multipliers), divisor, extras)
-    return Supernet(widening, assignment, sharing, synchronised_norm, kernel_transform, init_widest)
+    return Supernet(widening, assignment, sharing, synchronised_norm, kernel_transform, init_widest, alternatives)
 
 
 def supernet_from_config(config: Mapping[str, Any], plan: Plan, assignment: Assignment[Operator]) -> Supernet:
