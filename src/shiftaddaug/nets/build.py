@@ -3,8 +3,10 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from shiftaddaug import operators
+from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.hybrid.sharing import PLAIN, NetSharing, sharing_from_config
-from shiftaddaug.nets.assignment import Assignment, uniform
+from shiftaddaug.nets.assignment import Assignment, assigned, uniform
 from shiftaddaug.nets.extras import plan_extra_blocks
 from shiftaddaug.nets.net import Net
 from shiftaddaug.nets.plain import plain_factory
@@ -22,6 +24,17 @@ def assign(plan: Plan, operator: Operator, mult_layers: Collection[str] = ()) ->
         UserError: a name in `mult_layers` that no layer has.
     """
     return uniform(plan, operator, mult_layers, Mult())
+
+
+def assigned_operators(
+    config: Mapping[str, Any], plan: Plan, catalogue: Catalogue = PACKAGE_ONLY
+) -> Assignment[Operator]:
+    """Return the operator of every layer, as a run's configuration says: `assigned_settings` with what computes.
+
+    Raises:
+        UserError: as `assigned`.
+    """
+    return assigned(config, plan, lambda raw: operators.from_config(raw, catalogue))
 
 
 def build_supernet(

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from shiftaddaug.errors import UserError
+from shiftaddaug.nets.assignment import Assignment, T
 from shiftaddaug.nets.nodes import EXTRAS, Space, is_extra
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.units import ends, insert_copy, last_act, renamed_spaces
@@ -73,6 +74,26 @@ def deepened(plan: Plan, extras: Sequence[ExtraBlock]) -> Plan:
         plan = insert_copy(plan, extra.model, extra.name, value, last_act(plan, extra.after))
         last[extra.after] = plan.units()[extra.name][-1].name
     return plan
+
+
+def with_extras(
+    plan: Plan, extras: Sequence[ExtraBlock], assignment: Assignment[T], multiplication: T | None
+) -> Assignment[T]:
+    """Return the operators of all layers, those of extra blocks too.
+
+    Args:
+        plan: of the target.
+        extras: its extra blocks.
+        assignment: of operators to the target's layers.
+        multiplication: the operator of the extra blocks; None gives them those of the blocks that they are built as.
+    """
+    chosen = dict(assignment.layers)
+    for extra in extras:
+        for node in plan.units()[extra.model]:
+            if node.name in assignment.layers:
+                name = extra.name + node.name.removeprefix(extra.model)
+                chosen[name] = assignment[node.name] if multiplication is None else multiplication
+    return Assignment(chosen)
 
 
 def _reason(plan: Plan, unit: str, has_model: bool) -> str | None:

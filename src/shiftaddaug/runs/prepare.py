@@ -9,7 +9,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import CSVLogger, Logger
 
-from shiftaddaug import operators, tasks
+from shiftaddaug import tasks
 from shiftaddaug.callbacks.build import build_callbacks
 from shiftaddaug.callbacks.checkpoint import AtomicCheckpointIO
 from shiftaddaug.callbacks.progress import Throughput
@@ -18,7 +18,7 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.kl import penalty_from_config
 from shiftaddaug.hydra_nodes import build
 from shiftaddaug.nets.assignment import Assignment
-from shiftaddaug.nets.build import assign, supernet_from_config
+from shiftaddaug.nets.build import assigned_operators, supernet_from_config
 from shiftaddaug.operators.base import Operator
 from shiftaddaug.operators.trial import try_operator
 from shiftaddaug.report.guarded import GuardedLogger
@@ -88,9 +88,9 @@ def prepare(settings: RunSettings, training: MakeTraining | None = None) -> Prep
     quieten_lightning()
     config = settings.config
     pl.seed_everything(settings.top.seed, workers=True, verbose=False)
-    operator = operators.from_config(config["op"], settings.catalogue)
-    try_operator(operator)
-    assignment = assign(settings.plan, operator, list(settings.net.mult_layers))
+    assignment = assigned_operators(config, settings.plan, settings.catalogue)
+    for operator in assignment.operators():
+        try_operator(operator)
     objective = tasks.build(config["task"], settings.plan.num_classes, settings.catalogue)
     task = (training or _target_training)(settings, assignment, objective)
     prove_before_training(task.net)

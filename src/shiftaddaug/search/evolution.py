@@ -7,20 +7,21 @@ seed alone: a search that was killed goes on as if it had not been. Several proc
 import json
 import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shiftaddaug.errors import UserError
+from shiftaddaug.errors import DAMAGE, UserError, reason_of
 from shiftaddaug.hardware.candidates import Pricer
 from shiftaddaug.nas.settings import MethodSettings
 from shiftaddaug.nas.space import Choices, Point
 from shiftaddaug.runs.study_storage import open_storage
-from shiftaddaug.search.conclusion import VIOLATIONS
-from shiftaddaug.search.heartbeat import beating, fail_the_dead
+from shiftaddaug.search.heartbeat import beating, dead_trials
 from shiftaddaug.seeding import derive_seed
+from shiftaddaug.settings import shown
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -38,6 +39,8 @@ MOST_DRAWN = 50
 UNSCORED = 200
 """Networks that may be drawn in vain, one after the other, beyond the limits or scored before; then the search ends."""
 HEARTBEAT_SECONDS = 60.0
+SAID = 20
+"""Lines that tell how far the search is."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,8 @@ class Limits:
     """Where they stand in the configuration."""
 
     def excess(self, costs: Mapping[str, Any]) -> list[Any]:
-        """Return by how much each limit is broken; at most 0 keeps it."""
-        return [costs[name] - most for name, most in self.most.items()]
+        """Return by which share of it each limit is broken; at most 0 keeps it."""
+        return [(costs[name] - most) / most for name, most in self.most.items()]
 
     def kept(self, costs: Mapping[str, Any]) -> Any:
         """Return which networks keep all limits, as a mask."""
@@ -143,8 +146,11 @@ class Evolution:
         warnings.filterwarnings("ignore", category=ExperimentalWarning)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         opened, where = open_storage(storage, "search.storage"), storage or "memory"
-        directions = [f"{self.better}imize", "minimize"]
-        study = optuna.create_study(storage=opened, study_name=name, directions=directions, load_if_exists=True)
+        directions: list[Any] = [f"{self.better}imize", "minimize"]
+        try:
+            study = optuna.create_study(storage=opened, study_name=name, directions=directions, load_if_exists=True)
+        except DAMAGE as error:
+            raise UserError(f"search.storage={where}: cannot be read ({reason_of(error)})") from error
         theirs = study.user_attrs.get(SEARCH)
         if theirs is None and study.get_trials(deepcopy=False):
             raise UserError(f"search.storage={where}: study {name} is no architecture search; options: another name")
@@ -154,8 +160,7 @@ class Evolution:
             key = next(key for key in {**searched, **theirs} if searched.get(key) != theirs.get(key))
             raise UserError(
                 f"search.storage={where}: study {name} searches something else: its {key} is "
-                f"{str(theirs.get(key))[:100]}, and here {str(searched.get(key))[:100]}; options: another "
-                f"search.study_name"
+                f"{shown(theirs.get(key))}, and here {shown(searched.get(key))}; options: another search.study_name"
             )
         return study
 
@@ -180,13 +185,29 @@ class Evolution:
         Raises:
             UserError: no network within the limits was found.
         """
-        fail_the_dead(self.study, HEARTBEAT_SECONDS)
         self._begin()
+        for trial in self._dead():
+            self._tell(trial, score)
         unscored = 0
         while (count := len(self.scored())) < self.method.evaluations and unscored < UNSCORED:
             unscored = 0 if self._tell(self._asked(), score) else unscored + 1
-            if not unscored:
-                log.info("%d of %d networks are scored", count + 1, self.method.evaluations)
+            if not unscored and (count + 1) % max(1, self.method.evaluations // SAID) == 0:
+                best = self.best().values
+                log.info(
+                    "%d of %d networks: best score %.4g, %s %.4g",
+                    count + 1,
+                    self.method.evaluations,
+                    best[0],
+                    self.cost,
+                    best[1],
+                )
+        if unscored == UNSCORED and self.scored():
+            log.warning(
+                "the search ends at %d of %d networks: %d in a row were beyond the limits, or scored before",
+                len(self.scored()),
+                self.method.evaluations,
+                unscored,
+            )
         if not self.scored():
             raise UserError(f"{self.limits.key}: none of {unscored} networks keeps all of them together")
 
@@ -203,6 +224,24 @@ class Evolution:
         for point in points or [cheapest(self.choices, self.pricer, self.cost)]:
             self.study.enqueue_trial(self._chosen(point))
 
+    def _dead(self) -> "list[Trial]":
+        """Return trials whose process is gone: they go on where they were.
+
+        One that was killed while it was made fails; what it chose is chosen again.
+        """
+        import optuna
+
+        found = []
+        for dead in dead_trials(self.study, HEARTBEAT_SECONDS):
+            if all(name in dead.params for name, options in self.choices.parameters.items() if len(options) > 1):
+                found.append(optuna.trial.Trial(self.study, dead._trial_id))
+                continue
+            with suppress(RuntimeError, ValueError):  # another process was faster
+                self.study.tell(dead.number, state=optuna.trial.TrialState.FAIL)
+                if queued := dead.system_attrs.get("fixed_params"):
+                    self.study.enqueue_trial(queued)
+        return found
+
     def _chosen(self, point: Point) -> dict[str, Any]:
         return {name: value for name, value in point.items() if len(self.choices.parameters[name]) > 1}
 
@@ -216,9 +255,7 @@ class Evolution:
         if self.method.sampler == "random":
             self.study.sampler = optuna.samplers.RandomSampler(seed=seed)
         else:
-            self.study.sampler = optuna.samplers.NSGAIISampler(
-                population_size=self.method.population, seed=seed, constraints_func=_excess
-            )
+            self.study.sampler = optuna.samplers.NSGAIISampler(population_size=self.method.population, seed=seed)
         options = {name: values for name, values in self.choices.parameters.items() if len(values) > 1}
         distributions: dict[str, Any] = {
             name: optuna.distributions.CategoricalDistribution(values) for name, values in options.items()
@@ -236,11 +273,15 @@ class Evolution:
         excess = self.limits.excess(costs)
         keeps = all(value <= 0 for value in excess)
         same = next((other for other in self.scored() if other.params == trial.params), None)
-        for name, value in {COSTS: costs, VIOLATIONS: excess, SCORED: keeps}.items():
-            trial.set_user_attr(name, value)
+        trial.set_user_attr(COSTS, costs)
+        trial.set_user_attr(SCORED, keeps)
+        for name, value in zip(self.limits.most, excess, strict=True):
+            trial.set_constraint(name, value)
         if same is not None:
             trial.set_user_attr(AS, same.number)
-        self.study.tell(trial, [self._score(trial, point, same, score) if keeps else self._worst, costs[self.cost]])
+        value = self._score(trial, point, same, score) if keeps else self._worst
+        with suppress(RuntimeError, ValueError):  # another process took the trial for dead, and was faster
+            self.study.tell(trial, [value, costs[self.cost]])
         return keeps and same is None
 
     @property
@@ -268,8 +309,3 @@ class Evolution:
     def best(self) -> "FrozenTrial":
         """Return the scored trial that scores best; of equal ones the cheapest."""
         return self.front()[-1]
-
-
-def _excess(trial: "FrozenTrial") -> Sequence[float]:
-    excess: Sequence[float] = trial.user_attrs[VIOLATIONS]
-    return excess

@@ -10,7 +10,8 @@ from shiftaddaug.files import write_csv, write_whole
 from shiftaddaug.nas.space import MULT, Choices, Point
 from shiftaddaug.nets.assignment import Assignment
 from shiftaddaug.nets.plan import Plan
-from shiftaddaug.nets.searched import SearchedNet, sub_table, surroundings
+from shiftaddaug.nets.searched import SearchedNet
+from shiftaddaug.nets.sub_table import sub_table
 from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.report.harmless import harmless
@@ -61,7 +62,7 @@ class Found:
     def report(self, evolution: Evolution, title: str) -> float:
         """Write and print everything; return the best score, as it was measured."""
         front, best = evolution.front(), evolution.best()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / FRONT).mkdir(parents=True, exist_ok=True)
         self._write_points(evolution)
         for trial in front:
             self.net_of(evolution.point(trial), trial).write(self.folder / FRONT / f"{trial.number}.json")
@@ -80,7 +81,7 @@ class Found:
         spec = choices.spec(point)
         table, names = sub_table(self.table, plan, spec)
         own = plan_net(table, plan.num_classes, plan.in_channels, plan.image_size, self.catalogue)
-        around = surroundings(plan, spec, self._deep_spec(), names, choices.divisor)
+        around: dict[str, Any] = {}
         return SearchedNet(
             table=table,
             operators=self._assignment(own, dict(spec.operators), names).to_dict(),

@@ -126,7 +126,9 @@ def read_trained(settings: SearchSettings, catalogue: Catalogue) -> Trained:
     except (UserError, *DAMAGE) as error:
         raise UserError(f"supernet={folder}: not a readable supernet ({' '.join(str(error).split())[:200]})") from None
     if not checkpoint.is_file():
-        raise UserError(f"supernet={folder}: no {contents[CHECKPOINT]} there; options: a finished run of stage=supernet")
+        raise UserError(
+            f"supernet={folder}: no {contents[CHECKPOINT]} there; options: a finished run of stage=supernet"
+        )
     return Trained(folder, config, space, deep, checkpoint, plan)
 
 
@@ -156,7 +158,9 @@ def space_of(settings: SearchSettings, trained: Trained, typed: Sequence[str]) -
         absent = [each for each in getattr(ours, key) if each not in getattr(theirs, key)]
         if absent:
             options = ", ".join(map(str, getattr(theirs, key)))
-            raise UserError(f"space.{key}: {absent[0]}: supernet={trained.folder} has no such choice; options: {options}")
+            raise UserError(
+                f"space.{key}: {absent[0]}: supernet={trained.folder} has no such choice; options: {options}"
+            )
     if "least_depth" in given and ours.least_depth < theirs.least_depth:
         raise UserError(
             f"space.least_depth={ours.least_depth}: supernet={trained.folder} has no such choice; options: "
