@@ -1,5 +1,6 @@
 """The constants of a remap in a file, as `src/fit_sharing.py` writes them. Imports no torch."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,20 @@ def _is_constant(value: Any) -> bool:
     return isinstance(value, int | float) or (isinstance(value, str) and value.isidentifier())
 
 
+def remap_of(config: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Return the constants in the file that a run's configuration names, and the operator that they are for.
+
+    Args:
+        config: as plain containers; it names a file.
+
+    Raises:
+        UserError: as `read_remap`.
+    """
+    every = stated(config["op"]).values()
+    names = [op["name"] for op in every if "remap" in op] or [op["name"] for op in every]
+    return read_remap(config["sharing"]["remap_file"], *dict.fromkeys(names))
+
+
 def with_remap_file(config: dict[str, Any]) -> dict[str, Any]:
     """Return a run's configuration with what `sharing.remap_file` holds in the place of the operator's own constants.
 
@@ -69,9 +84,8 @@ def with_remap_file(config: dict[str, Any]) -> dict[str, Any]:
         UserError: as `read_remap`.
     """
     operators, sharing = stated(config["op"]), config["sharing"]
-    path, names = sharing.get("remap_file"), [op["name"] for op in operators.values() if "remap" in op]
-    if path is None or not names:
+    if sharing.get("remap_file") is None or not any("remap" in op for op in operators.values()):
         return config
-    remap, name = read_remap(path, *dict.fromkeys(names))
+    remap, name = remap_of(config)
     chosen = {key: {**op, "remap": remap} if op["name"] == name else op for key, op in operators.items()}
     return config | {"op": with_stated(config["op"], chosen), "sharing": sharing | {"remap_file": None}}

@@ -12,7 +12,7 @@ from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.operators.settings import OperatorSettings
-from shiftaddaug.operators.stated import states_layers
+from shiftaddaug.operators.stated import OPERATORS, make_stated, states_layers
 
 T = TypeVar("T", bound=OperatorSettings)
 
@@ -97,13 +97,15 @@ def assigned(config: Mapping[str, Any], plan: Plan, make: Make[T]) -> Assignment
         UserError: an operator that there is not, layers that the network does not have, or without an operator.
     """
     op, exempt, multiplication = config["op"], list(config["net"]["mult_layers"]), make(MULT)
+    made = make_stated(op, make)
     if not states_layers(op):
-        return uniform(plan, make(op), exempt, multiplication)
+        return uniform(plan, made["op"], exempt, multiplication)
     multiplied = select_layers(plan, exempt)
     try:
-        chosen = assignment_from(op, plan, make)
+        chosen = _of_layers({key.removeprefix(OPERATORS): each for key, each in made.items()}, op["layers"], plan)
     except UserError as error:
-        raise UserError(f"op={op['name']}: {error}; options: net=searched, or one op for all layers") from None
+        options = "options: the net and the arch that they were chosen for, or one op for all layers, such as op=add"
+        raise UserError(f"op={op['name']}: {error}; {options}") from None
     return Assignment({name: multiplication if name in multiplied else chosen[name] for name in chosen})
 
 
@@ -134,8 +136,21 @@ def assignment_from(raw: Mapping[str, Any], plan: Plan, make: Make[T]) -> Assign
     Raises:
         KeyError, TypeError, ValueError: containers that no `to_dict` wrote for this plan. UserError is one of them.
     """
-    made = {label: make(config) for label, config in raw["operators"].items()}
-    named = [(name, made[label]) for label, names in raw["layers"].items() for name in names]
+    return _of_layers({label: make(config) for label, config in raw["operators"].items()}, raw["layers"], plan)
+
+
+def _of_layers(made: Mapping[str, T], labelled: Mapping[str, Sequence[str]], plan: Plan) -> Assignment[T]:
+    """Return the operators of a plan's layers.
+
+    Args:
+        made: operators by label.
+        labelled: names of the layers of each label.
+        plan: of the network.
+
+    Raises:
+        UserError: layers that are not the plan's, or have not one operator.
+    """
+    named = [(name, made[label]) for label, names in labelled.items() for name in names]
     chosen, layers = dict(named), [layer.name for layer in plan.layers()]
     unknown = [name for name in chosen if name not in set(layers)]
     if unknown:

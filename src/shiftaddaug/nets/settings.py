@@ -10,7 +10,7 @@ from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets import blocks
 from shiftaddaug.nets.node_checks import ACTS
-from shiftaddaug.settings import ODD, PathName, Share, Weight, check, check_group, shown
+from shiftaddaug.settings import ODD, PathName, PositiveInt, Share, Weight, check, check_group, shown
 
 WIDEST = 2**16
 """Channels of a space, and what multiplies them: more are a mistake."""
@@ -47,6 +47,10 @@ class NetSettings:
     expand_multipliers: Multipliers = ()  # type: ignore[assignment]
     init_from: PathName | None = None
     freeze_encoder: bool = False
+    path: PathName | None = None
+    """The file that a searched net was read from (`nets/searched.py`); the other keys hold what was in it."""
+    searched_at: PositiveInt | list[PositiveInt] | None = None
+    surroundings: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

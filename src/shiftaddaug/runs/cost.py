@@ -26,6 +26,7 @@ from shiftaddaug.operators.stated import states_layers
 from shiftaddaug.report.cost import CostReport, Priced, priced
 from shiftaddaug.runs.compose import config_dir, group_options, plain
 from shiftaddaug.runs.rules import say_no_effect, typed_of
+from shiftaddaug.runs.searched import warn_of_searched_net, with_searched_net
 from shiftaddaug.runs.settings import GROUPS
 from shiftaddaug.runs.settings import TopLevel as TrainTopLevel
 from shiftaddaug.runs.target_plan import target_plan, warn_of_size
@@ -78,7 +79,7 @@ def read_cost(cfg: DictConfig, typed: Sequence[str], catalogue: Catalogue) -> Co
         _warn_of_target(typed)
         network = _of_target(Path(str(top.target)).expanduser(), catalogue)
     else:
-        network = _of_config(cfg, config, catalogue)
+        network = _of_config(cfg, with_searched_net(config, catalogue), catalogue)
     chosen = priced(network.assignment.title(), network.plan, network.assignment, hardware)
     others = _others(network, chosen, hardware, catalogue)
     return CostReport(
@@ -98,6 +99,7 @@ def _of_config(cfg: DictConfig, config: Mapping[str, Any], catalogue: Catalogue)
     settings_of(data)  # checks keys and values; the images need not be there
     plan = target_plan(config, archs.check_arch(config["arch"], catalogue), task, catalogue)
     warn_of_size(plan, data, task)
+    warn_of_searched_net(config)
     assignment, exempt = assigned_settings(config, plan, catalogue), list(config["net"]["mult_layers"])
     written: Any = OmegaConf.to_container(cfg.net, resolve=False)
     own = str(written.get("mult_layers")).startswith("${op.")

@@ -20,6 +20,7 @@ from shiftaddaug.nets import archs
 from shiftaddaug.nets.settings import check_net
 from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.runs.compose import plain
+from shiftaddaug.runs.searched import with_searched_net
 from shiftaddaug.runs.settings import GROUPS, PathsSettings
 from shiftaddaug.runs.settings import TopLevel as TrainTopLevel
 from shiftaddaug.runs.target_plan import outputs_of, target_plan
@@ -80,7 +81,7 @@ def read_search(cfg: DictConfig, catalogue: Catalogue) -> SearchSettings:
     Raises:
         UserError: the first mistake, by key.
     """
-    config = plain(cfg)
+    config = with_searched_net(plain(cfg), catalogue)
     top = check_group("", config, TopLevel, more=(*GROUPS, *OWN_GROUPS))
     task = tasks.settings_from(config["task"], catalogue)
     check_net(config["net"], catalogue)

@@ -28,7 +28,7 @@ from shiftaddaug.nets.settings import AugSettings, NetSettings, check_aug, check
 from shiftaddaug.nets.spec import Widening
 from shiftaddaug.nets.timetable import check_timetables
 from shiftaddaug.operators.settings import OperatorSettings
-from shiftaddaug.operators.stated import stated
+from shiftaddaug.operators.stated import make_stated
 from shiftaddaug.runs.compose import plain
 from shiftaddaug.runs.init_from import source_of
 from shiftaddaug.runs.joint_checks import (
@@ -43,6 +43,7 @@ from shiftaddaug.runs.memory import Step, check_evaluation_memory, check_memory
 from shiftaddaug.runs.no_effect import warn_of_settings
 from shiftaddaug.runs.places import check_places
 from shiftaddaug.runs.rules import Checked
+from shiftaddaug.runs.searched import warn_of_searched_net, with_searched_net
 from shiftaddaug.runs.searching import is_multirun
 from shiftaddaug.runs.target_plan import check_batch, target_plan
 from shiftaddaug.runs.trainer_settings import check_processes, check_trainer
@@ -151,13 +152,14 @@ def read_settings(
         UserError: the first mistake, by key.
     """
     task = tasks.settings_from(plain(cfg.task), catalogue)  # whose keys others are interpolated from
-    config = plain(cfg)
+    config = with_searched_net(plain(cfg), catalogue)
     written: Any = OmegaConf.to_container(cfg, resolve=False)
     groups = read_groups(config, written["optim"], task, catalogue)
     check_compile(task.compile)
     check_timetables(config["callbacks"])
     plan = _plan(config, groups.arch, task, catalogue)
     checked = checked_of(config, written, groups, task, plan, catalogue)
+    warn_of_searched_net(config)
     check_strategy(checked)
     check_frozen(config)
     warn_of_settings(checked, typed)
@@ -202,7 +204,7 @@ def checked_of(
         UserError: operators that are none, or not the plan's.
     """
     assignment = assigned_settings(config, plan, catalogue)
-    named = {key: operators.settings_from(raw, catalogue) for key, raw in stated(config["op"]).items()}
+    named = make_stated(config["op"], lambda raw: operators.settings_from(raw, catalogue))
     widening = widening_of(plan, groups.aug)
     return Checked(config, written, named, assignment, groups.sharing, widening, groups.arch, task)
 
