@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 SEARCHED = "searched.json"
 """The network that scores best."""
 POINTS = "points.csv"
-FRONT = "front"
-"""Folder of the networks that none is better than in score and cost."""
+NETWORKS = "networks"
+"""Folder of all that were scored, by the number of their trial."""
 ROWS = 12
 """Networks of the front in the terminal's table."""
 
@@ -62,10 +62,10 @@ class Found:
     def report(self, evolution: Evolution, title: str) -> float:
         """Write and print everything; return the best score, as it was measured."""
         front, best = evolution.front(), evolution.best()
-        (self.folder / FRONT).mkdir(parents=True, exist_ok=True)
+        (self.folder / NETWORKS).mkdir(parents=True, exist_ok=True)
         self._write_points(evolution)
-        for trial in front:
-            self.net_of(evolution.point(trial), trial).write(self.folder / FRONT / f"{trial.number}.json")
+        for trial in evolution.scored():
+            self.net_of(evolution.point(trial), trial).write(self.folder / NETWORKS / f"{trial.number}.json")
         self.net_of(evolution.point(best), best).write(self.folder / SEARCHED)
         with harmless("pareto.png could not be drawn"):
             write_whole(self.folder / "pareto.png", self._pareto(evolution))
@@ -105,13 +105,14 @@ class Found:
         return {"trial": trial.number, f"inherited_{self.figure.key('val')}": score, **trial.user_attrs[COSTS]}
 
     def _write_points(self, evolution: Evolution) -> None:
-        rows = []
+        rows, front = [], {trial.number for trial in evolution.front()}
         for trial in evolution.priced():
             scored = trial.user_attrs[SCORED]
-            row = {"trial": trial.number, "kept_limits": scored, **trial.user_attrs[COSTS], **evolution.point(trial)}
+            row = {"trial": trial.number, "within_limits": scored, "on_front": trial.number in front}
             score = self.figure.recorded(trial.values[0]) if scored else ""
-            rows.append({**row, f"inherited_{self.figure.key('val')}": score})
-        write_csv(self.folder / POINTS, sorted(rows[0], key=lambda name: "." in name), rows)
+            row |= {f"inherited_{self.figure.key('val')}": score, **trial.user_attrs[COSTS], **evolution.point(trial)}
+            rows.append(row)
+        write_csv(self.folder / POINTS, list(rows[0]), rows)
 
     def _row(self, trial: "FrozenTrial", cost: str) -> dict[str, Any]:
         costs, operators = trial.user_attrs[COSTS], self._count_operators(trial)

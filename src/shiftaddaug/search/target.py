@@ -69,7 +69,7 @@ def search_target(settings: SearchSettings, typed: Sequence[str]) -> float:
     refuse_old_run(settings.folder)
     catalogue = catalogue_of(list(settings.top.plugins))
     trained = read_trained(settings, catalogue)
-    say_what_is_decided(typed)
+    say_what_is_decided(settings, trained, typed)
     space = space_of(settings, trained, typed)
     choices = Choices(trained.plan, space, trained.config["net"]["divisor"], within=trained.deep)
     evolution = evolution_of(settings, trained, choices, catalogue)
@@ -132,13 +132,15 @@ def read_trained(settings: SearchSettings, catalogue: Catalogue) -> Trained:
     return Trained(folder, config, space, deep, checkpoint, plan)
 
 
-def say_what_is_decided(typed: Sequence[str]) -> None:
-    """Warn of what the supernet's training has decided."""
-    others = [
-        override
-        for override in typed_of((*OF_SUPERNET, "data"), typed)
-        if not typed_of([f"data.{key}" for key in KEPT_DATA], [override])
-    ]
+def say_what_is_decided(settings: SearchSettings, trained: Trained, typed: Sequence[str]) -> None:
+    """Warn of what the supernet's training has decided otherwise."""
+    spared = [f"data.{key}" for key in KEPT_DATA]
+    for group in ("data", *OF_SUPERNET):
+        ours, theirs = (config.get(group) or {} for config in (settings.config, trained.config))
+        if "name" in ours and ours["name"] == theirs.get("name"):
+            spared.append(f"{group}={ours['name']}")
+    others = [each for each in typed_of((*OF_SUPERNET, "data"), typed) if not typed_of(spared, [each])]
+    others = [each for each in others if each not in spared]
     if others:
         say_no_effect("the supernet was trained as it was", others)
 
