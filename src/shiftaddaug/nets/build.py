@@ -79,6 +79,7 @@ def supernet_from_config(config: Mapping[str, Any], plan: Plan, assignment: Assi
         aug["extra_after"],
         sharing_from_config(config["sharing"], aug["operator"] == "mult"),
         config["trainer"].get("sync_batchnorm", False),  # older checkpoints have no such key, nor the next
+        kernel_transform=config.get("supernet", {}).get("kernel_transform", False),  # of an architecture search
         init_widest=aug.get("init", "target") == "widest",
     )
 

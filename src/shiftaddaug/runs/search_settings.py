@@ -142,8 +142,7 @@ def supernet_config(cfg: DictConfig, settings: SearchSettings, chosen: Setting) 
     space = {**settings.config["space"], "operators": trained["operators"]}
     config["net"] = {**table, "width_multipliers": [1.0], "expand_multipliers": [1.0]}
     config["data"] = {**raw["data"], "image_size": chosen.image_size}
-    if trained["operators"] == ["mult"]:  # nothing is read through R before the second stage
-        config["sharing"] = {"name": "none"}
+    config["sharing"] = {"name": "none"}  # of the layers' own operator, which multiplies
     config["callbacks"] = {
         **raw["callbacks"],
         "sample_subnets": {

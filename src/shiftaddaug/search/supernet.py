@@ -91,7 +91,10 @@ def read_supernet(
     if not read.validated:
         raise UserError("data.val_fraction=0: sub-networks are scored on images that nothing has been trained with")
     read.task.check_distillation(settings.method.distill_weight)
-    return replace(read, config={**read.config, SUPERNET: settings.method.training()})
+    sharing = settings.config["sharing"]
+    if settings.method.operators == ["mult"]:
+        sharing = read.config["sharing"]  # nothing is read through R before the second stage
+    return replace(read, config={**read.config, "sharing": sharing, SUPERNET: settings.method.training()})
 
 
 def _train(settings: SearchSettings, run_settings: RunSettings, chosen: Setting) -> float:
