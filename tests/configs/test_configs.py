@@ -27,7 +27,7 @@ NOT_SELECTED = ("paths", "hydra")
 """Groups of one file, of which there is nothing to select."""
 
 
-AUGS = names("aug")
+AUGS = [aug for aug in names("aug") if aug != SEARCHED]
 
 
 @cache

@@ -23,6 +23,7 @@ NONSENSE = [[None]]
 
 UNTYPED = {
     "logger.wandb.": "handed on to Lightning's WandbLogger by a function that takes any argument",
+    "net.surroundings.": "what the file of a searched net holds, checked when it is read",
     "op.mult_layers": "the net's key mult_layers is read from it, and checked there",
     "optim.name": "the optimiser's key opt is read from it, and checked by timm, which knows the names",
     "optim.scheduler.": "timm's schedules take different arguments; timm_scheduler.py checks them by the schedule",

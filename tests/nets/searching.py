@@ -1,6 +1,5 @@
 """A searched net as a search writes it: a candidate of a space, its operators mixed."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.searched import SearchedNet
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.sub_table import sub_table
+from shiftaddaug.nets.surroundings import surroundings
 
 SPACE = check_space(read_yaml("space", "micro"))
 """The space that tests draw from."""
@@ -43,31 +43,38 @@ def spec_of(plan: Plan, candidates: Candidates, row: int) -> SubnetSpec:
     )
 
 
+def deep_and_target(choices: Choices, generator: np.random.Generator) -> tuple[SubnetSpec, SubnetSpec]:
+    """Two specs of a plan, of which the first contains the second: the larger and the smaller of two candidates."""
+    two = choices.sample(generator, 2)
+    deep = Candidates(two.channels.max(0)[None], two.kernels.max(0)[None], two.operators, two.skipped.all(0)[None])
+    target = Candidates(two.channels.min(0)[None], two.kernels.min(0)[None], two.operators, two.skipped.any(0)[None])
+    return spec_of(choices.plan, deep, 0), spec_of(choices.plan, target, 0)
+
+
 def searched_net(
     net: str = "mbv2_micro",
     seed: int = 0,
     side: int = 32,
     names: tuple[str, ...] = ("mult", "shift", "add"),
-    surroundings: Mapping[str, Any] | None = None,
 ) -> SearchedNet:
-    """A candidate that was drawn, its operators in turn; stem and classifier multiply.
+    """A candidate that was drawn inside of a larger one, its operators in turn; stem and classifier multiply.
 
     Args:
         net: whose largest network it is a part of.
         seed: of the draw.
         side: of images.
         names: of operators.
-        surroundings: of it; none by default.
     """
     largest = largest_of(net)
     plan = plan_of(largest, side=side)
-    drawn = Choices(plan, SPACE, largest["divisor"]).sample(np.random.default_rng(seed), 1)
-    table, layers = sub_table(largest, plan, spec_of(plan, drawn, 0))
+    deep, target = deep_and_target(Choices(plan, SPACE, largest["divisor"]), np.random.default_rng(seed))
+    table, layers = sub_table(largest, plan, target)
     made = [operators.settings_from({"name": name}) for name in names]
     multiplied = ("stem.conv", "classifier")
     chosen = [made[0] if layer in multiplied else made[i % len(made)] for i, layer in enumerate(layers)]
     assignment = Assignment(dict(zip(layers, chosen, strict=True)))
-    return SearchedNet(table, assignment.to_dict(), dict(surroundings or {}), side, {"macs": 12345})
+    around = surroundings(plan, target, deep, layers, largest["divisor"])
+    return SearchedNet(table, assignment.to_dict(), around, side, {"macs": 12345})
 
 
 def written(folder: Path, **arguments: Any) -> Path:

@@ -14,8 +14,9 @@ from shiftaddaug.nets.cost import count_parameters, total_macs
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.settings import check_net
 from shiftaddaug.nets.spec import SubnetSpec
-from shiftaddaug.nets.sub_table import renamed, sub_table
+from shiftaddaug.nets.sub_table import sub_table
 from shiftaddaug.nets.tables import plan_net
+from shiftaddaug.nets.units import renamed
 
 DRAWS = 60
 

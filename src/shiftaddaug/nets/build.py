@@ -13,6 +13,7 @@ from shiftaddaug.nets.plain import plain_factory
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.spec import Widening
 from shiftaddaug.nets.supernet import Supernet
+from shiftaddaug.nets.surroundings import Channels, choices
 from shiftaddaug.operators.base import Operator
 from shiftaddaug.operators.mult.operator import Mult
 
@@ -43,22 +44,25 @@ def build_supernet(
     width_multipliers: Sequence[float] = (1.0,),
     expand_multipliers: Sequence[float] = (1.0,),
     divisor: int = 8,
-    extra_blocks: int = 0,
+    extra_blocks: int | Mapping[str, int] = 0,
     extra_after: Sequence[str] | None = None,
     sharing: NetSharing = PLAIN,
     synchronised_norm: bool = False,
     kernel_transform: bool = False,
     init_widest: bool = False,
+    channels: Channels | None = None,
     alternatives: Mapping[str, Operator] | None = None,
 ) -> Supernet:
     """The network that is trained; with multipliers (1,) and no extra block it is the target and nothing else.
+
+    `channels` are widths that spaces are drawn from, in place of multipliers.
 
     Raises:
         UserError: augmentation of an operator that cannot be augmented; extra blocks where the net has no place for
             them; alternatives (of `Supernet`) that a layer's weight is not enough for.
     """
-    extras = plan_extra_blocks(plan, extra_blocks, extra_after)
-    widening = Widening(plan, tuple(width_multipliers), tuple(expand_multipliers), divisor, extras)
+    extras, chosen = plan_extra_blocks(plan, extra_blocks, extra_after), choices(channels or {}, plan)
+    widening = Widening(plan, tuple(width_multipliers), tuple(expand_multipliers), divisor, extras, chosen)
     return Supernet(widening, assignment, sharing, synchronised_norm, kernel_transform, init_widest, alternatives)
 
 
@@ -81,6 +85,7 @@ def supernet_from_config(config: Mapping[str, Any], plan: Plan, assignment: Assi
         config["trainer"].get("sync_batchnorm", False),  # older checkpoints have no such key, nor the next
         kernel_transform=config.get("supernet", {}).get("kernel_transform", False),  # of an architecture search
         init_widest=aug.get("init", "target") == "widest",
+        channels=aug.get("channels"),
     )
 
 

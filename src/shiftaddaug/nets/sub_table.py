@@ -4,7 +4,7 @@ Imports no torch.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
@@ -13,6 +13,7 @@ from shiftaddaug.nets import archs, blocks
 from shiftaddaug.nets.nodes import GATE, Node
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.tables import depth_of, plan_net, value_of
+from shiftaddaug.nets.units import renamed, renamed_value
 
 if TYPE_CHECKING:
     from shiftaddaug.nets.spec import SubnetSpec
@@ -136,48 +137,3 @@ def _difference(ours: Sequence[Any], theirs: Sequence[Any]) -> str:
         key = next(f.name for f in fields(other) if getattr(one, f.name) != getattr(other, f.name))
         return f"{name} has {key}={getattr(other, key)}, and in a table {getattr(one, key)}"
     return f"it has {len(theirs)} parts of a kind, and a table has {len(ours)}"
-
-
-def renamed_value(name: str, units: Mapping[str, str]) -> str:
-    """Return the name of a node or a space, its unit's name replaced.
-
-    Args:
-        name: such as blocks.3.expand.conv, or blocks.3, which is a space.
-        units: new names by old ones.
-    """
-    parts = name.split(".")
-    for end in range(len(parts), 0, -1):
-        unit = ".".join(parts[:end])
-        if unit in units:
-            return ".".join([units[unit], *parts[end:]])
-    return name
-
-
-def renamed(plan: Plan, units: Mapping[str, str]) -> Plan:
-    """Return a plan whose units, their nodes and their spaces, are called otherwise.
-
-    Args:
-        plan: of a network.
-        units: new names by old ones.
-    """
-
-    def new(name: str) -> str:
-        return renamed_value(name, units)
-
-    return replace(
-        plan,
-        spaces=tuple(replace(space, name=new(space.name), parent=new(space.parent)) for space in plan.spaces),
-        nodes=tuple(
-            replace(
-                node,
-                name=new(node.name),
-                inputs=tuple(map(new, node.inputs)),
-                space=new(node.space),
-                unit=new(node.unit),
-            )
-            for node in plan.nodes
-        ),
-        outputs=tuple((key, new(node)) for key, node in plan.outputs),
-        levels=tuple(replace(level, node=new(level.node), space=new(level.space)) for level in plan.levels),
-        registered=tuple(map(new, plan.registered)),
-    )

@@ -16,6 +16,9 @@ from shiftaddaug.settings import PathName, check
 
 log = logging.getLogger(__name__)
 
+SEARCHED = "searched"
+"""Value of `aug.channels` and of `aug.extra_blocks` that stands for what the net's file holds."""
+
 
 def with_searched_net(config: dict[str, Any], catalogue: Catalogue = PACKAGE_ONLY) -> dict[str, Any]:
     """Return a run's configuration with what the file of `net.path` holds in it: a table, and operators of its layers.
@@ -31,12 +34,14 @@ def with_searched_net(config: dict[str, Any], catalogue: Catalogue = PACKAGE_ONL
     Raises:
         UserError: as `read_searched`; no file is given; operators of layers without a searched net.
     """
-    net, op = config["net"], config["op"]
+    net, op, aug = config["net"], config["op"], config["aug"]
     if "path" not in net:
         if states_layers(op) and not op["layers"]:
             raise UserError(
                 f"op={op['name']}: holds the operators of a searched net; options: net=searched, another op"
             )
+        if SEARCHED in aug.values():
+            raise UserError(f"aug={aug['name']}: is what surrounds a searched net; options: net=searched, another aug")
         return config
     if "stem" in net:
         return config
@@ -44,8 +49,16 @@ def with_searched_net(config: dict[str, Any], catalogue: Catalogue = PACKAGE_ONL
         raise UserError("net.path=null: must be the file that a search has written; give net.path=FILE")
     check("net.path", net["path"], PathName)
     if config.get("ckpt_path") is not None and not Path(net["path"]).expanduser().exists():
-        return _from_checkpoint(config)
-    return _filled(config, read_searched(net["path"], catalogue), catalogue)
+        return _surrounded(_from_checkpoint(config))
+    return _surrounded(_filled(config, read_searched(net["path"], catalogue), catalogue))
+
+
+def _surrounded(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration whose `aug` has what surrounds the searched net, where it says `searched`."""
+    none: dict[str, Any] = {"channels": {}, "extra_blocks": {}}
+    found = none | config["net"]["surroundings"]
+    given = {key: found[key] for key in none if config["aug"].get(key) == SEARCHED}
+    return config | {"aug": config["aug"] | given}
 
 
 def _filled(config: dict[str, Any], searched: SearchedNet, catalogue: Catalogue) -> dict[str, Any]:
@@ -97,6 +110,9 @@ def warn_of_searched_net(config: Mapping[str, Any]) -> None:
     net, op, size = config["net"], config["op"], config["data"]["image_size"]
     if "path" not in net:
         return
+    aug = config["aug"]
+    if aug["extra_blocks"] == {} and not aug.get("channels"):  # else it is 0, or says something
+        log.warning("no effect, because net.path=%s holds no surroundings: aug=%s", net["path"], aug["name"])
     if not states_layers(op):
         log.warning("op=%s: the operators that net.path=%s was searched with are not used", op["name"], net["path"])
     if as_size(net["searched_at"]) != as_size(size):

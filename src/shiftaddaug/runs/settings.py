@@ -26,6 +26,7 @@ from shiftaddaug.nets.extras import plan_extra_blocks
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.settings import AugSettings, NetSettings, check_aug, check_net
 from shiftaddaug.nets.spec import Widening
+from shiftaddaug.nets.surroundings import choices
 from shiftaddaug.nets.timetable import check_timetables
 from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.operators.stated import make_stated
@@ -248,8 +249,9 @@ def read_groups(
 
 def widening_of(plan: Plan, aug: AugSettings) -> Widening:
     """Return how far a plan is widened and deepened."""
-    extras = plan_extra_blocks(plan, aug.extra_blocks, aug.extra_after)
-    return Widening(plan, tuple(aug.width_multipliers), tuple(aug.expand_multipliers), aug.divisor, extras)
+    extras, chosen = plan_extra_blocks(plan, aug.extra_blocks, aug.extra_after), choices(aug.channels, plan)
+    multipliers = tuple(aug.width_multipliers), tuple(aug.expand_multipliers)
+    return Widening(plan, *multipliers, aug.divisor, extras, chosen)
 
 
 def _plan(config: Mapping[str, Any], arch: ArchSettings, task: TaskSettings, catalogue: Catalogue) -> Plan:

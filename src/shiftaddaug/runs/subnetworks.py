@@ -98,9 +98,10 @@ def load_subnetwork(
     config, supernet = _load_supernet(path, catalogue)
     plan, assignment = supernet.plan, supernet.assignment
     widening = supernet.widening
+    widest_width, widest_expand = widening.largest_multipliers()
     for key, value, widest in (
-        ("width", width_multiplier, max(widening.width_multipliers)),
-        ("expand", expand_multiplier, max(widening.expand_multipliers)),
+        ("width", width_multiplier, widest_width),
+        ("expand", expand_multiplier, widest_expand),
     ):
         if value > widest:
             raise UserError(f"subnet.{key}_multiplier={value}: ckpt_path={path} was trained up to {widest}")

@@ -12,6 +12,7 @@ from shiftaddaug.nets.assignment import Assignment
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.searched import SearchedNet
 from shiftaddaug.nets.sub_table import sub_table
+from shiftaddaug.nets.surroundings import surroundings
 from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.report.harmless import harmless
@@ -81,7 +82,7 @@ class Found:
         spec = choices.spec(point)
         table, names = sub_table(self.table, plan, spec)
         own = plan_net(table, plan.num_classes, plan.in_channels, plan.image_size, self.catalogue)
-        around: dict[str, Any] = {}
+        around = surroundings(plan, spec, self._deep_spec(), names, choices.divisor)
         return SearchedNet(
             table=table,
             operators=self._assignment(own, dict(spec.operators), names).to_dict(),
