@@ -59,7 +59,7 @@ def command_line(path: Path) -> list[str]:
 def command_of(file: str) -> str:
     """The command that composes the file."""
     group = file.split("/")[0]
-    return "search" if group == "space" else "train"
+    return "search" if group in ("space", "search") else "train"
 
 
 def overrides_of(file: str) -> tuple[str, ...]:
@@ -162,7 +162,7 @@ BASES = sorted(str(path.parent.relative_to(CONFIGS)) for path in CONFIGS.rglob("
 
 
 def test_bases_are_found() -> None:
-    assert BASES == ["aug", "block_variant", "experiment/ablation", "sweep"]
+    assert BASES == ["aug", "block_variant", "experiment/ablation", "search", "sweep"]
 
 
 @pytest.mark.parametrize("group", BASES)

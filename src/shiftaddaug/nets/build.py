@@ -51,6 +51,7 @@ def build_supernet(
     kernel_transform: bool = False,
     init_widest: bool = False,
     channels: Channels | None = None,
+    alternatives: Mapping[str, Operator] | None = None,
 ) -> Supernet:
     """The network that is trained; with multipliers (1,) and no extra block it is the target and nothing else.
 
@@ -58,11 +59,11 @@ def build_supernet(
 
     Raises:
         UserError: augmentation of an operator that cannot be augmented; extra blocks where the net has no place for
-            them.
+            them; alternatives (of `Supernet`) that a layer's weight is not enough for.
     """
     extras, chosen = plan_extra_blocks(plan, extra_blocks, extra_after), choices(channels or {}, plan)
     widening = Widening(plan, tuple(width_multipliers), tuple(expand_multipliers), divisor, extras, chosen)
-    return Supernet(widening, assignment, sharing, synchronised_norm, kernel_transform, init_widest)
+    return Supernet(widening, assignment, sharing, synchronised_norm, kernel_transform, init_widest, alternatives)
 
 
 def supernet_from_config(config: Mapping[str, Any], plan: Plan, assignment: Assignment[Operator]) -> Supernet:
@@ -82,6 +83,7 @@ def supernet_from_config(config: Mapping[str, Any], plan: Plan, assignment: Assi
         aug["extra_after"],
         sharing_from_config(config["sharing"], aug["operator"] == "mult"),
         config["trainer"].get("sync_batchnorm", False),  # older checkpoints have no such key, nor the next
+        kernel_transform=config.get("supernet", {}).get("kernel_transform", False),  # of an architecture search
         init_widest=aug.get("init", "target") == "widest",
         channels=aug.get("channels"),
     )

@@ -39,6 +39,9 @@ class SubnetSpec:
     """Blocks (units of the plan, and extra ones) that pass on what they read."""
     fades: tuple[tuple[str, float], ...] = ()
     """Blocks on their way out: name and factor a on the residual branch in y = x + a f(x), in (0, 1)."""
+    operators: tuple[tuple[str, str], ...] = ()
+    """Layers whose target part has another operator in this pass: name, and that of one of the supernet's
+    `alternatives`."""
 
     def __post_init__(self) -> None:
         _refuse_unless(isinstance(self.channels, tuple), "channels", "a tuple of whole numbers")
@@ -47,7 +50,7 @@ class SubnetSpec:
         _refuse_unless(isinstance(self.augmented, bool), f"augmented={self.augmented!r}", "True or False")
         for key in ("multiplied", "skipped"):
             _refuse_unless(isinstance(getattr(self, key), frozenset), key, "a frozenset of names")
-        for key in ("blends", "kernels", "fades"):
+        for key in ("blends", "kernels", "fades", "operators"):
             _refuse_doubles(key, getattr(self, key))
         for name, kernel in self.kernels:
             _refuse_unless(type(kernel) is int and kernel % 2 == 1, f"kernels: {name}: {kernel!r}", "an odd number")
@@ -55,8 +58,13 @@ class SubnetSpec:
             _refuse_unless(0 <= share <= 1, f"blends: {name}: {share!r}", "a share in [0, 1]")
         for name, factor in self.fades:
             _refuse_unless(0 < factor < 1, f"fades: {name}: {factor!r}", "a factor in (0, 1)")
-        both = self.multiplied & {name for name, _ in self.blends}
+        for name, operator in self.operators:
+            _refuse_unless(isinstance(operator, str), f"operators: {name}: {operator!r}", "the name of an alternative")
+        blended = {name for name, _ in self.blends}
+        both = self.multiplied & blended
         _refuse_unless(not both, f"blends: {', '.join(sorted(both))}", "layers that are not in `multiplied`")
+        both = (self.multiplied | blended) & {name for name, _ in self.operators}
+        _refuse_unless(not both, f"operators: {', '.join(sorted(both))}", "layers that neither multiply nor blend")
         both = self.skipped & {name for name, _ in self.fades}
         _refuse_unless(not both, f"fades: {', '.join(sorted(both))}", "blocks that are not in `skipped`")
 
@@ -80,7 +88,8 @@ class SubnetSpec:
         returned = self.skipped - target.skipped
         fades = self.fades + tuple(fade for fade in target.fades if fade[0] in returned)
         skipped = self.skipped & target.skipped
-        return replace(self, multiplied=target.multiplied, blends=target.blends, skipped=skipped, fades=fades)
+        around = replace(self, skipped=skipped, fades=fades, operators=target.operators)
+        return replace(around, multiplied=target.multiplied, blends=target.blends)
 
 
 def _refuse_unless(holds: bool, what: str, wanted: str) -> None:

@@ -15,11 +15,12 @@ SQLITE, JOURNAL = "sqlite:///", "journal:///"
 """What the addresses of files begin with: a database, and a file that is only ever appended to."""
 
 
-def open_storage(address: str | None) -> "BaseStorage":
+def open_storage(address: str | None, key: str = "hydra.sweeper.storage") -> "BaseStorage":
     """Open a database, and make it if it is not there.
 
     Args:
         address: `sqlite:///FILE`, `journal:///FILE`, or what SQLAlchemy takes; None keeps everything in memory.
+        key: that names it.
 
     Raises:
         UserError: it cannot be opened, or another version of Optuna wrote it.
@@ -43,7 +44,7 @@ def open_storage(address: str | None) -> "BaseStorage":
                 "an older version of Optuna wrote it",
                 f"; `optuna storage upgrade --storage {address}` migrates it",
             )
-        raise UserError(f"hydra.sweeper.storage={address}: cannot be opened ({reason}){remedy}") from error
+        raise UserError(f"{key}={address}: cannot be opened ({reason}){remedy}") from error
 
 
 @contextmanager

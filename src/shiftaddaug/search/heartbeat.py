@@ -55,13 +55,8 @@ def fail_the_dead(study: "Study", seconds: float) -> int:
     """
     from optuna.trial import TrialState
 
-    dead = [
-        trial
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        if _is_dead(trial, SILENCE * seconds)
-    ]
     failed = 0
-    for trial in dead:
+    for trial in dead_trials(study, seconds):
         with suppress(RuntimeError, ValueError):  # another worker was faster
             study.tell(trial.number, state=TrialState.FAIL)
             study.enqueue_trial(trial.params)
@@ -69,6 +64,14 @@ def fail_the_dead(study: "Study", seconds: float) -> int:
     if failed:
         log.warning("%d trials of a search that was stopped count as failed; what they tried is tried again", failed)
     return failed
+
+
+def dead_trials(study: "Study", seconds: float) -> "list[FrozenTrial]":
+    """Return the running trials that nobody works at any more; arguments are those of `fail_the_dead`."""
+    from optuna.trial import TrialState
+
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [trial for trial in running if _is_dead(trial, SILENCE * seconds)]
 
 
 def _is_dead(trial: "FrozenTrial", silence: float) -> bool:
