@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from shiftaddaug.runs.settings import read_settings
 from tests.commands.running import ROOT, composed
+from tests.nets.searching import written
 
 README = (ROOT / "README.md").read_text()
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
