@@ -8,7 +8,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from shiftaddaug.errors import reason_of
-from shiftaddaug.search.conclusion import NO_SCORE
 
 MULTIRUN = {"-m", "--multirun"}
 
@@ -41,8 +40,6 @@ class Jobs:
         """
         if error is None and self.failed:
             return f"{len(self.failed)} of the jobs failed: {self.failed[0]}"
-        if self.failed and str(error).startswith(NO_SCORE):
-            return f"all {len(self.failed)} trials failed: {self.failed[0]}"
         flags = {argument for argument in arguments if argument.startswith("-")}
         if isinstance(error, ValueError) and str(error).startswith(FLAGS):
             return f"{' '.join(sorted(flags))}: {reason_of(error)}"
