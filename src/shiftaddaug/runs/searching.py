@@ -64,5 +64,9 @@ def build_pruner(name: str | None) -> "BasePruner":
     """Build what says which trials are behind: `median`, `hyperband`, or for None what stops none."""
     import optuna
 
-    makers: dict[str, type[BasePruner]] = {"median": optuna.pruners.MedianPruner, "hyperband": optuna.pruners.HyperbandPruner}
-    return optuna.pruners.NopPruner() if name is None else makers[name]()
+    makers: dict[str | None, type[BasePruner]] = {
+        None: optuna.pruners.NopPruner,
+        "median": optuna.pruners.MedianPruner,
+        "hyperband": optuna.pruners.HyperbandPruner,
+    }
+    return makers[name]()
