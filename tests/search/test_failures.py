@@ -73,7 +73,7 @@ def test_a_figure_that_no_run_has_is_refused_before_the_first(key: str, tmp_path
 
 
 class Killed(Exception):
-    """Ends a launcher, as a worker does that has no memory left."""
+    """Ends a launcher, as a worker does that has no memory left, for itself and the others."""
 
 
 class Stopped(Launcher):
@@ -91,6 +91,21 @@ class Interrupted(Stopped):
     error = KeyboardInterrupt
 
 
+class StoppedOnce(Launcher):
+    """A launcher whose first jobs are stopped."""
+
+    def launch(self, overrides: Any, initial_job_idx: int) -> list[Any]:
+        if initial_job_idx == 0:
+            raise Killed
+        return super().launch(overrides, initial_job_idx)
+
+
+def test_a_worker_that_was_killed_ends_no_search(tmp_path: Path) -> None:
+    found = of(tmp_path, "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=2")
+    found.run(StoppedOnce(tmp_path, jobs(1.0, 1.0)))
+    assert states(found) == ["FAIL", "FAIL", "COMPLETE", "COMPLETE"]
+
+
 def tried(folder: Path, launcher: type[Stopped], calls: int) -> list[float]:
     """What calls have tried that were all stopped."""
     for _ in range(calls):
@@ -103,7 +118,8 @@ def tried(folder: Path, launcher: type[Stopped], calls: int) -> list[float]:
 
 def test_what_was_stopped_is_tried_again_at_once_and_what_stops_it_not_for_ever(tmp_path: Path) -> None:
     assert len({*tried(tmp_path / "a", Interrupted, 5)}) == 1
-    first, second, third, other = tried(tmp_path / "b", Stopped, 4)
+    assert len({*tried(tmp_path / "b", Stopped, 1)}) == 1  # three attempts of one call
+    first, second, third, other, *_ = tried(tmp_path / "b", Stopped, 1)
     assert first == second == third != other
 
 

@@ -93,6 +93,7 @@ class Search:
             self.study = self._study()
         self.tried, self.jobs, self.succeeded, self.finished = 0, 0, 0, False
         self.failures: list[Exception] = []
+        self.stops = 0
 
     def _study(self) -> "Study":
         import optuna
@@ -140,7 +141,7 @@ class Search:
                 break
             returns = self._launch(launcher, composed)
             with answering_storage(settings.storage):
-                for trial, job in zip(composed, returns, strict=True):
+                for trial, job in zip(composed, returns, strict=False):  # there is none if they were stopped
                     self._tell(trial, job)
             self._refuse_hopeless()
             if len(self.failures) > settings.max_failure_rate * self.tried:
@@ -187,7 +188,11 @@ class Search:
         return True
 
     def _launch(self, launcher: Any, trials: "Sequence[Trial]") -> "Sequence[JobReturn]":
-        """Run the jobs of some trials. What stops them puts back in line what they tried."""
+        """Run the jobs of some trials; return nothing if they were stopped, and put back in line what they tried.
+
+        Raises:
+            Exception: what stops a launcher again and again.
+        """
         if not trials:
             return []
         first, folder = self.jobs, str(self.config.hydra.sweep.dir)
@@ -204,7 +209,13 @@ class Search:
             with answering_storage(self.settings.storage):
                 for trial in trials:
                     try_again(self.study, trial.number, self.space, isinstance(error, KeyboardInterrupt))
-            raise
+            self.stops += 1
+            if self.stops >= ALIKE or not isinstance(error, Exception) or isinstance(error, UserError):
+                raise
+            log.warning("jobs were stopped, and are tried again: %s", reason_of(error))  # out of memory, say
+            self.tried -= len(trials)
+            return []
+        self.stops = 0
         return found
 
     def _tell(self, trial: "Trial", job: "JobReturn") -> None:
