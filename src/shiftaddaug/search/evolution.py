@@ -19,7 +19,7 @@ from shiftaddaug.hardware.candidates import Pricer
 from shiftaddaug.nas.settings import MethodSettings
 from shiftaddaug.nas.space import Choices, Point
 from shiftaddaug.runs.study_storage import answering_storage, open_storage
-from shiftaddaug.search.heartbeat import beating, dead_trials
+from shiftaddaug.search.heartbeat import beat, beating, dead_trials
 from shiftaddaug.seeding import derive_seed
 from shiftaddaug.settings import shown
 
@@ -258,7 +258,9 @@ class Evolution:
         distributions: dict[str, Any] = {
             name: optuna.distributions.CategoricalDistribution(values) for name, values in options.items()
         }
-        return self.study.ask(distributions)
+        trial = self.study.ask(distributions)
+        beat(trial)
+        return trial
 
     def point(self, trial: "Trial | FrozenTrial") -> dict[str, Any]:
         """Return what a trial chose."""
