@@ -65,7 +65,13 @@ class Study:
 
     def search(self, name: str, supernet: Path, energy: float, *typed: str) -> Path:
         """Search inside of the supernet, within the energy of the hand-made net."""
-        given = ["stage=target", "data=cifar100", f"supernet={supernet}", "hardware=eyeriss_168", f"limits.energy_mj={energy}"]
+        given = [
+            "stage=target",
+            "data=cifar100",
+            f"supernet={supernet}",
+            "hardware=eyeriss_168",
+            f"limits.energy_mj={energy}",
+        ]
         return self.step(f"search_{name}", "search", *given, f"search.evaluations={EVALUATIONS}", *typed)
 
     def train(self, name: str, *typed: str) -> Path:
