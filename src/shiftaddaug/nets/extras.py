@@ -64,7 +64,7 @@ def plan_extra_blocks(
     if not places:
         raise UserError(
             f"aug.extra_blocks={shown(count)}: net={plan.name} has no stage that an extra block could be retired from "
-            f"(with an identity shortcut, and an activation that can be repeated); options: 0"
+            f"(with an identity shortcut, and an activation that can be repeated); options: 0{_by_number(plan)}"
         )
     if numbers is None:
         last_of_stages = list({streams[unit]: unit for unit in places}.values())
@@ -138,6 +138,12 @@ def _reason(plan: Plan, unit: str, has_model: bool) -> str | None:
     if act not in IDEMPOTENT_ACTS:
         return f"its activation {act} would be applied again even by a block that adds nothing"
     return None
+
+
+def _by_number(plan: Plan) -> str:
+    """Return what may be chosen of a net without identity shortcuts, as the end of a sentence."""
+    places = may_follow(plan)
+    return f", or numbers by block, such as {{{places[-1]}: 1}}" if places else ""
 
 
 def _streams(plan: Plan) -> dict[str, str]:
