@@ -62,7 +62,7 @@ def test_commands_compose(page: str, name: str, arguments: str, tmp_path: Path) 
     typed = shlex.split(arguments.replace(searched, str(written(tmp_path)) if searched in arguments else ""))
     jobs = [job for job in map(_first_job, typed) if job] if "-m" in typed else typed
     cfg = composed(tmp_path / "run", *jobs, config_name=name)
-    missing = ("data.data_dir=", "sharing.remap_file=", "data=camvid")
+    missing = ("data.data_dir=", "sharing.remap_file=", "net.path=", "data=camvid")
     made_up = any(argument.startswith(missing) for argument in typed)
     if name == "train" and not made_up:  # else the check looks for files that are not there
         read_settings(cfg)

@@ -180,5 +180,5 @@ def test_foreign_studies_are_refused(tmp_path: Path) -> None:
         evolution(sqlite)
     broken = tmp_path / "broken"
     broken.write_text("no journal\n")
-    with pytest.raises(UserError, match=r"^search.storage=.*broken.*: cannot be read"):
+    with pytest.raises(UserError, match=r"^search.storage=.*broken.*: cannot be opened"):
         evolution(f"journal:///{broken}")

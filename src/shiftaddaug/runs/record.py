@@ -18,6 +18,7 @@ from shiftaddaug.report.cost import cost_record, cost_rows
 from shiftaddaug.report.guarded import GuardedLogger
 from shiftaddaug.report.results import RESULTS, RUN, code_hash, git_commit, print_result, shortest_path, write_json
 from shiftaddaug.runs.compose import PACKAGE, ROOT
+from shiftaddaug.runs.identity import IDENTITY, identity_hash
 from shiftaddaug.runs.places import refuse_old_run
 from shiftaddaug.runs.prepare import Prepared
 from shiftaddaug.runs.target import Deployed
@@ -75,6 +76,7 @@ def _identity(run: Prepared) -> Record:
         "data": settings.config["data"]["name"],
         **settings.task.record(),
         "seed": settings.top.seed,
+        IDENTITY: identity_hash(settings.config),
     }
 
 

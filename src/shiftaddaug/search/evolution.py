@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shiftaddaug.errors import DAMAGE, UserError, reason_of
+from shiftaddaug.errors import UserError
 from shiftaddaug.hardware.candidates import Pricer
 from shiftaddaug.nas.settings import MethodSettings
 from shiftaddaug.nas.space import Choices, Point
-from shiftaddaug.runs.study_storage import open_storage
-from shiftaddaug.search.heartbeat import beating, dead_trials
+from shiftaddaug.runs.study_storage import answering_storage, open_storage
+from shiftaddaug.search.heartbeat import beat, beating, dead_trials
 from shiftaddaug.seeding import derive_seed
 from shiftaddaug.settings import shown
 
@@ -147,10 +147,8 @@ class Evolution:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         opened, where = open_storage(storage, "search.storage"), storage or "memory"
         directions: list[Any] = [f"{self.better}imize", "minimize"]
-        try:
+        with answering_storage(where, "search.storage"):
             study = optuna.create_study(storage=opened, study_name=name, directions=directions, load_if_exists=True)
-        except DAMAGE as error:
-            raise UserError(f"search.storage={where}: cannot be read ({reason_of(error)})") from error
         theirs = study.user_attrs.get(SEARCH)
         if theirs is None and study.get_trials(deepcopy=False):
             raise UserError(f"search.storage={where}: study {name} is no architecture search; options: another name")
@@ -260,7 +258,9 @@ class Evolution:
         distributions: dict[str, Any] = {
             name: optuna.distributions.CategoricalDistribution(values) for name, values in options.items()
         }
-        return self.study.ask(distributions)
+        trial = self.study.ask(distributions)
+        beat(trial)
+        return trial
 
     def point(self, trial: "Trial | FrozenTrial") -> dict[str, Any]:
         """Return what a trial chose."""

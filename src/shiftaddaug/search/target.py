@@ -26,6 +26,7 @@ from shiftaddaug.runs.places import refuse_old_run
 from shiftaddaug.runs.record import CONFIG
 from shiftaddaug.runs.rules import say_no_effect, typed_of
 from shiftaddaug.runs.search_settings import SearchSettings, operators_of
+from shiftaddaug.runs.study_storage import answering_storage
 from shiftaddaug.runs.target_plan import target_plan
 from shiftaddaug.search.evolution import Evolution, Limits
 from shiftaddaug.search.found import Found
@@ -74,7 +75,8 @@ def search_target(settings: SearchSettings, typed: Sequence[str]) -> float:
     choices = Choices(trained.plan, space, trained.config["net"]["divisor"], within=trained.deep)
     evolution = evolution_of(settings, trained, choices, catalogue)
     inherited = _inherited(settings, trained, choices, typed, catalogue)
-    evolution.run(lambda point: inherited(choices.spec(point)))
+    with answering_storage(settings.method.storage, "search.storage"):
+        evolution.run(lambda point: inherited(choices.spec(point)))
     about = {
         "net": trained.plan.name,
         "data": trained.config["data"]["name"],
