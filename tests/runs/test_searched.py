@@ -167,6 +167,7 @@ def test_a_remap_file_is_for_the_operator_that_it_names(tmp_path: Path) -> None:
 
 
 def test_a_run_is_trained_resumed_without_the_file_and_evaluated(tmp_path: Path) -> None:
+    """It trains the whole method, which takes some seconds."""
     from shiftaddaug.runs.subnetworks import load_subnetwork
 
     path = written(tmp_path, side=16, seed=SURROUNDED)
