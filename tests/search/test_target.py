@@ -38,11 +38,15 @@ def target(folder: Path, supernet: Path, *typed: str) -> float:
     return search_target(settings_of(folder, *SEARCHED, f"supernet={supernet}", *typed)[1], typed)
 
 
+def _train(folder: Path, *typed: str) -> None:
+    cfg, settings = settings_of(folder, "stage=supernet", *typed)
+    train_supernet(cfg, settings, typed, 0.0)
+
+
 @pytest.fixture(scope="module")
 def supernet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("search") / "supernet"
-    cfg, settings = settings_of(folder, "stage=supernet")
-    train_supernet(cfg, settings, ["stage=supernet"], 0.0)
+    _train(folder)
     return folder
 
 
@@ -86,6 +90,36 @@ def test_another_supernet_is_another_run(tmp_path: Path, supernet: Path) -> None
         assert first_difference(plain, config(f"search.{key}")) is not None
     assert first_difference(plain, config("space.kernels=[3]")) is not None
     assert config("search=one_stage")["sharing"]["name"] == "heterogeneous" != plain["sharing"]["name"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (["op=shift"], r"^op=shift: a supernet multiplies; options: mult, and space.operators"),
+        (["aug=width"], r"^aug=width: a supernet is surrounded by nothing; options: none"),
+        (["sharing=kl"], r"^sharing=kl: is a penalty of a training, and a search reads weights"),
+        (["data.val_fraction=0"], r"^data.val_fraction=0: sub-networks are scored on images"),
+        (["search.random_subnets=0", "search.sandwich=false"], r"^search.random_subnets=0: with search.sandwich=false"),
+        (["search.operators=[xor]"], r"^space.operators: op=xor: no such operator"),
+        (["search.deep_draws=0"], r"^search.deep_draws=0: must be"),
+        (["hardware.sram_kib=1"], r"^hardware.sram_kib=1: no network of the space takes less than"),
+    ],
+)
+def test_mistakes_before_a_supernet_is_trained(tmp_path: Path, typed: Sequence[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        _train(tmp_path / "run", *typed)
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_the_supernet_itself_need_not_fit(tmp_path: Path) -> None:
+    from shiftaddaug.nas.tinynas import choose
+    from shiftaddaug.nas.tinynas import settings_of as drawn
+
+    cfg, settings = settings_of(tmp_path, "stage=supernet", "hardware.sram_kib=10", "hardware.flash_kib=40")
+    found = drawn(settings.table, settings.space, 10, 1, settings.hardware, 200, 0)
+    chosen = choose(found, settings.hardware, 0.8)
+    assert 0 < chosen.fitting < 1
+    assert read_supernet(cfg, settings, chosen, ()).plan.num_classes == 10
 
 
 def test_what_was_found_is_a_net_that_costs_what_was_priced(found: Path) -> None:

@@ -13,6 +13,7 @@ from shiftaddaug.catalogue import Catalogue
 from shiftaddaug.data.checks import settings_of
 from shiftaddaug.errors import UserError
 from shiftaddaug.hardware.settings import Hardware, hardware_from
+from shiftaddaug.hybrid.settings import kind_of_sharing
 from shiftaddaug.nas.settings import LimitSettings, MethodSettings, SpaceSettings, check_method, check_space
 from shiftaddaug.nas.space import largest_table
 from shiftaddaug.nas.tinynas import Setting
@@ -87,6 +88,11 @@ def read_search(cfg: DictConfig, catalogue: Catalogue) -> SearchSettings:
     check_net(config["net"], catalogue)
     space, hardware = check_space(config["space"]), hardware_from(config["hardware"])
     method, limits = check_method(config["search"]), check_group("limits", config["limits"], LimitSettings)
+    if kind_of_sharing(config["sharing"]).penalises:
+        raise UserError(
+            f"sharing={config['sharing']['name']}: is a penalty of a training, and a search reads weights; options: "
+            f"none, heterogeneous"
+        )
     data, arch = config["data"], archs.check_arch(config["arch"], catalogue)
     if arch.dense:
         raise UserError(f"arch={arch.name}: architectures are searched of classifiers; options: classifier")
@@ -134,7 +140,11 @@ def supernet_config(cfg: DictConfig, settings: SearchSettings, chosen: Setting) 
         cfg: composed from configs/search.yaml.
         settings: read from it.
         chosen: at which resolution and width.
+
+    Raises:
+        UserError: an operator, or an augmentation, that is none of a supernet's.
     """
+    _refuse_own_ways(settings.config)
     raw: Any = OmegaConf.to_container(cfg, resolve=False)
     config = {key: raw[key] for key in (*GROUPS, "seed", "ckpt_path", "resume", "plugins") if key in raw}
     table = largest_table(settings.table, settings.space, chosen.width_mult)
@@ -143,6 +153,7 @@ def supernet_config(cfg: DictConfig, settings: SearchSettings, chosen: Setting) 
     config["net"] = {**table, "width_multipliers": [1.0], "expand_multipliers": [1.0]}
     config["data"] = {**raw["data"], "image_size": chosen.image_size}
     config["sharing"] = {"name": "none"}  # of the layers' own operator, which multiplies
+    config["hardware"] = {**raw["hardware"], "sram_kib": None, "flash_kib": None}  # what is inside has to fit, not it
     config["callbacks"] = {
         **raw["callbacks"],
         "sample_subnets": {
@@ -156,3 +167,14 @@ def supernet_config(cfg: DictConfig, settings: SearchSettings, chosen: Setting) 
         },
     }
     return OmegaConf.create(config)
+
+
+def _refuse_own_ways(config: Mapping[str, Any]) -> None:
+    """Refuse what would make another network of the supernet than the space does."""
+    if config["op"]["name"] != "mult":
+        raise UserError(
+            f"op={config['op']['name']}: a supernet multiplies; options: mult, and space.operators for what layers of "
+            f"the target may compute with"
+        )
+    if config["aug"]["name"] != "none":
+        raise UserError(f"aug={config['aug']['name']}: a supernet is surrounded by nothing; options: none")

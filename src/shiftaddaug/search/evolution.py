@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 COSTS, SCORED, AS, SEARCH = "costs", "scored", "as", "search"
 """Attributes of a trial: what it costs, whether it was scored, and the same network's trial, if it was scored before;
 and of a study: what is searched."""
+COUNTED = ("macs", "params")
+"""Costs that are whole numbers."""
 DRAWN_AT_ONCE = 2000
 """Networks that are priced together where some are wanted that keep the limits."""
 MOST_DRAWN = 50
@@ -269,7 +271,8 @@ class Evolution:
     def _tell(self, trial: "Trial", score: Callable[[Point], float]) -> bool:
         """Price a trial, and score it if it keeps the limits; return whether it is a new network that does."""
         point = self.point(trial)
-        costs = {name: float(values[0]) for name, values in self.pricer.price(self.choices.of([point])).items()}
+        prices = self.pricer.price(self.choices.of([point])).items()
+        costs = {name: int(cost[0]) if name in COUNTED else float(cost[0]) for name, cost in prices}
         excess = self.limits.excess(costs)
         keeps = all(value <= 0 for value in excess)
         same = next((other for other in self.scored() if other.params == trial.params), None)

@@ -16,7 +16,7 @@ from shiftaddaug.nets.surroundings import surroundings
 from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.report.harmless import harmless
-from shiftaddaug.report.results import RESULTS, print_table, shortest_path, write_json
+from shiftaddaug.report.results import RESULTS, RUN, print_table, shortest_path, write_json
 from shiftaddaug.search.evolution import COSTS, SCORED, Evolution
 from shiftaddaug.tasks.figures import Figure
 
@@ -70,7 +70,9 @@ class Found:
         self.net_of(evolution.point(best), best).write(self.folder / SEARCHED)
         with harmless("pareto.png could not be drawn"):
             write_whole(self.folder / "pareto.png", self._pareto(evolution))
-        write_json(self.folder / RESULTS, {**self.about, **self._figures(best), "networks": len(evolution.scored())})
+        record = {**self.about, **self._figures(best), "networks": len(evolution.scored())}
+        write_json(self.folder / RUN, record)
+        write_json(self.folder / RESULTS, record)
         print_table(title, [self._row(trial, evolution.cost) for trial in front[-ROWS:]])
         path = shortest_path(self.folder / SEARCHED)
         print(f"next: python src/train.py net=searched net.path={path} aug=searched data={self.about['data']}")
@@ -80,7 +82,7 @@ class Found:
         """Return a network as a file holds it: table, operators, what surrounds it, and how it was found."""
         choices, plan = self.choices, self.choices.plan
         spec = choices.spec(point)
-        table, names = sub_table(self.table, plan, spec)
+        table, names = sub_table(self.table, plan, spec, self.catalogue)
         own = plan_net(table, plan.num_classes, plan.in_channels, plan.image_size, self.catalogue)
         around = surroundings(plan, spec, self._deep_spec(), names, choices.divisor)
         return SearchedNet(

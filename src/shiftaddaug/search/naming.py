@@ -6,9 +6,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-SCORED_BY = ("trainer.max_time",)
+SCORED_BY = ("trainer.max_time", "hardware")
 """Keys that a score depends on besides what identifies a run."""
-SEARCHED_BY = ("params", "direction", "objectives", "constraints")
+SEARCHED_BY = ("params", "custom_search_space", "direction", "objectives", "constraints")
 """Keys of `hydra.sweeper` that say what is searched."""
 
 

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from shiftaddaug.nas.tinynas import Setting, choose, settings_of
 from shiftaddaug.report.results import RESULTS, print_table, shortest_path, write_json
 from shiftaddaug.report.space import print_space, save_space
 from shiftaddaug.runs.importing import importing_torch
+from shiftaddaug.runs.memory import check_memory
 from shiftaddaug.runs.places import refuse_old_run
 from shiftaddaug.runs.repeated import going_on
 from shiftaddaug.runs.search_settings import SUPERNET, SearchSettings, supernet_config
@@ -91,10 +91,25 @@ def read_supernet(
     if not read.validated:
         raise UserError("data.val_fraction=0: sub-networks are scored on images that nothing has been trained with")
     read.task.check_distillation(settings.method.distill_weight)
+    _check_memory(settings, read)
     sharing = settings.config["sharing"]
     if settings.method.operators == ["mult"]:
         sharing = read.config["sharing"]  # nothing is read through R before the second stage
     return replace(read, config={**read.config, "sharing": sharing, SUPERNET: settings.method.training()})
+
+
+def _check_memory(settings: SearchSettings, read: RunSettings) -> None:
+    """Refuse a step whose networks, all of which are kept for its backward pass, need more memory than there is."""
+    data, method = read.config["data"], settings.method
+    networks = 1 + method.sandwich + method.random_subnets
+    step = replace(read.step, config={**read.config, "data": {**data, "batch_size": networks * data["batch_size"]}})
+    try:
+        check_memory(step)
+    except UserError as error:
+        raise UserError(
+            f"search.random_subnets={method.random_subnets}: a step trains {networks} networks, on as many images as "
+            f"{error}"
+        ) from None
 
 
 def _train(settings: SearchSettings, run_settings: RunSettings, chosen: Setting) -> float:
@@ -170,8 +185,3 @@ def _report(
         [{"": title, figure.title: figure.written(scores[f"{key}_score"])} for key, title in rows.items()],
     )
     print(f"next: python src/search.py stage=target supernet={shortest_path(folder)}")
-
-
-def checkpoint_in(folder: Path, contents: Mapping[str, Any]) -> Path:
-    """Return the checkpoint of a supernet's run."""
-    return folder / str(contents[CHECKPOINT])

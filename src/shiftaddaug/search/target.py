@@ -4,7 +4,8 @@ import hashlib
 import json
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,7 +76,7 @@ def search_target(settings: SearchSettings, typed: Sequence[str]) -> float:
     choices = Choices(trained.plan, space, trained.config["net"]["divisor"], within=trained.deep)
     evolution = evolution_of(settings, trained, choices, catalogue)
     inherited = _inherited(settings, trained, choices, typed, catalogue)
-    with answering_storage(settings.method.storage, "search.storage"):
+    with answering_storage(settings.method.storage, "search.storage"), _saying_how_to_go_on(settings):
         evolution.run(lambda point: inherited(choices.spec(point)))
     about = {
         "net": trained.plan.name,
@@ -91,6 +92,16 @@ def search_target(settings: SearchSettings, typed: Sequence[str]) -> float:
     table, figure = trained.config["net"], inherited.figure
     found = Found(settings.folder, table, choices, trained.deep, operators, figure, about, catalogue)
     return found.report(evolution, f"{len(evolution.scored())} networks of {trained.plan.name}, {about['data']}")
+
+
+@contextmanager
+def _saying_how_to_go_on(settings: SearchSettings) -> Iterator[None]:
+    """Add to Ctrl-C that nothing is lost, where the study is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = settings.method.storage is not None
+        raise KeyboardInterrupt(*(["the same command goes on with the search"] if kept else [])) from None
 
 
 def read_trained(settings: SearchSettings, catalogue: Catalogue) -> Trained:
