@@ -61,8 +61,9 @@ def test_a_database_of_another_program_is_refused_and_kept(tmp_path: Path) -> No
         assert database.execute("SELECT name FROM sqlite_master").fetchall() == [("cookies",)]
 
 
-def test_a_folder_is_no_database(tmp_path: Path) -> None:
-    for address in (f"sqlite:///{tmp_path}", f"journal:///{tmp_path}", "sqlite:///", "journal:///"):
+def test_what_is_no_file_is_no_database(tmp_path: Path) -> None:
+    devices = ("sqlite:////dev/full", "journal:////dev/full")  # which is read without end
+    for address in (f"sqlite:///{tmp_path}", f"journal:///{tmp_path}", "sqlite:///", "journal:///", *devices):
         assert refusal(address).endswith("must name a file")
 
 

@@ -48,7 +48,8 @@ def open_storage(address: str | None, key: str = "hydra.sweeper.storage") -> "Ba
     kind = next((kind for kind in (SQLITE, JOURNAL) if address.startswith(kind)), None)
     options = kind == SQLITE and "?" in address  # of SQLAlchemy's, which say themselves where the file is
     path = None if kind is None or options else Path(address.removeprefix(kind)).expanduser().absolute()
-    if path is not None and (path.is_dir() or address == kind):
+    # a device may be read without end
+    if path is not None and (address == kind or (path.exists() and not path.is_file())):
         raise UserError(f"{key}={address}: must name a file")
     try:
         with _taking_turns(path):
