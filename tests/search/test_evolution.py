@@ -159,8 +159,25 @@ def test_draws_are_those_that_keep_the_limits() -> None:
 def test_limits_that_nothing_keeps_say_what_can_be_had(name: str) -> None:
     least = float(PRICES[name].min())
     refuse_unreachable(CHOICES, PRICER, Limits({name: least}))
-    with pytest.raises(UserError, match=rf"^limits: {name}=.*: no network of the space has less than {least:.4g}"):
+    key = name.removesuffix("_fair")
+    with pytest.raises(UserError, match=rf"^limits.{key}=.*: no network of the space has less than {least:.4g}"):
         refuse_unreachable(CHOICES, PRICER, Limits({name: 0.99 * least}))
+
+
+def test_limits_that_contradict_each_other_say_which_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each can be kept alone: what takes little of the one takes much of the other."""
+
+    class Opposed(Pricer):
+        def price(self, candidates: Any) -> Any:
+            prices = super().price(candidates)
+            return prices | {"peak_sram_kib": 10 - prices["flash_kib"]}
+
+    monkeypatch.setattr("shiftaddaug.search.evolution.UNSCORED", 20)
+    monkeypatch.setattr("shiftaddaug.search.evolution.refuse_unreachable", lambda *given: None)
+    run = evolution(limits=Limits({"peak_sram_kib": 6.5, "flash_kib": 3.0}))
+    run.pricer = Opposed(CHOICES.plan, SETTINGS, Hardware("eyeriss_168", replace(eyeriss(), pad=True)))
+    with pytest.raises(UserError, match=r"; the nearest breaks limits\.(peak_sram|flash)_kib=[36.5]+ with \d"):
+        run.run(quality)
 
 
 def test_foreign_studies_are_refused(tmp_path: Path) -> None:

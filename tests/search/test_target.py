@@ -162,12 +162,13 @@ def test_networks_keep_the_limits(tmp_path: Path, supernet: Path, found: Path) -
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        (["limits.energy_mj=1e-6"], r"^limits: energy_mj_fair=1e-06: no network of the space has less than 0\.0"),
-        (["limits.flash_kib=1"], r"^limits: flash_kib=1: no network of the space has less than \d+\.\d+"),
+        (["limits.energy_mj=1e-6"], r"^limits.energy_mj=1e-06: no network of the space has less than 0\.0"),
+        (["limits.flash_kib=1"], r"^limits.flash_kib=1: no network of the space has less than \d+\.\d+"),
         (["space.kernels=[3,7]"], r"^space.kernels: 7: supernet=.* has no such choice; options: 3, 5$"),
         (["space.operators=[shift_ps]"], r"^space.operators: shift_ps: its layers train no weight"),
         (["space.operators=[xor]"], r"^space.operators: op=xor: no such operator"),
         (["hardware=stm32f412", "limits.energy_mj=1"], r"^limits.energy_mj=1: hardware=stm32f412 has no energy"),
+        (["limits.mode=paper", "limits.latency_ms=1e-6"], r"^limits.latency_ms=1e-06: no network of the space"),
         (["supernet=null"], r"^supernet=null: stage=target searches inside of a trained supernet"),
         (["supernet=nowhere"], r"^supernet=nowhere: no supernet.json there; options: a finished run of stage=supernet"),
         (["search.population=1"], r"^search.population=1: must be"),
@@ -189,7 +190,7 @@ def test_mistakes(tmp_path: Path, supernet: Path, typed: Sequence[str], message:
         ({"deep": None}, r"not a readable supernet"),
         ({"space": {"name": "micro"}}, r"not a readable supernet"),
         ({"checkpoint": "gone.ckpt"}, r"no gone.ckpt there"),
-        ({"checkpoint": "config.yaml"}, r"config.yaml"),
+        ({"checkpoint": "config.yaml"}, r"^supernet: .*config.yaml: not a readable checkpoint"),
     ],
 )
 def test_damaged_supernets(tmp_path: Path, supernet: Path, change: dict[str, Any], message: str) -> None:
@@ -198,6 +199,15 @@ def test_damaged_supernets(tmp_path: Path, supernet: Path, change: dict[str, Any
     contents = json.loads((copied / "supernet.json").read_text())
     (copied / "supernet.json").write_text(json.dumps(contents | change))
     with pytest.raises(UserError, match=message):
+        target(tmp_path / "run", copied)
+
+
+@pytest.mark.parametrize("content", ["a: : [", "", "net: ${nowhere}", "[1, 2]"])
+def test_damaged_configurations_of_supernets(tmp_path: Path, supernet: Path, content: str) -> None:
+    copied = tmp_path / "supernet"
+    shutil.copytree(supernet, copied)
+    (copied / "config.yaml").write_text(content)
+    with pytest.raises(UserError, match=r"^supernet=.*: not a readable supernet"):
         target(tmp_path / "run", copied)
 
 

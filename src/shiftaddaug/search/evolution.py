@@ -53,6 +53,10 @@ class Limits:
     key: str = "limits"
     """Where they stand in the configuration."""
 
+    def named(self, cost: str) -> str:
+        """Return the key of a cost's limit; the names of energy and latency say in which mode they are counted."""
+        return f"{self.key}.{cost.removesuffix('_fair').removesuffix('_paper')}"
+
     def excess(self, costs: Mapping[str, Any]) -> list[Any]:
         """Return by which share of it each limit is broken; at most 0 keeps it."""
         return [(costs[name] - most) / most for name, most in self.most.items()]
@@ -87,7 +91,7 @@ def refuse_unreachable(choices: Choices, pricer: Pricer, limits: Limits) -> None
     for name, most in limits.most.items():
         least = float(pricer.price(choices.of([cheapest(choices, pricer, name)]))[name][0])
         if least > most:
-            raise UserError(f"{limits.key}: {name}={most:g}: no network of the space has less than {least:.4g}")
+            raise UserError(f"{limits.named(name)}={most:g}: no network of the space has less than {least:.4g}")
 
 
 def drawn_within(
@@ -209,7 +213,18 @@ class Evolution:
                 unscored,
             )
         if not self.scored():
-            raise UserError(f"{self.limits.key}: none of {unscored} networks keeps all of them together")
+            raise UserError(self._none_keeps_them())
+
+    def _none_keeps_them(self) -> str:
+        """Say which limit the network breaks that comes nearest to keeping all of them."""
+        priced = [trial.user_attrs[COSTS] for trial in self.priced()]
+        nearest = min(priced, key=lambda costs: max(self.limits.excess(costs)))
+        excess = dict(zip(self.limits.most, self.limits.excess(nearest), strict=True))
+        name = max(excess, key=lambda each: excess[each])
+        return (
+            f"{self.limits.key}: none of {len(priced)} networks keeps all of them together; the nearest breaks "
+            f"{self.limits.named(name)}={self.limits.most[name]:g} with {nearest[name]:.4g}; options: larger limits"
+        )
 
     def _generator(self, *names: int | str) -> np.random.Generator:
         return np.random.default_rng(derive_seed("evolution", self.seed, *names))
@@ -278,8 +293,9 @@ class Evolution:
         same = next((other for other in self.scored() if other.params == trial.params), None)
         trial.set_user_attr(COSTS, costs)
         trial.set_user_attr(SCORED, keeps)
-        for name, value in zip(self.limits.most, excess, strict=True):
-            trial.set_constraint(name, value)
+        if len(trial.constraints) < len(excess):  # else the process that is dead has come as far
+            for name, value in zip(self.limits.most, excess, strict=True):
+                trial.set_constraint(name, value)
         if same is not None:
             trial.set_user_attr(AS, same.number)
         value = self._score(trial, point, same, score) if keeps else self._worst

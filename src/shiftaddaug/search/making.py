@@ -74,7 +74,10 @@ def load_supernet(path: Path, plan: Plan, alternatives: Mapping[str, Operator], 
     Raises:
         UserError: a damaged file, or one that is not of a searched supernet.
     """
-    checkpoint = read_checkpoint(path)
+    try:
+        checkpoint = read_checkpoint(path)
+    except UserError as error:
+        raise UserError(str(error).replace("ckpt_path=", "supernet: ", 1)) from None
     try:
         supernet = make_supernet(checkpoint["config"], plan, alternatives, sharing)
         state = checkpoint["state_dict"]

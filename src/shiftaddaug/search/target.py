@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from shiftaddaug import tasks
 from shiftaddaug.catalogue import Catalogue, catalogue_of
@@ -136,7 +138,7 @@ def read_trained(settings: SearchSettings, catalogue: Catalogue) -> Trained:
         raise UserError(f"supernet={folder}: no {missing} there; options: a finished run of stage=supernet") from None
     except OSError as error:
         raise UserError(f"supernet={folder}: cannot be read ({reason_of(error)})") from None
-    except (UserError, *DAMAGE) as error:
+    except (UserError, YAMLError, OmegaConfBaseException, *DAMAGE) as error:
         raise UserError(f"supernet={folder}: not a readable supernet ({' '.join(str(error).split())[:200]})") from None
     if not checkpoint.is_file():
         raise UserError(
