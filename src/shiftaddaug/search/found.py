@@ -75,7 +75,9 @@ class Found:
         write_json(self.folder / RESULTS, record)
         print_table(title, [self._row(trial, evolution.cost) for trial in front[-ROWS:]])
         path = shortest_path(self.folder / SEARCHED)
-        print(f"next: python src/train.py net=searched net.path={path} aug=searched data={self.about['data']}")
+        # costs, and the limits, are those of images of this size, which data's own may not be
+        data = f"data={self.about['data']} data.image_size={self.choices.plan.image_size[0]}"
+        print(f"next: python src/train.py net=searched net.path={path} aug=searched {data}")
         return float(best.values[0])
 
     def net_of(self, point: Point, trial: "FrozenTrial") -> SearchedNet:

@@ -90,6 +90,8 @@ def read_supernet(
     read = read_settings(supernet_config(cfg, settings, chosen), typed, catalogue, started)
     if not read.validated:
         raise UserError("data.val_fraction=0: sub-networks are scored on images that nothing has been trained with")
+    if read.config["callbacks"].get("last_checkpoint") is None:
+        raise UserError("callbacks.last_checkpoint=null: a supernet without a checkpoint cannot be searched")
     read.task.check_distillation(settings.method.distill_weight)
     _check_memory(settings, read)
     sharing = settings.config["sharing"]

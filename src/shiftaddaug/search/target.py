@@ -45,6 +45,8 @@ OF_SUPERNET = ("net", "arch", "aug", "op", "optim", "task", "reorder", "block_va
 KEPT_DATA = ("data_dir", "verify", "num_workers")
 """Keys of `data` that may be given anew."""
 LISTS = ("kernels", "expand_ratios", "widths")
+KEYS = {"kernel": "kernels", "expand": "expand_ratios", "width": "widths", "depth": "least_depth"}
+"""Keys of `space` by the kind of choice."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,10 @@ def evolution_of(settings: SearchSettings, trained: Trained, choices: Choices, c
     for name, options in choices.parameters.items():
         if not options:
             kind, _, where = name.partition(".")
-            raise UserError(f"space: nothing is left to choose as {kind} of {where}; options: smaller choices as well")
+            raise UserError(
+                f"space.{KEYS[kind]}: nothing is as small as the deep sub-network of supernet={trained.folder} "
+                f"at {where}; options: {trained.deep[name]} and less"
+            )
     hardware, limits = settings.hardware, settings.limits.by_cost()
     if hardware.accelerator is None:
         priced = next((name for name in ("energy_mj", "latency_ms") if getattr(settings.limits, name)), None)
@@ -220,6 +225,12 @@ def evolution_of(settings: SearchSettings, trained: Trained, choices: Choices, c
     operators = {each.name: each for each in operators_of(list(choices.operators), catalogue)}
     pricer = Pricer(trained.plan, [operators[name] for name in choices.operators], hardware)
     cost = "macs" if hardware.accelerator is None else f"energy_mj_{settings.limits.mode}"
+    if cost == "macs" and len(choices.space.operators) > 1:
+        log.warning(
+            "hardware=%s has no energy: networks are compared by their MACs, which no operator changes; options: "
+            "eyeriss_168, eyeriss_192",
+            hardware.name,
+        )
     searched = searched_by(settings, trained, choices, limits)
     name = settings.method.study_name or f"target {_hash(searched)}"
     figure = tasks.settings_from(trained.config["task"], catalogue).headline_figure
