@@ -92,3 +92,16 @@ def test_one_line_when_a_process_fails(
     (error,) = (line for line in run.stderr.splitlines() if "error" in line.lower())
     assert wanted.format(last=tmp_path / "run/checkpoints/last.ckpt") in error
     assert "Traceback" not in run.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_train_a_supernet(tmp_path: Path) -> None:
+    """The second one comes to a folder in which the first has begun."""
+    run = command(
+        "stage=supernet", "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "data=digits",
+        "trainer.enable_progress_bar=false", "trainer.max_epochs=1", "+trainer.limit_train_batches=1",
+        "space.image_sizes=[16]", "space.width_mults=[0.1]", "search.deep_draws=1", f"hydra.run.dir={tmp_path / 'run'}",
+        script="search",
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "run" / "supernet.json").exists()

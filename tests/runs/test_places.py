@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.runs.places import check_places, refuse_old_run
+from shiftaddaug.report.results import RUN
+from shiftaddaug.runs.places import check_places, refuse_begun_run, refuse_old_run
 
 
 def config(folder: Path, **groups: Any) -> dict[str, Any]:
@@ -47,3 +48,13 @@ def test_others_are_left_as_they_are(tmp_path: Path) -> None:
     places = (tmp_path / "new" / "one", tmp_path / "run" / "checkpoints", "s3://bucket/x")
     check_places(config(tmp_path, callbacks={str(i): {"dirpath": str(each)} for i, each in enumerate(places)}))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_other_processes_of_a_run_come_to_a_folder_that_its_first_one_has_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / RUN).write_text("{}")
+    with pytest.raises(UserError, match=r"^paths.output_dir=.*: holds a run already"):
+        refuse_begun_run(tmp_path)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    refuse_begun_run(tmp_path)

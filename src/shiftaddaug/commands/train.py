@@ -1,6 +1,5 @@
 """`python src/train.py`: train a target inside its supernet, deploy it, test what was deployed. Once each."""
 
-import os
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -26,14 +25,13 @@ def train(cfg: DictConfig) -> float:
         UserError: a mistake in the configuration, before anything expensive; a loss that is no longer a number.
     """
     from shiftaddaug.runs.checkpoints import check_resumed
-    from shiftaddaug.runs.places import refuse_old_run
+    from shiftaddaug.runs.places import refuse_begun_run
     from shiftaddaug.runs.repeated import going_on
     from shiftaddaug.runs.settings import read_settings
 
     typed, started = _asked_for()
     settings = read_settings(cfg, typed, catalogue_of(cfg.plugins), started)
-    if "LOCAL_RANK" not in os.environ:  # to other processes of a run its first one has begun
-        refuse_old_run(settings.folder)
+    refuse_begun_run(settings.folder)
     with ExitStack() as held:
         settings, score = going_on(settings, held)
         if score is not None:

@@ -1,5 +1,6 @@
 """Where callbacks, loggers and the trainer write, as far as their keys say. Imports no torch."""
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,16 @@ def refuse_old_run(folder: Path) -> None:
     """
     if (folder / RUN).exists():
         raise UserError(f"paths.output_dir={folder}: holds a run already, which is never overwritten")
+
+
+def refuse_begun_run(folder: Path) -> None:
+    """Refuse a folder that a run has written into; to other processes of a run, its first one has begun.
+
+    Raises:
+        UserError: naming it.
+    """
+    if "LOCAL_RANK" not in os.environ:
+        refuse_old_run(folder)
 
 
 def _places(key: str, node: Any) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """The first stage of an architecture search: choose a space, train its supernet, cut the deep sub-network out of it."""
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -16,7 +17,7 @@ from shiftaddaug.report.results import RESULTS, print_table, shortest_path, writ
 from shiftaddaug.report.space import print_space, save_space
 from shiftaddaug.runs.importing import importing_torch
 from shiftaddaug.runs.memory import check_memory
-from shiftaddaug.runs.places import refuse_old_run
+from shiftaddaug.runs.places import refuse_begun_run
 from shiftaddaug.runs.repeated import going_on
 from shiftaddaug.runs.search_settings import SUPERNET, SearchSettings, supernet_config
 from shiftaddaug.runs.settings import RunSettings, read_settings
@@ -51,7 +52,8 @@ def choose_space(settings: SearchSettings) -> Setting:
     channels = settings.outputs, settings.in_channels
     found = settings_of(settings.table, space, *channels, hardware, top.draws, top.seed)
     best = choose(found, hardware, top.macs_quantile)
-    save_space(settings.folder, found, best, top.macs_quantile)
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # the other processes of a run choose the same
+        save_space(settings.folder, found, best, top.macs_quantile)
     print_space(settings.title, found, best, top.macs_quantile)
     return best
 
@@ -68,7 +70,7 @@ def train_supernet(cfg: DictConfig, settings: SearchSettings, typed: Sequence[st
     Raises:
         UserError: a mistake, before anything expensive.
     """
-    refuse_old_run(settings.folder)
+    refuse_begun_run(settings.folder)
     chosen = choose_space(settings)
     run_settings = read_supernet(cfg, settings, chosen, typed, started)
     with ExitStack() as held:
