@@ -122,6 +122,34 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(tmp_path: Path, monkeypat
     assert points(again) == points(whole)
 
 
+@pytest.mark.parametrize("made", [0, 2], ids=["nothing chosen", "some chosen"])
+@pytest.mark.parametrize("trials", [2, 9], ids=["in line", "drawn"])
+def test_a_trial_that_was_killed_while_it_was_made_is_made_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: int, trials: int
+) -> None:
+    import optuna
+
+    whole = evolution(evaluations=12, population=4)
+    whole.run(quality)
+    monkeypatch.setattr(heartbeat, "_runs", lambda process: False)
+    storage, chosen, suggest = f"journal:///{tmp_path / 'study'}", list[str](), optuna.trial.Trial.suggest_categorical
+    per_trial = sum(len(options) > 1 for options in CHOICES.parameters.values())
+
+    def killed(trial: Any, name: str, options: Any) -> Any:
+        if len(chosen) == trials * per_trial + made:
+            raise KeyboardInterrupt
+        chosen.append(name)
+        return suggest(trial, name, options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(optuna.trial.Trial, "suggest_categorical", killed)
+        with pytest.raises(KeyboardInterrupt):
+            evolution(storage, evaluations=12, population=4).run(quality)
+    again = evolution(storage, evaluations=12, population=4)
+    again.run(quality)
+    assert points(again) == points(whole)
+
+
 def test_more_evaluations_add_what_is_missing(tmp_path: Path) -> None:
     storage = f"journal:///{tmp_path / 'study'}"
     evolution(storage, evaluations=4).run(quality)

@@ -240,28 +240,30 @@ class Evolution:
             self.study.enqueue_trial(self._chosen(point))
 
     def _dead(self) -> "list[Trial]":
-        """Return trials whose process is gone: they go on where they were.
-
-        One that was killed while it was made fails; what it chose is chosen again.
-        """
+        """Return trials whose process is gone: they go on where they were, those that were being made, too."""
         import optuna
 
         found = []
         for dead in dead_trials(self.study, HEARTBEAT_SECONDS):
-            if all(name in dead.params for name, options in self.choices.parameters.items() if len(options) > 1):
-                found.append(optuna.trial.Trial(self.study, dead._trial_id))
-                continue
             with suppress(RuntimeError, ValueError):  # another process was faster
-                self.study.tell(dead.number, state=optuna.trial.TrialState.FAIL)
-                if queued := dead.system_attrs.get("fixed_params"):
-                    self.study.enqueue_trial(queued)
+                self._seed_sampler()
+                trial = optuna.trial.Trial(self.study, dead._trial_id)
+                beat(trial)
+                found.append(self._made(trial))
         return found
 
     def _chosen(self, point: Point) -> dict[str, Any]:
         return {name: value for name, value in point.items() if len(self.choices.parameters[name]) > 1}
 
     def _asked(self) -> "Trial":
-        """Return the next trial. What a sampler draws follows from the seed and how many trials are done."""
+        """Return the next trial."""
+        self._seed_sampler()
+        trial = self.study.ask()
+        beat(trial)  # before it is made, which takes a while: many choices are written, one by one
+        return self._made(trial)
+
+    def _seed_sampler(self) -> None:
+        """Make what a sampler draws next follow from the seed and from how many trials are done."""
         import optuna
         from optuna.trial import TrialState
 
@@ -271,12 +273,12 @@ class Evolution:
             self.study.sampler = optuna.samplers.RandomSampler(seed=seed)
         else:
             self.study.sampler = optuna.samplers.NSGAIISampler(population_size=self.method.population, seed=seed)
-        options = {name: values for name, values in self.choices.parameters.items() if len(values) > 1}
-        distributions: dict[str, Any] = {
-            name: optuna.distributions.CategoricalDistribution(values) for name, values in options.items()
-        }
-        trial = self.study.ask(distributions)
-        beat(trial)
+
+    def _made(self, trial: "Trial") -> "Trial":
+        """Return a trial that has chosen everything; what it has chosen before stays."""
+        for name, values in self.choices.parameters.items():
+            if len(values) > 1:
+                trial.suggest_categorical(name, values)
         return trial
 
     def point(self, trial: "Trial | FrozenTrial") -> dict[str, Any]:
