@@ -82,6 +82,18 @@ def test_a_job_alone_shows_all_its_overrides(tmp_path: Path, capsys: pytest.Capt
     assert "│ op=add seed=3 │" in capsys.readouterr().out
 
 
+def test_searched_architectures_show_what_they_score_with_inherited_weights(tmp_path: Path) -> None:
+    table = MultirunTable()
+    for seed, score in enumerate((14.0, 17.5)):
+        found = {"inherited_val_top1_percent": score, "macs": 447328, "params": 22866}
+        end_job(table, tmp_path / str(seed), [f"seed={seed}", "stage=target"], found)
+    table.on_multirun_end(OmegaConf.create())
+    with (tmp_path / "jobs.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["inherited val top1 %"] for row in rows] == ["14.0", "17.5"]
+    assert "test top-1 %" not in rows[0]
+
+
 def test_without_jobs_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     MultirunTable().on_multirun_end(OmegaConf.create())
     assert capsys.readouterr().out == ""

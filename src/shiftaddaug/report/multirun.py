@@ -10,7 +10,7 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.files import write_csv
 from shiftaddaug.hardware.rules import MODES
 from shiftaddaug.report.recorded import columns, headline_in
-from shiftaddaug.report.results import PRUNED, print_table, read_json, results_of
+from shiftaddaug.report.results import INHERITED, PRUNED, print_table, read_json, results_of
 
 COSTS = {
     **{f"mJ ({mode})": f"energy_mj_{mode}" for mode in MODES},
@@ -72,6 +72,9 @@ def job_rows(jobs: list[tuple[list[str], Path]]) -> list[dict[str, Any]]:
     headlines = list(dict.fromkeys(known or [headline_in(folder) for _, folder in jobs]))
     figures = columns(headlines, ("val", "test"))
     results = [read_json(path) if path.exists() else {} for path in found]
+    inherited = dict.fromkeys(key for result in results for key in result if key.startswith(INHERITED))
+    if inherited:  # of architectures that were searched, which nothing has trained
+        figures = {key.replace("_percent", " %").replace("_", " "): key for key in inherited}
     costs = {title: key for title, key in COSTS.items() if any(key in result for result in results)}
     return [
         _row(" ".join(o for o in overrides if o not in shared), folder, result, figures, costs)

@@ -16,6 +16,8 @@ from shiftaddaug.files import write_whole
 RUN, RESULTS, METRICS = "run.json", "results.json", "metrics.csv"
 PRUNED = "pruned.json"
 """File of a run that a search has stopped; it says after how many epochs."""
+INHERITED = "inherited_"
+"""What keys of figures begin with that were measured with the weights of a supernet."""
 REUSED = "reused.json"
 """File of a job that an earlier run had done already; it names that run's folder."""
 

@@ -16,7 +16,7 @@ from shiftaddaug.nets.surroundings import surroundings
 from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.report.harmless import harmless
-from shiftaddaug.report.results import RESULTS, RUN, print_table, shortest_path, write_json
+from shiftaddaug.report.results import INHERITED, RESULTS, RUN, print_table, shortest_path, write_json
 from shiftaddaug.search.evolution import COSTS, SCORED, Evolution
 from shiftaddaug.tasks.figures import Figure
 
@@ -107,7 +107,7 @@ class Found:
 
     def _figures(self, trial: "FrozenTrial") -> dict[str, Any]:
         score = self.figure.recorded(trial.values[0])
-        return {"trial": trial.number, f"inherited_{self.figure.key('val')}": score, **trial.user_attrs[COSTS]}
+        return {"trial": trial.number, f"{INHERITED}{self.figure.key('val')}": score, **trial.user_attrs[COSTS]}
 
     def _write_points(self, evolution: Evolution) -> None:
         rows, front = [], {trial.number for trial in evolution.front()}
@@ -115,7 +115,7 @@ class Found:
             scored = trial.user_attrs[SCORED]
             row = {"trial": trial.number, "within_limits": scored, "on_front": trial.number in front}
             score = self.figure.recorded(trial.values[0]) if scored else ""
-            row |= {f"inherited_{self.figure.key('val')}": score, **trial.user_attrs[COSTS], **evolution.point(trial)}
+            row |= {f"{INHERITED}{self.figure.key('val')}": score, **trial.user_attrs[COSTS], **evolution.point(trial)}
             rows.append(row)
         write_csv(self.folder / POINTS, list(rows[0]), rows)
 
