@@ -203,6 +203,26 @@ def test_damaged_supernets(tmp_path: Path, supernet: Path, change: dict[str, Any
         target(tmp_path / "run", copied)
 
 
+def test_what_comes_next_is_printed_and_operators_without_a_price_are_said(
+    tmp_path: Path, supernet: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    target(tmp_path / "run", supernet, "hardware=stm32f412", "search.evaluations=1")
+    assert "aug=searched data=digits data.image_size=16" in capsys.readouterr().out
+    assert "hardware=stm32f412 has no energy: networks are compared by their MACs" in caplog.text
+
+
+def test_the_key_of_an_empty_choice_is_named(tmp_path: Path, supernet: Path) -> None:
+    """The deep sub-network is narrower than what is left."""
+    copied = tmp_path / "supernet"
+    shutil.copytree(supernet, copied)
+    contents = json.loads((copied / "supernet.json").read_text())
+    contents["deep"]["width.stem"] = 0.5
+    (copied / "supernet.json").write_text(json.dumps(contents))
+    message = r"^space.widths: nothing is as small as the deep .* at stem; options: 0.5 and less"
+    with pytest.raises(UserError, match=message):
+        target(tmp_path / "run", copied, "space.widths=[1.0]")
+
+
 @pytest.mark.parametrize("content", ["a: : [", "", "net: ${nowhere}", "[1, 2]"])
 def test_damaged_configurations_of_supernets(tmp_path: Path, supernet: Path, content: str) -> None:
     copied = tmp_path / "supernet"
