@@ -35,6 +35,10 @@ pieces (`commands/freed_memory.py`)."""
 R_TEMPORARIES = 8
 """Tensors that are made, at once, of all weights that are read through R (`hybrid/remap.py`)."""
 
+T_COPIES = 4
+"""Tensors that are kept for the backward pass of each weight that is read through T (`hybrid/affine.py`), in its
+elements: what is read, and an index of twice their size."""
+
 MASK = 1
 """Bytes of an element of a mask, such as of what a fixed-point input does not saturate."""
 
@@ -99,8 +103,12 @@ class Step:
         """Return the bytes of what passes read instead of the stored weights: slices, powers of two, R(W)."""
         target, widest = count_parameters(self.target), count_parameters(self.widest)
         copies = target + (widest if widest > target else 0)
-        through_r = R_TEMPORARIES * target if self.sharing.remaps and self.operator.remap is not None else 0
-        return copies * self.precision.weight + through_r * max(4, self.precision.weight)
+        converted = 0
+        if self.sharing.remaps and self.operator.remap is not None:
+            converted = R_TEMPORARIES * target
+        elif self.sharing.converts and not self.sharing.remaps and self.operator.turns:
+            converted = T_COPIES * target
+        return copies * self.precision.weight + converted * max(4, self.precision.weight)
 
     def value_bytes(self) -> int:
         """Return the most bytes that are held of the values of one image."""

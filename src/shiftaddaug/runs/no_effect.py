@@ -77,6 +77,8 @@ def _nothing_to_share(checked: Checked) -> str | None:
     operator, op = checked.operator, checked.config["op"]["name"]
     if checked.sharing.remaps:
         return f"op={op} has no remap" if operator.remap is None else _operator_is_nowhere(checked)
+    if checked.sharing.converts:
+        return _operator_is_nowhere(checked) if operator.turns else f"op={op} reads its weights as they are stored"
     if not checked.sharing.penalises:
         return None
     if operator.weight_prior is None and not _multiplies_somewhere(checked):
@@ -114,7 +116,8 @@ def _no_penalty(checked: Checked) -> str | None:
 def _another_remap(checked: Checked) -> str | None:
     sharing = checked.config["sharing"]
     if not checked.sharing.remaps:
-        return f"sharing={sharing['name']} reads weights as they are stored"
+        otherwise = "through factors that it trains" if checked.sharing.converts else "as they are stored"
+        return f"sharing={sharing['name']} reads weights {otherwise}"
     return "sharing.remap_file holds these constants" if sharing.get("remap_file") is not None else None
 
 
@@ -147,11 +150,13 @@ def _own_scale(optimizer: Mapping[str, Any]) -> str:
 
 def _stored_for_r(checked: Checked) -> str | None:
     name = checked.config["sharing"]["name"]
-    return f"sharing={name} stores weights in Gaussian form" if checked.remapped else None
+    return f"sharing={name} stores weights in Gaussian form" if checked.converted else None
 
 
 def _r_says(checked: Checked) -> str | None:
     sharing = checked.config["sharing"]
+    if checked.converted and sharing.get("start") == "normal":
+        return "sharing.start=normal draws the factors of all weights alike"
     if not checked.remapped:
         return None
     what = "op.remap.laplace_scale" if sharing.get("remap_file") is None else "the remap file"

@@ -69,6 +69,12 @@ class Checked:
         """Whether weights are read through R."""
         return self.sharing.remaps and self.operator.remap is not None and self.operates
 
+    @property
+    def converted(self) -> bool:
+        """Whether weights are stored in another form than the operator reads."""
+        learned = self.sharing.converts and not self.sharing.remaps and self.operator.turns and self.operates
+        return self.remapped or learned
+
 
 Reason = Callable[[Checked], str | None]
 """Why keys have no effect, in words that follow "no effect, because"; None where they have one."""

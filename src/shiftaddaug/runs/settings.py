@@ -34,6 +34,7 @@ from shiftaddaug.runs.joint_checks import (
     check_compile,
     check_frozen,
     check_operator,
+    check_sharing_of_blends,
     check_strategy,
     check_unvalidated,
     warn_of_operator,
@@ -161,6 +162,7 @@ def read_settings(
     mult_layers = select_layers(plan, list(groups.net.mult_layers))
     checked = Checked(config, written, operator, groups.sharing, widening, mult_layers, groups.arch, task)
     check_strategy(checked)
+    check_sharing_of_blends(checked)
     check_frozen(config)
     warn_of_settings(checked, typed)
     warn_of_operator(config, operator, groups.sharing)
