@@ -35,7 +35,7 @@ pieces (`commands/freed_memory.py`)."""
 R_TEMPORARIES = 8
 """Tensors that are made, at once, of all weights that are read through R (`hybrid/remap.py`)."""
 
-T_COPIES = 4
+T_COPIES = 3
 """Tensors that are kept for the backward pass of each weight that is read through T (`hybrid/affine.py`), in its
 elements: what is read, and an index of twice their size."""
 
