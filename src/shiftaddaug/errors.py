@@ -1,5 +1,7 @@
 """Errors that are for people."""
 
+from dataclasses import dataclass
+
 
 class UserError(ValueError):
     """A mistake its author can mend: one line that names the key, the bad value and the options.
@@ -18,6 +20,16 @@ class TrialPruned(Exception):
 
 class TrainingDiverged(UserError):
     """The loss is no longer a number; the line says at which step, and which checkpoint is still good."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """What a job of a multirun returns that could not be run."""
+
+    message: str
+    """The line that says why."""
+    by_mistake: bool
+    """Whether the configuration is refused; else training with it diverged."""
 
 
 DAMAGE = (

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from shiftaddaug.commands.entry import run_command
+from shiftaddaug.commands.sweeping import Jobs
 
 
 def answer(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *arguments: str) -> str:
@@ -47,3 +48,9 @@ def test_a_bug_of_a_job_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("SHIFTADDAUG_ROOT", str(tmp_path))
     with pytest.raises(ZeroDivisionError):
         run_command("train", lambda cfg: 1 / cfg.seed)
+
+
+def test_a_killed_worker_of_a_launcher_is_no_matter_of_what_is_swept() -> None:
+    error = type("TerminatedWorkerError", (RuntimeError,), {"__module__": "joblib.externals.loky"})("no memory")
+    said = Jobs().mistake(["-m", "seed=0,1"], error, answer.__code__)
+    assert said == "hydra/launcher: TerminatedWorkerError: no memory; run it again with resume=true to go on"

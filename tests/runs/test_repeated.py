@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.report.results import results_of
+from shiftaddaug.runs.identity import IDENTITY, identity_hash
 from shiftaddaug.runs.repeated import going_on
 from shiftaddaug.runs.settings import RunSettings, read_settings
 from tests.commands.running import composed
@@ -70,3 +71,13 @@ def test_it_finds_the_checkpoint_itself_and_is_off_by_default(tmp_path: Path) ->
     with pytest.raises(UserError, match=r"^resume=true: finds what it resumes; leave out ckpt_path=last"):
         going_on(replace(settings, top=replace(settings.top, ckpt_path="last")), ExitStack())
     assert found(replace(settings, top=replace(settings.top, resume=False))) == (None, None)
+
+
+def test_hundreds_of_other_runs_are_told_apart_by_their_hashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_of(tmp_path / "new")
+    for name, seed in (("other", 1), ("stopped", 0)):
+        other = earlier(tmp_path / name, f"seed={seed}")
+        content = json.dumps({IDENTITY: identity_hash(settings_of(other, f"seed={seed}").config)})
+        (other / "run.json").write_text(content)
+    monkeypatch.setattr(OmegaConf, "load", None)  # reading a yaml takes 50 ms
+    assert found(settings) == ("stopped", None)

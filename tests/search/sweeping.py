@@ -5,10 +5,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 from tests.build import CONFIGS
 
@@ -42,13 +42,16 @@ class Launcher:
         given = dict(override.split("=", 1) for override in overrides)
         self.overrides.append(given)
         output = self.folder / f"job-{number}"
-        value = self.job(given)
+        try:
+            value, status = self.job(given), JobStatus.COMPLETED
+        except Exception as error:
+            value, status = error, JobStatus.FAILED
         if isinstance(value, dict):
             output.mkdir(parents=True, exist_ok=True)
             (output / "results.json").write_text(json.dumps(value))
             value = 0.0
         config = OmegaConf.create({"hydra": {"runtime": {"output_dir": str(output)}}})
-        return SimpleNamespace(return_value=value, hydra_cfg=config)
+        return JobReturn(_return_value=value, status=status, hydra_cfg=config)
 
 
 def search(folder: Path, job: Job, *overrides: str, swept: Sequence[str] = ("x=interval(-1,1)",)) -> Search:

@@ -15,7 +15,7 @@ from tests.search.sweeping import composed, search, two_workers
 from shiftaddaug.errors import UserError
 from shiftaddaug.runs.searching import PRUNED
 from shiftaddaug.runs.study_storage import open_storage
-from shiftaddaug.search.heartbeat import ALIVE, fail_the_dead
+from shiftaddaug.search.heartbeat import ALIVE, beat, beating, fail_the_dead
 from shiftaddaug.search.settings import read_sweeper
 
 TPE = "hydra.sweeper.sampler.seed=0"
@@ -88,10 +88,11 @@ def test_a_grid_is_searched_once_each(tmp_path: Path) -> None:
 def test_objectives_and_constraints_are_read_from_the_results(tmp_path: Path) -> None:
     def job(given: dict[str, str]) -> dict[str, float]:
         x = float(given["x"])
-        return {"val": x, "energy": x**2, "size": 10 * abs(x)}
+        return {"val_loss": x, "macs": x**2, "flash_kib": 10 * abs(x)}
 
-    options = ("hydra.sweeper.objectives=[val,energy]", "hydra.sweeper.direction=[maximize,minimize]")
-    nsga = ("hydra/sweeper/sampler=nsgaii", TPE, "hydra.sweeper.n_trials=30", "hydra.sweeper.constraints={size: 5}")
+    options = ("hydra.sweeper.objectives=[val_loss,macs]", "hydra.sweeper.direction=[maximize,minimize]")
+    nsga = ("hydra/sweeper/sampler=nsgaii", TPE, "hydra.sweeper.n_trials=30")
+    nsga += ("hydra.sweeper.constraints={flash_kib: 5}",)
     found = search(tmp_path, job, *options, *nsga)
     best: Any = OmegaConf.to_container(OmegaConf.load(tmp_path / "optimization_results.yaml"))
     front = [tuple(each["values"]) for each in best["solutions"]]
@@ -100,8 +101,8 @@ def test_objectives_and_constraints_are_read_from_the_results(tmp_path: Path) ->
     kept = [trial.values for trial in found.study.trials if abs(trial.values[0]) <= 0.5]
     assert max(value for value, _ in kept) == front[-1][0]
     assert (tmp_path / "pareto.png").stat().st_size > 1000
-    with pytest.raises(UserError, match=r"no trial keeps them \(size: at most 0, the least was [\d.]+\)$"):
-        search(tmp_path / "b", job, *options, "hydra.sweeper.constraints={size: 0}", "hydra.sweeper.n_trials=3")
+    with pytest.raises(UserError, match=r"no trial keeps them \(flash_kib: at most 0, the least was [\d.]+\)$"):
+        search(tmp_path / "b", job, *options, "hydra.sweeper.constraints={flash_kib: 0}", "hydra.sweeper.n_trials=3")
     with pytest.raises(UserError, match=r"^hydra.sweeper.direction: 1 directions for 2 objectives"):
         search(tmp_path, job, options[0])
 
@@ -149,11 +150,10 @@ def test_a_killed_trial_is_failed_and_tried_again(kind: str, tmp_path: Path, cap
 def test_a_living_trial_is_left_alone_and_a_silent_one_elsewhere_is_not(tmp_path: Path) -> None:
     study = optuna.create_study(storage=open_storage(storage(tmp_path).partition("=")[2]))
     here, elsewhere = study.ask(), study.ask()
-    from shiftaddaug.search.heartbeat import beating
-
+    beat(here)
     with beating([here], seconds=60):
         elsewhere.set_user_attr(ALIVE, ["another machine", 1, 0.0])
-        assert fail_the_dead(study, seconds=60) == 1
+        assert fail_the_dead(study, 60, ["x"]) == 1
     assert [trial.state.name for trial in study.trials[:2]] == ["RUNNING", "FAIL"]
 
 

@@ -1,11 +1,14 @@
 """Stop a trial of a search that is behind the others."""
 
+import logging
 from typing import Any, Protocol
 
 import lightning.pytorch as pl
 
 from shiftaddaug.callbacks.order import Stage
 from shiftaddaug.errors import TrialPruned
+
+log = logging.getLogger(__name__)
 
 
 class Trial(Protocol):
@@ -49,7 +52,19 @@ class PruneTrial(pl.Callback):
         if trainer.sanity_checking or self.monitor not in trainer.callback_metrics:
             return
         epochs = trainer.current_epoch + 1
-        self.trial.report(float(trainer.callback_metrics[self.monitor]), epochs)
-        if epochs < (trainer.max_epochs or 0) and self.trial.should_prune():
-            self.trial.set_user_attr(self.mark, epochs)
+        if self._is_behind(float(trainer.callback_metrics[self.monitor]), epochs, trainer.max_epochs or 0):
             raise TrialPruned(f"trial {self.trial.number} is behind the others: stopped after {epochs} epochs")
+
+    def _is_behind(self, score: float, epochs: int, last: int) -> bool:
+        """Report a score; return whether the study wants the trial to stop, and knows that it does."""
+        from optuna.exceptions import OptunaError
+
+        try:
+            self.trial.report(score, epochs)
+            behind = epochs < last and self.trial.should_prune()
+            if behind:
+                self.trial.set_user_attr(self.mark, epochs)
+        except OptunaError as error:  # its database is busy, say: nothing that a training should end for
+            log.warning("trial %d: the study could not be told of epoch %d (%s)", self.trial.number, epochs, error)
+            return False
+        return behind

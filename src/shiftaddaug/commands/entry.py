@@ -21,7 +21,7 @@ from shiftaddaug.commands.folders import claim_folders, leave_nothing, refuse_wi
 from shiftaddaug.commands.output import answering_threads, enduring_output
 from shiftaddaug.commands.sweeping import Jobs, going_on
 from shiftaddaug.commands.usage import asks_for_help, help_text
-from shiftaddaug.errors import TrialPruned, UserError
+from shiftaddaug.errors import Failed, TrainingDiverged, TrialPruned, UserError
 from shiftaddaug.report.results import PRUNED, write_json
 from shiftaddaug.runs.compose import (
     config_dir,
@@ -33,6 +33,7 @@ from shiftaddaug.runs.compose import (
 from shiftaddaug.runs.explain import describe
 from shiftaddaug.runs.importing import without_collector
 from shiftaddaug.runs.processes import follow
+from shiftaddaug.runs.searching import is_search
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A disk, or what one may have of it, or write into one file."""
@@ -106,8 +107,8 @@ def _answering_mistakes(
 ) -> Callable[[DictConfig], Any]:
     """Answer a job's mistakes here: Hydra would print the overrides before letting them through.
 
-    A job of a multirun that cannot be run, or whose loss diverged, does not end the others: it is noted in `jobs`.
-    In a search it has no score, and its trial is a failed one.
+    A job of a multirun that cannot be run, or whose loss diverged, does not end the others: it returns `Failed`, and is
+    noted in `jobs`. In a search its trial is a failed one.
     """
 
     @functools.wraps(function)
@@ -126,8 +127,9 @@ def _answering_mistakes(
                     leave_nothing(Path(HydraConfig.get().runtime.output_dir), made)
                 fail(message)
             print(f"error: {message}", file=sys.stderr)
-            jobs.failed.append(message)
-            return None
+            if not is_search():  # which says itself what its trials failed of
+                jobs.failed.append(message)
+            return Failed(message, by_mistake=not isinstance(error, TrainingDiverged))
         except TrialPruned as pruned:
             print(pruned)
             write_json(Path(HydraConfig.get().runtime.output_dir) / PRUNED, {"reason": str(pruned)})

@@ -8,7 +8,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from shiftaddaug.errors import reason_of
-from shiftaddaug.search.conclusion import NO_SCORE
 
 MULTIRUN = {"-m", "--multirun"}
 
@@ -18,6 +17,9 @@ FLAGS = "Only one of --"
 UNKNOWN = "Unknown plugin class"
 """What Hydra says of a launcher that is not installed."""
 INSTALLS = "pip install 'shiftaddaug[joblib]', or 'shiftaddaug[submitit]'"
+
+LAUNCHERS = ("joblib", "submitit")
+"""Packages whose errors say what has become of the processes that jobs ran in."""
 
 NOT_ONLY_HERE = ("sweep=", "hydra/sweeper=", "hydra/launcher=")
 """Choices with which a multirun may well start no job of this process: all trials are done, or other processes run."""
@@ -41,8 +43,6 @@ class Jobs:
         """
         if error is None and self.failed:
             return f"{len(self.failed)} of the jobs failed: {self.failed[0]}"
-        if self.failed and str(error).startswith(NO_SCORE):
-            return f"all {len(self.failed)} trials failed: {self.failed[0]}"
         flags = {argument for argument in arguments if argument.startswith("-")}
         if isinstance(error, ValueError) and str(error).startswith(FLAGS):
             return f"{' '.join(sorted(flags))}: {reason_of(error)}"
@@ -50,6 +50,8 @@ class Jobs:
             return None
         if error is not None and str(error).startswith(UNKNOWN):
             return f"hydra/launcher: {str(error).partition(':')[2].strip()} is not installed; options: {INSTALLS}"
+        if error is not None and type(error).__module__.partition(".")[0] in LAUNCHERS:
+            return f"hydra/launcher: {reason_of(error)}; {going_on('train', arguments)}"
         swept = " ".join(filter(_sweeps, arguments)) or "hydra.sweeper"
         if error is not None and not _passed_through(error, job):
             return f"{swept}: cannot be swept over ({reason_of(error)})"

@@ -19,6 +19,8 @@ class SharingSettings:
     """Whether weights are stored in Gaussian form, and operators read them through R."""
     converts: ClassVar[bool] = False
     """Whether operators read anything else than what is stored: through R, or through a trained map."""
+    learns: ClassVar[bool] = False
+    """Whether that map is trained."""
     penalises: ClassVar[bool] = False
     """Whether a penalty on the weights of multiplication-free layers is added to the loss."""
 
@@ -45,6 +47,7 @@ class AffineSettings(SharingSettings):
     """Keys of sharing=affine."""
 
     converts = True
+    learns = True
 
     pieces: PositiveInt = 100
     start: Literal["operator", "normal"] = "operator"

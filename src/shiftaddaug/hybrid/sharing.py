@@ -180,7 +180,7 @@ def sharing_from_config(config: Mapping[str, Any], multiplicative_augmentation: 
     gradient = config.get("gradient", "inverse")
     if gradient not in GRADIENTS:
         raise UserError(f"sharing.gradient={gradient}: options: {', '.join(GRADIENTS)}")
-    if not kind.remaps:
+    if kind.learns:
         affine = AffineMap(config["pieces"], config["start"])
         return Sharing(None, gradient, multiplicative_augmentation, affine)
     if config.get("remap_file") is not None:

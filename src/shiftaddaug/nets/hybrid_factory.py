@@ -4,7 +4,6 @@ from torch import nn
 
 from shiftaddaug.hybrid.layers import HybridConv2d, HybridLinear
 from shiftaddaug.hybrid.norm import HybridBatchNorm2d
-from shiftaddaug.hybrid.reading import MULT
 from shiftaddaug.hybrid.sharing import NetSharing
 from shiftaddaug.hybrid.widths import Widths
 from shiftaddaug.nets.assignment import Assignment
@@ -44,14 +43,3 @@ def hybrid_factory(
         return HybridConv2d(operator, sources, out, *shape, sharing, node.dilation, kernel_transform)
 
     return make
-
-
-def with_extras(widening: Widening, assignment: Assignment[Operator], sharing: NetSharing) -> Assignment[Operator]:
-    """Return the operators of all layers, those of extra blocks too."""
-    models = {extra.name: extra.model for extra in widening.extra_blocks}
-    chosen = dict(assignment.layers)
-    for node in widening.deepened().layers():
-        if node.unit in models:
-            model = models[node.unit] + node.name.removeprefix(node.unit)
-            chosen[node.name] = MULT if sharing.multiplicative_augmentation else assignment[model]
-    return Assignment(chosen)

@@ -17,7 +17,8 @@ from shiftaddaug.hybrid.norm import HybridBatchNorm2d
 from shiftaddaug.hybrid.reading import BY_OPERATOR, MULT, MULTIPLIED, Blended, ByOperator, MultipliedBeside, Reading
 from shiftaddaug.hybrid.sharing import PLAIN, NetSharing, Sharing
 from shiftaddaug.nets.assignment import Assignment
-from shiftaddaug.nets.hybrid_factory import hybrid_factory, with_extras
+from shiftaddaug.nets.extras import with_extras
+from shiftaddaug.nets.hybrid_factory import hybrid_factory
 from shiftaddaug.nets.net import Net, Run, layer_inputs
 from shiftaddaug.nets.nodes import Node
 from shiftaddaug.nets.spec import SubnetSpec, Widening
@@ -103,7 +104,8 @@ class Supernet(Net):
         init_widest: bool = False,
         alternatives: Mapping[str, Operator] | None = None,
     ) -> None:
-        graph, all_layers = widening.deepened(), with_extras(widening, assignment, sharing)
+        graph, beside = widening.deepened(), MULT if sharing.multiplicative_augmentation else None
+        all_layers = with_extras(widening.plan, widening.extra_blocks, assignment, beside)
         make = hybrid_factory(widening, all_layers, sharing, synchronised_norm, kernel_transform)
         super().__init__(graph, make, [node for node in graph.nodes if node.unit not in widening.extras()])
         self.widening, self.plan, self.target_spec = widening, widening.plan, widening.target()

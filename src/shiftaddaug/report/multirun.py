@@ -24,7 +24,7 @@ COSTS = {
 class MultirunTable(Callback):
     """Print and save (jobs.csv in the sweep's folder) the results of the jobs of this multirun.
 
-    Jobs that fail in other processes end the command with status 2, as those of this one do.
+    Jobs that fail in other processes end the command with status 2, as those of this one do. Trials of a search do not.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,9 @@ class MultirunTable(Callback):
         print_table("jobs", rows)
         write_csv(self.jobs[0][1].parent / "jobs.csv", list(rows[0]), rows)
         failed = [folder for _, folder in self.jobs if not _has_ended(folder)]
-        if elsewhere and failed:
+        sweeper = OmegaConf.select(config, "hydra.sweeper._target_", default=".BasicSweeper")
+        searches = not str(sweeper).endswith(".BasicSweeper")
+        if elsewhere and failed and not searches:
             raise SystemExit(2) from UserError(f"{len(failed)} of the jobs failed, the first in {failed[0]}")
 
 

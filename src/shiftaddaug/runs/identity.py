@@ -4,9 +4,14 @@ A run resumes only its own checkpoint, a study tabulates only runs of its rows, 
 Each asks here whether two configurations train alike. A key that is not named here identifies, a plugin's, too.
 """
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
+from shiftaddaug.runs import earlier
 from shiftaddaug.runs.earlier import as_of_today
 from shiftaddaug.signatures import class_constant
 
@@ -19,6 +24,8 @@ FREE = {
     "paths": "where files lie",
     "logger": "who is told",
     "hardware": "what costs are told of",
+    "net.path": "where the net was read from; what was in it is told by other keys",
+    "net.searched_at": "what its costs were of",
     "data.data_dir": "where images lie",
     "data.download": "how they get there",
     "data.verify": "whether their files are checked",
@@ -68,6 +75,9 @@ ADDED = {
 }
 """Keys that older checkpoints lack, and what those did."""
 
+IDENTITY = "identity"
+"""Key of run.json: the hash of what identifies the run. Reading hundreds of yamls instead takes half a minute."""
+
 FIRST = ("op", "net", "arch", "data", "aug", "sharing", "task", "optim", "seed", "trainer")
 """Groups in the order in which a difference is told: values of one are often interpolated into others."""
 
@@ -96,6 +106,40 @@ def identity(config: Mapping[str, Any], also: Iterable[str] = ()) -> dict[str, A
     leaves = _leaves("", as_of_today(config))
     free = FREE.keys() - set(also)
     return {key: value for key, value in leaves.items() if not _starts(key, free)}
+
+
+def identity_hash(config: Mapping[str, Any]) -> str:
+    """Return a hash that two configurations share if they train alike, behind one of the rules that say so.
+
+    Hashes of other rules, such as those of an earlier version, cannot be compared.
+
+    Args:
+        config: as plain containers, interpolations resolved.
+    """
+    values = {key: value for key, value in identity(config).items() if value is not None and value != ADDED.get(key)}
+    content = {key: _comparable(_in_its_run(value, config)) for key, value in values.items()}
+    return f"{_rules()}:{_hash(json.dumps(content, sort_keys=True, default=str).encode())}"
+
+
+def are_alike(theirs: str, ours: str) -> bool | None:
+    """Whether configurations train alike, by their hashes; None if these cannot be compared."""
+    return theirs == ours if theirs.partition(":")[0] == ours.partition(":")[0] else None
+
+
+@lru_cache(maxsize=1)
+def _rules() -> str:
+    return _hash(b"".join(Path(module).read_bytes() for module in (__file__, earlier.__file__)))
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
+def _comparable(value: Any) -> Any:
+    """Return a value so that equal ones are written alike: 1, 1.0 and true."""
+    if isinstance(value, list | tuple):
+        return [_comparable(each) for each in value]
+    return float(value) if isinstance(value, int | float) else value
 
 
 def _leaves(name: str, node: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from shiftaddaug.report.cost import cost_record, cost_rows
 from shiftaddaug.report.guarded import GuardedLogger
 from shiftaddaug.report.results import RESULTS, RUN, code_hash, git_commit, print_result, shortest_path, write_json
 from shiftaddaug.runs.compose import PACKAGE, ROOT
+from shiftaddaug.runs.identity import IDENTITY, identity_hash
 from shiftaddaug.runs.places import refuse_old_run
 from shiftaddaug.runs.prepare import Prepared
 from shiftaddaug.runs.target import Deployed
@@ -70,11 +71,12 @@ def _identity(run: Prepared) -> Record:
     return {
         "net": settings.plan.name,
         "arch": settings.arch.name,
-        "op": settings.operator.name,
+        "op": settings.config["op"]["name"],
         "aug": settings.aug.name,
         "data": settings.config["data"]["name"],
         **settings.task.record(),
         "seed": settings.top.seed,
+        IDENTITY: identity_hash(settings.config),
     }
 
 
@@ -106,7 +108,7 @@ def _announce(run: Prepared, cost: NetCost, supernet_params: int) -> None:
         "net=%s op=%s aug=%s: target %.4g M params, %.4g M MACs at %s px, %.1f %% of them multiplication-free; "
         "supernet %.4g M params",
         settings.plan.name,
-        settings.operator.name,
+        settings.config["op"]["name"],
         settings.aug.name,
         cost.params / 1e6,
         cost.macs / 1e6,

@@ -17,7 +17,7 @@ from yaml import YAMLError
 from shiftaddaug.data.checks import holds_any_images
 from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.report.results import RESULTS, REUSED, RUN, read_json, write_json
-from shiftaddaug.runs.identity import first_difference
+from shiftaddaug.runs.identity import IDENTITY, are_alike, first_difference, identity_hash
 from shiftaddaug.runs.settings import RunSettings
 
 FOUND = "SHIFTADDAUG_RESUMED"
@@ -87,9 +87,11 @@ def _runs_alike(settings: RunSettings) -> Iterator[Path]:
     """Folders of other runs that train the same, the newest first."""
     found = [path.parent.absolute() for path in Path(settings.paths.log_dir).rglob(RUN)]
     found = [run for run in found if run != settings.folder.absolute() and (run / "config.yaml").exists()]
+    ours = identity_hash(settings.config)
     for run in sorted(found, key=lambda run: (run / RUN).stat().st_mtime, reverse=True):
         with suppress(OSError, YAMLError, *DAMAGE):  # a damaged one is none of ours
-            if first_difference(_config_in(run), settings.config) is None:
+            alike = are_alike(str(read_json(run / RUN).get(IDENTITY)), ours)
+            if alike or (alike is None and first_difference(_config_in(run), settings.config) is None):
                 yield run
 
 

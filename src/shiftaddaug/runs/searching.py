@@ -1,15 +1,17 @@
 """Whether a command runs several jobs, and whether it searches: scores of jobs choose the next ones. No torch."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.runs.study_storage import open_storage
+from shiftaddaug.runs.study_storage import answering_storage, open_storage, shown
 
 if TYPE_CHECKING:
     from optuna import Trial
+    from optuna.pruners import BasePruner
+    from optuna.storages import BaseStorage
 
 
 def is_multirun() -> bool:
@@ -39,12 +41,32 @@ def running_trial() -> "Trial | None":
     hydra = HydraConfig.get()
     if hydra.sweeper.get("pruner") is None:
         return None
+    address = hydra.sweeper.storage
+    with answering_storage(address):
+        found = _trial_of([str(hydra.sweep.dir), int(hydra.job.num)], open_storage(address), hydra.sweeper.pruner)
+    if found is None:
+        raise UserError(f"hydra.sweeper.storage={shown(address)}: has no trial for job {hydra.job.num}")
+    return found
+
+
+def _trial_of(job: list[Any], storage: "BaseStorage", pruner: str) -> "Trial | None":
     import optuna
 
-    mine, storage = [str(hydra.sweep.dir), int(hydra.job.num)], open_storage(hydra.sweeper.storage)
     for name in optuna.get_all_study_names(storage):
-        study = optuna.load_study(study_name=name, storage=storage)
+        study = optuna.load_study(study_name=name, storage=storage, pruner=build_pruner(pruner))
         for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
-            if trial.user_attrs.get(JOB) == mine:
+            if trial.user_attrs.get(JOB) == job:
                 return optuna.trial.Trial(study, trial._trial_id)
-    raise UserError(f"hydra.sweeper.storage={hydra.sweeper.storage}: has no trial for job {hydra.job.num}")
+    return None
+
+
+def build_pruner(name: str | None) -> "BasePruner":
+    """Build what says which trials are behind: `median`, `hyperband`, or for None what stops none."""
+    import optuna
+
+    makers: dict[str | None, type[BasePruner]] = {
+        None: optuna.pruners.NopPruner,
+        "median": optuna.pruners.MedianPruner,
+        "hyperband": optuna.pruners.HyperbandPruner,
+    }
+    return makers[name]()

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NO_SCORE = "no trial of the search has a score"
-VIOLATIONS = "violations"
-"""Attribute of a trial: by how much it breaks each constraint; at most 0 keeps it."""
 SEARCHING = ("sweep", "resume")
 """Keys that say how trials are run; a single run has none of them."""
 FEWEST = 8
@@ -34,7 +32,7 @@ def conclude(study: "Study", fixed: Mapping[str, str], constraints: Mapping[str,
 
     Args:
         study: of the search.
-        fixed: overrides that all trials share.
+        fixed: whole overrides that all trials share, by key.
         constraints: limits by name.
         folder: of the multirun.
 
@@ -65,7 +63,7 @@ def conclude(study: "Study", fixed: Mapping[str, str], constraints: Mapping[str,
 
 def keeps(trial: "FrozenTrial") -> bool:
     """Whether a trial keeps all constraints."""
-    return all(value <= 0 for value in trial.user_attrs.get(VIOLATIONS, []))
+    return all(value <= 0 for value in trial.constraints.values())
 
 
 def best_of(study: "Study", trials: "list[FrozenTrial]") -> "list[FrozenTrial]":
@@ -84,9 +82,9 @@ def best_of(study: "Study", trials: "list[FrozenTrial]") -> "list[FrozenTrial]":
 
 def command_of(trial: "FrozenTrial", fixed: Mapping[str, str]) -> str:
     """Return the command line that runs a trial again, by itself."""
-    given = {key: value for key, value in fixed.items() if key.split(".")[0] not in SEARCHING}
-    overrides = {**given, **{key: str(value) for key, value in trial.params.items()}}
-    return f"python src/train.py {shlex.join(f'{key}={value}' for key, value in overrides.items())}"
+    given = [line for key, line in fixed.items() if key.lstrip("+~").split(".")[0] not in SEARCHING]
+    overrides = [*given, *(f"{key}={value}" for key, value in trial.params.items())]
+    return f"python src/train.py {shlex.join(overrides)}"
 
 
 def _record(study: "Study", best: "list[FrozenTrial]") -> dict[str, Any]:
@@ -131,10 +129,10 @@ def _pareto(study: "Study", done: "list[FrozenTrial]", best: "list[FrozenTrial]"
 
 
 def _why_none(done: "list[FrozenTrial]", constraints: Mapping[str, float]) -> str:
-    nearest = [min(trial.user_attrs[VIOLATIONS][i] for trial in done) for i in range(len(constraints))]
+    nearest = {name: min(trial.constraints[name] for trial in done) for name in constraints}
     broken = [
-        f"{name}: at most {limit:g}, the least was {least + limit:g}"
-        for (name, limit), least in zip(constraints.items(), nearest, strict=True)
+        f"{name}: at most {constraints[name]:g}, the least was {least + constraints[name]:g}"
+        for name, least in nearest.items()
         if least > 0
     ]
     together = "; ".join(broken) or "each is kept by some, and no trial keeps all"

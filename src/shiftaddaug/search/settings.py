@@ -9,7 +9,7 @@ from msgspec import Meta
 from omegaconf import OmegaConf
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.settings import Number, PositiveInt, PositiveNumber, Share, check, check_group, options_near
+from shiftaddaug.settings import Number, PositiveInt, PositiveNumber, Share, check, check_group
 
 Direction = Literal["minimize", "maximize"]
 Names = Annotated[list[str], Meta(min_length=1, title="a list of keys of results.json, or null")]
@@ -35,17 +35,6 @@ class SweeperSettings:
 
 HEADLINE = "headline"
 """Name of the objective that is the task's headline on validation, which a run returns."""
-
-
-class UnknownFigure(UserError):
-    """An objective, or a limit, is of something that runs do not measure: no trial can have a score."""
-
-
-def no_figure(settings: SweeperSettings, name: str, results: Mapping[str, Any]) -> str:
-    """Return a message on a figure that a run's results do not have."""
-    key = "constraints" if name in (settings.constraints or {}) else "objectives"
-    figures = [each for each, value in results.items() if isinstance(value, int | float)]
-    return f"hydra.sweeper.{key}: {name}: no number of results.json; {options_near(name, [HEADLINE, *figures])}"
 
 
 def read_sweeper(given: Mapping[str, Any], sweep: Collection[str] = ()) -> SweeperSettings:

@@ -5,36 +5,39 @@ several commands may work on at once. Its trials are counted together: a command
 """
 
 import logging
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
 from hydra.types import HydraContext, TaskFunction
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from shiftaddaug.errors import DAMAGE, UserError
-from shiftaddaug.report.results import read_json, results_of
-from shiftaddaug.runs.searching import JOB, PRUNED
-from shiftaddaug.runs.study_storage import open_storage
-from shiftaddaug.search.conclusion import VIOLATIONS, conclude
-from shiftaddaug.search.heartbeat import beating, fail_the_dead
+from shiftaddaug.errors import TrainingDiverged, UserError, reason_of
+from shiftaddaug.runs.explain import describe
+from shiftaddaug.runs.searching import JOB, PRUNED, build_pruner
+from shiftaddaug.runs.study_storage import answering_storage, open_storage, shown
+from shiftaddaug.search.conclusion import NO_SCORE, conclude
+from shiftaddaug.search.heartbeat import beat, beating, fail_the_dead, try_again
 from shiftaddaug.search.naming import study_name
-from shiftaddaug.search.settings import HEADLINE, SweeperSettings, UnknownFigure, no_figure, read_sweeper
-from shiftaddaug.search.space import grid_of, read_space
+from shiftaddaug.search.sampling import Grid, build_sampler
+from shiftaddaug.search.scores import UnknownFigure, limits_broken, refuse_unknown, values_of
+from shiftaddaug.search.settings import HEADLINE, SweeperSettings, read_sweeper
+from shiftaddaug.search.space import read_space
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
     from optuna import Study, Trial
-    from optuna.trial import FrozenTrial
 
 log = logging.getLogger(__name__)
 
 STOPS = "`Study.stop` is supposed"
 """What a sampler runs into that wants no more trials: it stops a loop that is not Optuna's here."""
+ALIKE = 3
+"""Trials that fail of the same, before any has succeeded, after which a search ends: so will the others."""
 
 
 def sweep(
@@ -47,7 +50,7 @@ def sweep(
     """Run trials until the study has as many as it shall have, and write what was best.
 
     Args:
-        given: keys of `hydra.sweeper`, whose sampler Hydra has built.
+        given: keys of `hydra.sweeper`.
         arguments: overrides of the command.
         config: of the multirun, Hydra's node included.
         hydra_context: and the next, as Hydra hands them to a sweeper.
@@ -58,28 +61,39 @@ def sweep(
     """
     from optuna.exceptions import ExperimentalWarning
 
-    warnings.filterwarnings("ignore", category=ExperimentalWarning)  # constraints and names of metrics are
+    warnings.filterwarnings("ignore", category=ExperimentalWarning)  # names of metrics are
     launcher = Plugins.instance().instantiate_launcher(
         config=config, hydra_context=hydra_context, task_function=task_function
     )
     settings = read_sweeper(given, OmegaConf.select(config, "sweep") or {})
-    search = Search(settings, arguments, config)
+    search = Search(settings, arguments, config, hydra_context)
     search.run(launcher)
-    conclude(search.study, search.fixed, settings.constraints or {}, Path(config.hydra.sweep.dir))
+    with answering_storage(settings.storage):
+        conclude(search.study, search.fixed, settings.constraints or {}, Path(config.hydra.sweep.dir))
 
 
 class Search:
     """A study, and the way from its trials to jobs and back."""
 
-    def __init__(self, settings: SweeperSettings, arguments: Sequence[str], config: DictConfig) -> None:
-        self.settings, self.config = settings, config
+    def __init__(
+        self,
+        settings: SweeperSettings,
+        arguments: Sequence[str],
+        config: DictConfig,
+        hydra_context: HydraContext | None = None,
+    ) -> None:
+        self.settings, self.config, self.context = settings, config, hydra_context
         params = [f"{key}={value}" for key, value in (settings.params or {}).items()]
         self.space, self.fixed = read_space([*params, *arguments])
         if not self.space:
             raise UserError("hydra/sweeper=optuna: nothing is searched; options: keys with choice, range or interval")
         self.objectives = settings.objectives or [HEADLINE]
-        self.study = self._study()
-        self.jobs, self.finished = 0, False
+        refuse_unknown(settings, config)
+        with answering_storage(settings.storage):
+            self.study = self._study()
+        self.tried, self.jobs, self.succeeded, self.finished = 0, 0, 0, False
+        self.failures: list[Exception] = []
+        self.stops = 0
 
     def _study(self) -> "Study":
         import optuna
@@ -94,132 +108,164 @@ class Search:
             )
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         name = study_name(self.config)
-        try:
-            study = optuna.create_study(
-                study_name=name,
-                storage=open_storage(settings.storage),
-                sampler=self._sampler(),
-                pruner=_pruner(settings.pruner),
-                directions=directions,
-                load_if_exists=True,
-            )
-        except UserError:
-            raise
-        except ValueError as error:
-            raise UserError(f"hydra.sweeper: study {name}: {' '.join(str(error).split())[:200]}") from error
+        self.sampler = build_sampler(settings.sampler, self.space)
+        study = optuna.create_study(
+            study_name=name,
+            storage=open_storage(settings.storage),
+            sampler=self.sampler,
+            pruner=build_pruner(settings.pruner),
+            directions=directions,
+            load_if_exists=True,
+        )
         if [direction.name.lower() for direction in study.directions] != directions:
-            raise UserError(f"hydra.sweeper.storage={settings.storage}: study {name} has other directions")
+            raise UserError(f"hydra.sweeper.storage={shown(settings.storage)}: study {name} has other directions")
         headline = str(OmegaConf.select(self.config, "task.headline") or "score")
         study.set_metric_names([headline if name == HEADLINE else name for name in self.objectives])
-        log.info("study %s in %s", name, settings.storage or "memory")
+        log.info("study %s in %s", name, shown(settings.storage or "memory"))
         return study
 
-    def _sampler(self) -> Any:
-        import optuna
-
-        options = {str(key): value for key, value in self.settings.sampler.items()}
-        target = str(options.pop("_target_", None))
-        try:
-            sampler = get_class(target)
-            if sampler is optuna.samplers.GridSampler:
-                options["search_space"] = grid_of(self.space)
-            if self.settings.constraints:
-                options["constraints_func"] = _violations
-            return sampler(**options)
-        except UserError:
-            raise
-        except Exception as error:  # whatever a sampler's author thought of
-            raise UserError(f"hydra.sweeper.sampler={target}: {' '.join(str(error).split())[:200]}") from error
-
     def run(self, launcher: Any) -> None:
-        """Run trials until there are enough, or too many have failed."""
-        settings, left, failed = self.settings, self.settings.n_trials, 0
-        while not self.finished:
-            fail_the_dead(self.study, settings.heartbeat_seconds)
-            count = min(settings.n_jobs, left, settings.n_trials - self._counted())
-            if count < 1:
-                break
-            trials = [self.study.ask(self.space) for _ in range(count)]
-            for i, trial in enumerate(trials):
-                trial.set_user_attr(JOB, [str(self.config.hydra.sweep.dir), self.jobs + i])
-            with beating(trials, settings.heartbeat_seconds):
-                returns = launcher.launch([self._overrides(trial) for trial in trials], initial_job_idx=self.jobs)
-            self.jobs += len(returns)
-            left -= len(returns)
-            failed += sum(not self._tell(trial, job) for trial, job in zip(trials, returns, strict=True))
-            if failed / self.jobs > settings.max_failure_rate:
-                log.error(
-                    "%d of %d trials failed: more than max_failure_rate=%g",
-                    failed,
-                    self.jobs,
-                    settings.max_failure_rate,
-                )
-                break
+        """Run trials until there are enough, or too many have failed.
 
-    def _counted(self) -> int:
-        """Return how many trials are done, or being done by somebody."""
+        Raises:
+            UserError: the first trials of this call all fail of the same, or what failed is known to fail again.
+            Exception: what the first trials raised, if it is no mistake.
+        """
+        settings = self.settings
+        while not self.finished:
+            with answering_storage(settings.storage):
+                fail_the_dead(self.study, settings.heartbeat_seconds, self.space)
+                trials = [self._ask() for _ in range(self._wanted())]
+                composed = [trial for trial in trials if self._composes(trial)]
+            if not trials:
+                break
+            returns = self._launch(launcher, composed)
+            with answering_storage(settings.storage):
+                for trial, job in zip(composed, returns, strict=False):  # there is none if they were stopped
+                    self._tell(trial, job)
+            self._refuse_hopeless()
+            if len(self.failures) > settings.max_failure_rate * self.tried:
+                share = f"{len(self.failures)} of {self.tried} trials failed"
+                log.error("%s: more than max_failure_rate=%g", share, settings.max_failure_rate)
+                break
+        if self.failures and not self._counted("COMPLETE"):
+            self._give_up()
+
+    def _wanted(self) -> int:
+        """Return how many trials are handed out next."""
+        settings = self.settings
+        missing = settings.n_trials - self._counted("COMPLETE", "PRUNED", "RUNNING")
+        wanted = min(settings.n_jobs, settings.n_trials - self.tried, missing)
+        if isinstance(self.sampler, Grid):
+            wanted = min(wanted, self.sampler.left(self.study) + self._counted("WAITING"))
+        return max(0, wanted)
+
+    def _counted(self, *states: str) -> int:
         from optuna.trial import TrialState
 
-        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-        return len(self.study.get_trials(deepcopy=False, states=states))
+        kinds = tuple(TrialState[state] for state in states)
+        return len(self.study.get_trials(deepcopy=False, states=kinds))
 
-    def _overrides(self, trial: "Trial") -> tuple[str, ...]:
-        return tuple(f"{key}={value}" for key, value in {**trial.params, **self.fixed}.items())
+    def _ask(self) -> "Trial":
+        trial = self.study.ask(self.space)
+        beat(trial)
+        self.tried += 1
+        return trial
 
-    def _tell(self, trial: "Trial", job: "JobReturn") -> bool:
-        """Tell the study what a job measured; return whether the trial has not failed."""
+    def _overrides(self, trial: "Trial") -> list[str]:
+        return [*(f"{key}={value}" for key, value in trial.params.items()), *self.fixed.values()]
+
+    def _composes(self, trial: "Trial") -> bool:
+        """Whether Hydra makes a configuration of a trial: a launcher would give up the others, too."""
+        if self.context is None:
+            return True
+        overrides = self._overrides(trial)
+        try:
+            self.context.config_loader.load_sweep_config(self.config, overrides)
+        except (HydraException, OmegaConfBaseException) as error:
+            self._fail(trial, UserError(describe(error, self.config.hydra.job.config_name, overrides)))
+            return False
+        return True
+
+    def _launch(self, launcher: Any, trials: "Sequence[Trial]") -> "Sequence[JobReturn]":
+        """Run the jobs of some trials; return nothing if they were stopped, and put back in line what they tried.
+
+        Raises:
+            Exception: what stops a launcher again and again.
+        """
+        if not trials:
+            return []
+        first, folder = self.jobs, str(self.config.hydra.sweep.dir)
+        self.jobs += len(trials)
+        try:
+            with answering_storage(self.settings.storage):
+                for i, trial in enumerate(trials):
+                    trial.set_user_attr(JOB, [folder, first + i])
+            with beating(trials, self.settings.heartbeat_seconds):
+                found: Sequence[JobReturn] = launcher.launch(
+                    [tuple(self._overrides(trial)) for trial in trials], initial_job_idx=first
+                )
+        except BaseException as error:
+            with answering_storage(self.settings.storage):
+                for trial in trials:
+                    try_again(self.study, trial.number, self.space, isinstance(error, KeyboardInterrupt))
+            self.stops += 1
+            if self.stops >= ALIKE or not isinstance(error, Exception) or isinstance(error, UserError):
+                raise
+            log.warning("jobs were stopped, and are tried again: %s", reason_of(error))  # out of memory, say
+            self.tried -= len(trials)
+            return []
+        self.stops = 0
+        return found
+
+    def _tell(self, trial: "Trial", job: "JobReturn") -> None:
+        """Tell the study what a job measured."""
         from optuna.trial import TrialState
 
         recorded = next(t for t in self.study.get_trials(deepcopy=False) if t.number == trial.number)
+        if recorded.state != TrialState.RUNNING:
+            log.warning("trial %d: another process took it for dead; it is tried again", trial.number)
+            self.tried -= 1
+            return
         if PRUNED in recorded.user_attrs:
             self.study.tell(trial, state=TrialState.PRUNED)
-            return True
+            self.succeeded += 1
+            return
         try:
-            values = self._values(job)
-            limits = self._broken(job)
-        except UserError as error:
-            log.warning("trial %d failed: %s", trial.number, error)
-            self.study.tell(trial, state=TrialState.FAIL)
+            values, limits = values_of(self.settings, job), limits_broken(self.settings, job)
+        except Exception as error:  # whatever a job raised
+            self._fail(trial, error)
             if isinstance(error, UnknownFigure):
                 raise
-            return False
-        trial.set_user_attr(VIOLATIONS, limits)
+            return
+        for name, excess in limits.items():
+            trial.set_constraint(name, excess)
         try:
             self.study.tell(trial, values)
         except RuntimeError as error:
             if STOPS not in str(error):
                 raise
             self.finished = True  # the sampler has no combination left
-        return True
+        self.succeeded += 1
 
-    def _values(self, job: "JobReturn") -> list[float]:
-        value = job.return_value  # raises what the job raised
-        if not isinstance(value, int | float) or not math.isfinite(value):
-            raise UserError(f"its score is {value}")
-        return [float(value) if name == HEADLINE else self._result(job, name) for name in self.objectives]
+    def _fail(self, trial: "Trial", error: Exception) -> None:
+        from optuna.trial import TrialState
 
-    def _broken(self, job: "JobReturn") -> list[float]:
-        limits = self.settings.constraints or {}
-        return [self._result(job, name) - limit for name, limit in limits.items()]
+        bug = None if isinstance(error, UserError) else error
+        log.warning("trial %d failed: %s", trial.number, reason_of(error) if bug else error, exc_info=bug)
+        self.study.tell(trial, state=TrialState.FAIL)
+        self.failures.append(error)
 
-    def _result(self, job: "JobReturn", name: str) -> float:
-        path = results_of(Path(job.hydra_cfg.hydra.runtime.output_dir))  # type: ignore[union-attr]
-        try:
-            results = read_json(path)
-        except (OSError, *DAMAGE):
-            raise UserError(f"{path}: is not there") from None
-        if isinstance(value := results.get(name), int | float) and not isinstance(value, bool):
-            return float(value)
-        raise UnknownFigure(no_figure(self.settings, name, results))
+    def _refuse_hopeless(self) -> None:
+        """End a search whose trials all fail of the same, unless other values may do better."""
+        if self.succeeded or len(self.failures) < ALIKE or any(isinstance(e, TrainingDiverged) for e in self.failures):
+            return
+        if len({str(error) for error in self.failures[-ALIKE:]}) == 1:
+            self._give_up()
 
-
-def _violations(trial: "FrozenTrial") -> Sequence[float]:
-    values: Sequence[float] = trial.user_attrs.get(VIOLATIONS, [])
-    return values
-
-
-def _pruner(name: str | None) -> Any:
-    import optuna
-
-    makers: dict[str, Any] = {"median": optuna.pruners.MedianPruner, "hyperband": optuna.pruners.HyperbandPruner}
-    return makers[name]() if name is not None else optuna.pruners.NopPruner()
+    def _give_up(self) -> None:
+        """Raise what the last trials of this call failed of."""
+        first = self.failures[0]
+        if isinstance(first, UserError):
+            raise UserError(f"{NO_SCORE}: all {len(self.failures)} of this call failed: {first}") from first
+        raise first

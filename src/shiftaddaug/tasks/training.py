@@ -1,6 +1,6 @@
 """The one training step: a supernet's target with its surroundings, by the objective of any task."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -246,8 +246,12 @@ class Training(Evaluation):
         the same for one loss, and right for two losses, for gradient accumulation and for loss scaling.
         """
         self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        self.net.rescale_gradients(*self.passes())
+
+    def passes(self) -> Sequence[SubnetSpec]:
+        """Return the sub-networks whose losses a step sums."""
         augmented = self._augmented_spec(self.target_spec)
-        self.net.rescale_gradients(self.target_spec, *(() if augmented is None else (augmented,)))
+        return (self.target_spec,) if augmented is None else (self.target_spec, augmented)
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
         """Step, then let every operator put its own tensors where they belong (DeepShift's clamp)."""
