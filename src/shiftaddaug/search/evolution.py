@@ -246,12 +246,15 @@ class Evolution:
         return {name: value for name, value in point.items() if len(self.choices.parameters[name]) > 1}
 
     def _asked(self) -> "Trial":
-        """Return the next trial. What a sampler draws follows from the seed and how many trials are done."""
+        """Return the next trial.
+
+        What a sampler draws follows from the seed and how many trials are done, or in work elsewhere.
+        """
         import optuna
         from optuna.trial import TrialState
 
-        done = len(self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
-        seed = derive_seed("evolution", self.seed, done)
+        begun = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING))
+        seed = derive_seed("evolution", self.seed, len(begun))
         if self.method.sampler == "random":
             self.study.sampler = optuna.samplers.RandomSampler(seed=seed)
         else:
