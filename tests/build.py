@@ -35,7 +35,10 @@ def read_yaml(group: str, name: str) -> dict[str, Any]:
     return content
 
 
-NETS, OPS = names("net"), names("op")
+SEARCHED = "searched"
+"""The option of net, of op and of aug that reads a file (`tests/nets/searching.py` writes one)."""
+
+NETS, OPS = ([name for name in names(group) if name != SEARCHED] for group in ("net", "op"))
 SHAREABLE = [op for op in operators.available() if operators.build(op).shareable]
 """Operators whose weight what surrounds the target can multiply with."""
 

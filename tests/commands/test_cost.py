@@ -1,6 +1,7 @@
 """`src/cost.py`: what it prints and writes is what a run records, and mistakes are one line."""
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from shiftaddaug.runs.compose import catalogue_in
 from shiftaddaug.runs.cost import read_cost
 from shiftaddaug.runs.explain import compose_config
 from tests.commands.running import command, composed, run_little
+from tests.nets.searching import written
 from tests.operators.toy import write_plugin
 
 SHORT = ("trainer.max_epochs=1", "optim.warmup_epochs=0")
@@ -49,6 +51,16 @@ def test_operators_stand_side_by_side_each_with_its_own_exemptions(run: Path) ->
     assert same == {"mult": "all", "add": "blocks", "shift": "blocks", "shift_ps": "blocks"}
     kept = {each.title: each.multiplied for each in report_of(f"target={run}").operators}
     assert kept["shift"] == kept["add"] == "stem, classifier"
+
+
+def test_a_searched_net_is_priced_with_the_operators_of_its_layers(tmp_path: Path) -> None:
+    typed = ("net=searched", f"net.path={written(tmp_path)}")
+    found = {each.title: each for each in report_of(*typed).operators}
+    assert list(found) == ["mult", "add", "shift", "shift_ps", "shift+add"]
+    assert re.fullmatch(r"stem, blocks \(\d+ of \d+\), (head, )?classifier", found["shift+add"].multiplied)
+    energies = [found[title].price.record()["energy_mj_paper"] for title in ("add", "shift+add", "mult")]
+    assert energies == sorted(energies)
+    assert found["add"].price == report_of(*typed, "op=add").chosen.price
 
 
 def test_what_is_typed_of_the_operator_counts() -> None:

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from shiftaddaug.runs.settings import read_settings
 from tests.commands.running import ROOT, composed
+from tests.nets.searching import written
 
 README = (ROOT / "README.md").read_text()
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
@@ -57,10 +58,11 @@ def _first_job(argument: str) -> str | None:
 def test_commands_compose(page: str, name: str, arguments: str, tmp_path: Path) -> None:
     if "--help" in arguments:
         return
-    typed = shlex.split(arguments)
+    searched = "searched.json"  # what a search has written
+    typed = shlex.split(arguments.replace(searched, str(written(tmp_path)) if searched in arguments else ""))
     jobs = [job for job in map(_first_job, typed) if job] if "-m" in typed else typed
     cfg = composed(tmp_path / "run", *jobs, config_name=name)
-    missing = ("data.data_dir=", "sharing.remap_file=", "data=camvid")
+    missing = ("data.data_dir=", "sharing.remap_file=", "net.path=", "data=camvid")
     made_up = any(argument.startswith(missing) for argument in typed)
     if name == "train" and not made_up:  # else the check looks for files that are not there
         read_settings(cfg)

@@ -37,11 +37,11 @@ def test_a_space_is_chosen_and_written(tmp_path: Path, capsys: pytest.CaptureFix
     ("override", "message"),
     [
         ("hardware=eyeriss_168", r"hardware=eyeriss_168: limits no memory, by which a space is chosen"),
-        ("stage=all", r"stage=all: no such option; options: space"),
+        ("stage=all", r"stage=all: no such option; options: space, supernet, target"),
         ("draws=0", r"draws=0: must be a whole number"),
         ("macs_quantile=1", r"macs_quantile=1: must be"),
         ("net=resnet20", r"space=micro: net=resnet20 has no stage with expand"),
-        ("data=shapes", r"arch=unet: a space is chosen of classifiers"),
+        ("data=shapes", r"arch=unet: architectures are searched of classifiers"),
         ("space.image_sizes=[3]", r".*image"),
     ],
 )

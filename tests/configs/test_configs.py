@@ -13,7 +13,7 @@ import pytest
 import torch
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
-from tests.build import CONFIGS, DEEPENED, NETS, OPS, names
+from tests.build import CONFIGS, DEEPENED, NETS, OPS, SEARCHED, names
 from tests.commands.running import composed
 
 from shiftaddaug import operators, tasks
@@ -27,7 +27,7 @@ NOT_SELECTED = ("paths", "hydra")
 """Groups of one file, of which there is nothing to select."""
 
 
-AUGS = names("aug")
+AUGS = [aug for aug in names("aug") if aug != SEARCHED]
 
 
 @cache
@@ -59,7 +59,7 @@ def command_line(path: Path) -> list[str]:
 def command_of(file: str) -> str:
     """The command that composes the file."""
     group = file.split("/")[0]
-    return "search" if group == "space" else "train"
+    return "search" if group in ("space", "search") else "train"
 
 
 def overrides_of(file: str) -> tuple[str, ...]:
@@ -148,7 +148,8 @@ def test_every_augmentation_takes_the_nets_multipliers_or_none(aug: str) -> None
 
 
 def keys_of(group: str) -> dict[str, set[str]]:
-    return {name: {str(key) for key in OmegaConf.load(CONFIGS / group / f"{name}.yaml")} for name in names(group)}
+    chosen = [name for name in names(group) if name != SEARCHED]  # whose keys are in a file that it reads
+    return {name: {str(key) for key in OmegaConf.load(CONFIGS / group / f"{name}.yaml")} for name in chosen}
 
 
 def test_nets_have_the_same_keys() -> None:
@@ -161,7 +162,7 @@ BASES = sorted(str(path.parent.relative_to(CONFIGS)) for path in CONFIGS.rglob("
 
 
 def test_bases_are_found() -> None:
-    assert BASES == ["aug", "block_variant", "experiment/ablation", "sweep"]
+    assert BASES == ["aug", "block_variant", "experiment/ablation", "search", "sweep"]
 
 
 @pytest.mark.parametrize("group", BASES)

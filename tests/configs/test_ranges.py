@@ -3,15 +3,19 @@
 import re
 from collections.abc import Iterator
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 from tests.configs.test_configs import CONFIGS, composed_once, files, overrides_of
+from tests.nets.searching import written
 
 from shiftaddaug import operators, tasks
 from shiftaddaug.data.checks import settings_of
 from shiftaddaug.errors import UserError
+from shiftaddaug.operators.stated import make_stated
 from shiftaddaug.runs.compose import plain
+from shiftaddaug.runs.searched import with_searched_net
 from shiftaddaug.runs.settings import read_groups
 
 NONSENSE = [[None]]
@@ -19,6 +23,7 @@ NONSENSE = [[None]]
 
 UNTYPED = {
     "logger.wandb.": "handed on to Lightning's WandbLogger by a function that takes any argument",
+    "net.surroundings.": "what the file of a searched net holds, checked when it is read",
     "op.mult_layers": "the net's key mult_layers is read from it, and checked there",
     "optim.name": "the optimiser's key opt is read from it, and checked by timm, which knows the names",
     "optim.scheduler.": "timm's schedules take different arguments; timm_scheduler.py checks them by the schedule",
@@ -52,7 +57,7 @@ def refusal(config: dict[str, Any], written_optim: dict[str, Any]) -> str | None
     try:
         read_groups(config, written_optim, tasks.settings_from(config["task"]))
         settings_of(config["data"])
-        operators.settings_from(config["op"])
+        make_stated(config["op"], operators.settings_from)
     except UserError as error:
         return str(error)
     return None
@@ -67,21 +72,24 @@ def owner(config: dict[str, Any], path: tuple[Any, ...]) -> Any:
     return own, tuple("*" if isinstance(key, int) else key for key in path)
 
 
-def test_nonsense_is_refused_at_every_key_of_every_group() -> None:
+def test_nonsense_is_refused_at_every_key_of_every_group(tmp_path: Path) -> None:
     seen, untyped = set(), set()
+    searched = {"path": str(written(tmp_path))}
     for file in files():
         line = (CONFIGS / f"{file}.yaml").read_text().splitlines()[0]
         if "train.py" not in line or file.startswith(("paths/", "hydra/", "sweep/")):
             continue
         cfg = composed_once(*overrides_of(file))
-        config, written = plain(cfg), OmegaConf.to_container(cfg.optim, resolve=False)
-        assert refusal(config, written) is None, file
+        config, optim = plain(cfg), OmegaConf.to_container(cfg.optim, resolve=False)
+        if "path" in config["net"]:
+            config = with_searched_net(config | {"net": config["net"] | searched})
+        assert refusal(config, optim) is None, file
         for path in leaves(config):
             if owner(config, path) in seen:
                 continue
             seen.add(owner(config, path))
             key = ".".join(map(str, path))
-            answer = refusal(replaced(config, path, NONSENSE), written)
+            answer = refusal(replaced(config, path, NONSENSE), optim)
             if answer is None or not key.startswith(re.split("[=:]", answer)[0]):
                 untyped.add(key)
     assert len(seen) > 100

@@ -13,6 +13,7 @@ from shiftaddaug.hybrid.layers import HybridConv2d
 from shiftaddaug.hybrid.widths import Widths
 
 CONFIG = {"name": "kl", "weight": 10.0, "laplace_scale": 2.0, "normal_std": 1.0, "seed": 3}
+OPERATORS = {op: operators.build(op) for op in ("add", "mult", "shift")}
 
 
 def layer(op: str) -> HybridConv2d:
@@ -41,14 +42,14 @@ def test_it_is_ten_times_the_sum_over_layers_of_the_target() -> None:
         "mult": penalty.sample("normal", count, 1, 7, "mult"),
     }
     wanted = 10 * sum(published(layers[name].weight[:4, :3], sample) for name, sample in samples.items())
-    value = penalty(layers, frozenset(), 1, 7)
+    value = penalty(layers, OPERATORS, 1, 7)
     assert value.item() == pytest.approx(wanted, rel=1e-5)
     value.backward()
     gradient = layers["add"].weight.grad
     assert gradient is not None and layers["shift"].weight.grad is None
     assert gradient[:4, :3].abs().min() > 0 and gradient[4:].abs().sum() == 0  # what surrounds the target is left alone
     turned = 10 * published(layers["add"].weight[:4, :3], penalty.sample("normal", count, 1, 7, "add"))
-    assert penalty({"add": layers["add"]}, frozenset({"add"}), 1, 7).item() == pytest.approx(turned, rel=1e-5)
+    assert penalty({"add": layers["add"]}, {"add": OPERATORS["mult"]}, 1, 7).item() == pytest.approx(turned, rel=1e-5)
 
 
 def test_its_gradient_is_the_difference_of_the_softmaxes() -> None:
@@ -82,7 +83,7 @@ def test_samples_are_fresh_at_every_step_and_come_again_when_a_run_is_resumed() 
 def test_what_has_no_prior_is_left_alone() -> None:
     layers = {op: layer(op) for op in ("mult", "shift")}
     alone = penalty_from_config(CONFIG | {"normal_std": None})
-    assert alone is not None and alone(layers, frozenset(), 0, 0).item() == 0
+    assert alone is not None and alone(layers, OPERATORS, 0, 0).item() == 0
     assert penalty_from_config({"name": "none"}) is None
 
 

@@ -19,7 +19,7 @@ def test_mistakes(tmp_path: Path) -> None:
 def test_a_file_fitted_for_another_operator(tmp_path: Path) -> None:
     (tmp_path / "remap.yaml").write_text("op: add\nform: replace\nlaplace_scale: 19.0\n")
     path = str(tmp_path / "remap.yaml")
-    assert read_remap(path, "add") == {"form": "replace", "laplace_scale": 19.0}
+    assert read_remap(path, "add") == ({"form": "replace", "laplace_scale": 19.0}, "add")
     with pytest.raises(UserError, match=r"remap\.yaml: was fitted for op=add, this run has op=shift"):
         read_remap(path, "shift")
 

@@ -64,7 +64,8 @@ def test_every_choice_is_drawn_and_no_other(least_depth: int) -> None:
     others = [i for i in range(len(plan.layers())) if i not in depthwise]
     assert (drawn.kernels[:, others] == [plan.layers()[i].kernel for i in others]).all()
     assert {*drawn.operators.ravel().tolist()} == {0, 1, 2}
-    outside = [i for i, layer in enumerate(plan.layers()) if layer.group != "blocks"]
+    outside = [i for i, layer in enumerate(plan.layers()) if layer.group in ("stem", "classifier")]
+    assert len(outside) == 2
     assert not drawn.operators[:, outside].any()
 
 
@@ -118,3 +119,52 @@ def test_the_same_seed_draws_the_same() -> None:
 def test_mistakes(key: str, value: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         space(**{key: value})
+
+
+def test_points_are_what_is_priced() -> None:
+    chosen, plan = space(), largest(space())
+    choices = Choices(plan, chosen, 4)
+    small, large = choices.of([choices.smallest(), choices.largest()]).channels
+    assert (large == [each.channels for each in plan.spaces]).all()
+    by_hand = {"image": 3, "stem": 4, "blocks.0.hidden": 8, "blocks.0": 4, "blocks.3.hidden": 8, "blocks.3": 8}
+    found = dict(zip(plan.index(), small.tolist(), strict=True))
+    assert {name: found[name] for name in by_hand} == by_hand
+    lost = choices.of([choices.smallest()]).skipped[0]
+    assert lost.all() and len(lost) == 3
+
+
+def test_a_point_is_a_pass_of_the_supernet() -> None:
+    choices = Choices(largest(space()), space(), 4)
+    point = {**choices.largest(), "kernel.blocks.1": 3, "depth.blocks.0": 2, "operator.blocks.0.expand.conv": "shift"}
+    point["operator.blocks.2.expand.conv"] = "add"  # of a block that is left out
+    spec = choices.spec(point)
+    assert spec.kernels == (("blocks.1.depthwise.conv", 3),)
+    assert spec.skipped == {"blocks.2"}
+    assert spec.operators == (("blocks.0.expand.conv", "shift"),)
+    assert choices.spec(point, operates=False).operators == ()
+
+
+def test_nothing_within_a_network_is_larger_in_any_choice() -> None:
+    plan, chosen = largest(space()), space()
+    whole = Choices(plan, chosen, 4)
+    deep = {**whole.largest(), "kernel.blocks.1": 3, "expand.blocks.0": 4, "width.blocks.0": 0.75}
+    inside = Choices(plan, chosen, 4, within=deep)
+    assert inside.parameters["kernel.blocks.1"] == (3,)
+    assert inside.parameters["expand.blocks.0"] == (2, 4)
+    assert inside.parameters["width.blocks.0"] == (0.5, 0.75)
+    assert inside.parameters["operator.blocks.0.expand.conv"] == ("mult", "shift", "add")
+    most = whole.of([deep])
+    drawn = inside.sample(np.random.default_rng(0), DRAWS)
+    assert (drawn.channels <= most.channels).all() and (drawn.kernels <= most.kernels).all()
+
+
+def test_layers_multiply_where_the_space_says_so_whatever_its_first_operator() -> None:
+    chosen = space(operators=["shift", "add"], mult_layers=["stem", "head", "blocks.0.expand", "classifier"])
+    plan = largest(chosen)
+    choices = Choices(plan, chosen, 4)
+    assert choices.operators == ("mult", "shift", "add")
+    places = [layer.name for layer in plan.layers()]
+    drawn = choices.sample(np.random.default_rng(0), 50).operators
+    for name in ("stem.conv", "blocks.0.expand.conv", "classifier"):
+        assert not drawn[:, places.index(name)].any()
+    assert {*drawn[:, places.index("blocks.0.project.conv")].tolist()} == {1, 2}

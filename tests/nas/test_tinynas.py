@@ -56,7 +56,7 @@ def test_only_what_fits_counts() -> None:
     ("sram", "flash", "message"),
     [
         (1, None, r"^hardware\.sram_kib=1: no network of the space takes less than 8\.0 KiB; options: smaller"),
-        (None, 2, r"^hardware\.flash_kib=2: no network of the space takes less than 31\.4 KiB; options: smaller"),
+        (None, 2, r"^hardware\.flash_kib=2: no network of the space takes less than 21\.8 KiB; options: smaller"),
         (8, 32, r"^hardware=own: less than 1 % of the networks fit"),
     ],
 )

@@ -6,13 +6,10 @@ from typing import Any, cast
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from shiftaddaug import operators
-from shiftaddaug.hybrid.settings import check_sharing
-from shiftaddaug.nets.assignment import select_layers
 from shiftaddaug.runs.compose import plain
 from shiftaddaug.runs.no_effect import RULES, all_rules, warn_of_settings
 from shiftaddaug.runs.rules import Checked, typed_of
-from shiftaddaug.runs.settings import read_settings, widening_of
+from shiftaddaug.runs.settings import checked_of, read_settings
 from tests.commands.running import composed
 from tests.runs.no_effect_cases import CASES
 
@@ -20,10 +17,7 @@ from tests.runs.no_effect_cases import CASES
 def checked(cfg: DictConfig) -> Checked:
     config, written = plain(cfg), cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))
     settings = read_settings(cfg)
-    operator, sharing = operators.settings_from(config["op"]), check_sharing(config["sharing"])
-    mult_layers = select_layers(settings.plan, config["net"]["mult_layers"])
-    widening = widening_of(settings.plan, settings.aug)
-    return Checked(config, written, operator, sharing, widening, mult_layers, settings.arch, settings.task)
+    return checked_of(config, written, settings, settings.task, settings.plan, settings.catalogue)
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -59,7 +59,7 @@ def test_a_penalty_of_the_layers_whose_operator_is_a_choice_is_added(monkeypatch
     layers = task.net.hybrid_layers()
     assert {"stem.conv", "classifier"} < layers.keys()
     chosen = {name: layer for name, layer in layers.items() if name not in ("stem.conv", "classifier")}
-    penalty = KlPenalty(seed=5)(chosen, frozenset(), 0, 3)
+    penalty = KlPenalty(seed=5)(chosen, task.net.operators(task.net.target_spec), 0, 3)
     assert penalty > 0.01
     assert_loss(loss, cross_entropy(task.net(images), labels) + penalty.double())
     assert_loss(logged["train/loss_penalty"], penalty.double())

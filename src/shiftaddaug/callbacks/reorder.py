@@ -54,10 +54,7 @@ class ReorderChannels(pl.Callback):
         progress = (epoch - 1) / max(1, max_epochs)
         if epoch == 0 or epoch % self.every_n_epochs or progress >= self.until:
             return None
-        width = max(widening.width_multipliers) if progress < self.width_until else 1.0
-        expand = max(widening.expand_multipliers) if progress < self.expand_until else 1.0
-        names = [space.name for space in widening.spaces]
-        channels = widening.channels(dict.fromkeys(names, width), dict.fromkeys(names, expand))
+        channels = widening.widest(progress < self.width_until, progress < self.expand_until)
         if self.spaces == "all":
             return channels
         return tuple(

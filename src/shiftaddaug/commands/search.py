@@ -1,42 +1,38 @@
-"""`python src/search.py stage=space`: search for an architecture. Imports no torch."""
+"""`python src/search.py stage=space|supernet|target`: search for an architecture."""
 
 from omegaconf import DictConfig
 
+from shiftaddaug.commands import STARTED
 from shiftaddaug.commands.entry import run_command, typed_overrides
-from shiftaddaug.nas.tinynas import choose, settings_of
-from shiftaddaug.report.space import print_space, save_space
+from shiftaddaug.commands.freed_memory import keep_freed_memory
 from shiftaddaug.runs.compose import catalogue_in
 from shiftaddaug.runs.search_settings import read_search
+from shiftaddaug.search.supernet import choose_space, train_supernet
 
 
 def search(cfg: DictConfig) -> float:
-    """Choose resolution and width of a search space; write and print what each of them fits.
+    """Run one stage of a search.
 
     Returns:
-        The quantile of MACs of the chosen one.
+        Of the space, the quantile of MACs of the chosen one; of the other stages the score of what was found.
 
     Raises:
         UserError: a mistake, or a limit that no network of the space meets.
     """
-    settings = read_search(cfg, catalogue_in(typed_overrides()))
-    found = settings_of(
-        settings.table,
-        settings.space,
-        settings.outputs,
-        settings.in_channels,
-        settings.hardware,
-        settings.top.draws,
-        settings.top.seed,
-    )
-    share = settings.top.macs_quantile
-    best = choose(found, settings.hardware, share)
-    save_space(settings.folder, found, best, share)
-    print_space(settings.title, found, best, share)
-    return best.quantile(share)
+    typed = typed_overrides()
+    settings = read_search(cfg, catalogue_in(typed))
+    if settings.top.stage == "space":
+        return choose_space(settings).quantile(settings.top.macs_quantile)
+    if settings.top.stage == "supernet":
+        return train_supernet(cfg, settings, typed, STARTED)
+    from shiftaddaug.search.target import search_target
+
+    return search_target(settings, typed)
 
 
 def main() -> None:
     """Run the command."""
+    keep_freed_memory()
     run_command("search", search)
 
 

@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from shiftaddaug.hybrid.reading import MULT
 from shiftaddaug.hybrid.settings import kind_of_sharing
 from shiftaddaug.hybrid.weight import HybridWeight
+from shiftaddaug.operators.base import Operator
 from shiftaddaug.operators.settings import WeightPrior
 from shiftaddaug.seeding import derive_seed
 from shiftaddaug.settings import Scale, Seed, Weight, check_fields
@@ -55,19 +55,18 @@ class KlPenalty:
         check_fields("sharing", self)
 
     def __call__(
-        self, layers: Mapping[str, HybridWeight], multiplied: frozenset[str], epoch: int, batch: int
+        self, layers: Mapping[str, HybridWeight], operators: Mapping[str, Operator], epoch: int, batch: int
     ) -> Tensor:
         """Return the penalty of a training step, a scalar >= 0, differentiable, in nats.
 
         Args:
             layers: that are pulled, by name.
-            multiplied: names of those that multiply in this step, whatever their operator.
+            operators: that layers compute with in this step, by their name.
             epoch, batch: of the step, which choose the samples.
         """
         total = torch.zeros(())
         for name, layer in layers.items():
-            prior = (MULT if name in multiplied else layer.operator).weight_prior
-            sample = self.sample(prior, math.prod(layer.target_shape), epoch, batch, name)
+            sample = self.sample(operators[name].weight_prior, math.prod(layer.target_shape), epoch, batch, name)
             if sample is not None:
                 weight = layer.target_parameters()["weight"]
                 total = total.to(weight.device) + divergence(weight, sample.to(weight.device))

@@ -11,8 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from shiftaddaug.hybrid.alternative import Reader
 from shiftaddaug.hybrid.channels import add_to_first_channels, split_channels, with_first_channels
 from shiftaddaug.hybrid.cut import Cut
+from shiftaddaug.hybrid.kernel_transform import centre
 from shiftaddaug.hybrid.reading import BY_OPERATOR, MULT, Blended, ByOperator, Multiplied, Reading
 from shiftaddaug.hybrid.sharing import PLAIN, NetSharing
 from shiftaddaug.hybrid.sources import (
@@ -24,7 +26,7 @@ from shiftaddaug.hybrid.sources import (
     targets_first,
     total,
 )
-from shiftaddaug.hybrid.weight import HybridWeight, centre
+from shiftaddaug.hybrid.weight import HybridWeight
 from shiftaddaug.hybrid.widths import Widths
 from shiftaddaug.operators.base import Operator
 
@@ -120,9 +122,10 @@ class HybridLayer(HybridWeight):
         operator = reading.operator(self)
         if not cut.widened:
             return operator, self._target(reading, cut).contiguous()
-        if not self.sharing.multiplicative_augmentation:
-            columns = self._active(cut)[: cut.out.max, : 1 if self.depthwise else total(cut.sources).max]
-            return operator, in_natural_order(reading.whole(self, columns), cut.sources).contiguous()
+        if not reading.sharing(self).multiplicative_augmentation:
+            learn = not Reader(operator, reading.sharing(self)).converts_gradients
+            columns = self._active(cut, learn)[: cut.out.max, : 1 if self.depthwise else total(cut.sources).max]
+            return operator, in_natural_order(reading.whole(self, columns, cut.kernel), cut.sources).contiguous()
         if operator.linear_in_weight:
             return MULT, in_natural_order(self._linear(reading, cut), cut.sources).contiguous()
         return None
@@ -134,9 +137,9 @@ class HybridLayer(HybridWeight):
             weight = target_columns(weight, self.sources, cut.sources)
         return weight if cut.out.target == weight.shape[0] else weight[: cut.out.target]
 
-    def _active(self, cut: Cut) -> Tensor:
-        """The stored weight, the active columns first."""
-        weight = self.at_kernel(self.weight, cut.kernel)
+    def _active(self, cut: Cut, learn: bool = True) -> Tensor:
+        """The stored weight, the active columns first; `learn` as of `at_kernel`."""
+        weight = self.at_kernel(self.weight, cut.kernel, learn)
         return weight if self.depthwise else active_columns(weight, self.sources, cut.sources)
 
     def _linear(self, reading: ByOperator | Multiplied, cut: Cut) -> Tensor:

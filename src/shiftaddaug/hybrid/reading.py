@@ -1,4 +1,4 @@
-"""How a layer's weight is read in a pass: by its operator, multiplied, or both in shares.
+"""How a layer's weight is read in a pass: by its operator or another, multiplied, or both in shares.
 
 A reading is a value that a pass hands to a layer (`hybrid/layers.py`). It says what the target's slice of the weight is
 computed with, and what a wider slice is where one operator computes all of it.
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from shiftaddaug.hybrid.alternative import Reader
+from shiftaddaug.hybrid.sharing import Sharing
 from shiftaddaug.operators.base import Operator
 from shiftaddaug.operators.mult.operator import Mult
 
@@ -20,23 +22,31 @@ MULT = Mult()
 
 @dataclass(frozen=True)
 class ByOperator:
-    """Compute with the layer's own operator."""
+    """Compute with the layer's own operator, or with an alternative."""
 
     weight: Tensor | None = None
     """What it computes with at the target's width, where that was read for all layers and passes at once
     (`Supernet.operator_weights`). By default the layer reads its parameters."""
 
+    alternative: Reader | None = None
+    """What computes in place of the layer's own operator."""
+
     def operator(self, layer: "HybridWeight") -> Operator:
         """Return what computes the target part."""
-        return layer.operator
+        return layer.operator if self.alternative is None else self.alternative.operator
+
+    def sharing(self, layer: "HybridWeight") -> Sharing:
+        """Return how the operator shares the weight."""
+        return layer.sharing if self.alternative is None else self.alternative.sharing
 
     def target(self, layer: "HybridWeight", kernel: int | None = None) -> Tensor:
         """Return the operator's weight, of the target's shape (that of a smaller kernel, if the layer makes one)."""
-        return layer.operator_weight(kernel) if self.weight is None else self.weight
+        return layer.operator_weight(kernel, self.alternative) if self.weight is None else self.weight
 
-    def whole(self, layer: "HybridWeight", weight: Tensor) -> Tensor:
+    def whole(self, layer: "HybridWeight", weight: Tensor, kernel: int | None = None) -> Tensor:
         """Return the weight that the operator reads at any width, given that slice of the stored weight."""
-        return layer.effective_weight(layer.sharing.read_around(weight, layer.target_weight()))
+        measured = layer.target_weight(layer.transformed_kernel(kernel))
+        return layer.effective_weight(self.sharing(layer).read_around(weight, measured), self.alternative)
 
 
 @dataclass(frozen=True)
@@ -47,11 +57,15 @@ class Multiplied:
         """Return multiplication."""
         return MULT
 
+    def sharing(self, layer: "HybridWeight") -> Sharing:
+        """Return how the layer's own operator shares the weight."""
+        return layer.sharing
+
     def target(self, layer: "HybridWeight", kernel: int | None = None) -> Tensor:
         """Return the target's slice of the stored weight."""
         return layer.target_weight(kernel)
 
-    def whole(self, layer: "HybridWeight", weight: Tensor) -> Tensor:
+    def whole(self, layer: "HybridWeight", weight: Tensor, kernel: int | None = None) -> Tensor:
         """Return the slice as it is."""
         return weight
 
@@ -74,7 +88,7 @@ class MultipliedBeside(Multiplied):
         measured = None if kernel is None else [layer.target_weight()]
         return layer.sharing.stored([layer.target_weight(kernel)], measured)[0]
 
-    def whole(self, layer: "HybridWeight", weight: Tensor) -> Tensor:
+    def whole(self, layer: "HybridWeight", weight: Tensor, kernel: int | None = None) -> Tensor:
         """Return the slice, R taking mean and spread of the target's."""
         return layer.sharing.stored([weight], [layer.target_weight()])[0]
 

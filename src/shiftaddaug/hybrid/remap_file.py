@@ -1,5 +1,6 @@
 """The constants of a remap in a file, as `src/fit_sharing.py` writes them. Imports no torch."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -8,17 +9,22 @@ from omegaconf import OmegaConf
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.operators.remap_settings import RemapSettings
+from shiftaddaug.operators.stated import stated, with_stated
 
 FIELDS = tuple(field.name for field in fields(RemapSettings))
 OPERATOR = "op"
 """What it was fitted for."""
 
 
-def read_remap(path: str, operator: str) -> dict[str, Any]:
-    """The constants of a remap.yaml as `src/fit_sharing.py` writes it.
+def read_remap(path: str, *names: str) -> tuple[dict[str, Any], str]:
+    """The constants of a remap.yaml as `src/fit_sharing.py` writes it, and the operator that they are for.
+
+    Args:
+        path: of the file.
+        names: of the operators that a run computes with.
 
     Raises:
-        UserError: not such a file, or one fitted for another operator.
+        UserError: not such a file, one fitted for another operator, or one that does not say for which of several.
     """
     try:
         constants = OmegaConf.to_container(OmegaConf.load(Path(path).expanduser()))
@@ -30,22 +36,40 @@ def read_remap(path: str, operator: str) -> dict[str, Any]:
         or "form" not in constants
     ):
         raise UserError(f"sharing.remap_file={path}: holds no remap (keys: {', '.join(sorted((*FIELDS, OPERATOR)))})")
-    if constants.get(OPERATOR, operator) != operator:
+    ours = ",".join(names)
+    if OPERATOR not in constants and len(names) > 1:
         raise UserError(
-            f"sharing.remap_file={path}: was fitted for op={constants[OPERATOR]}, this run has op={operator}"
+            f"sharing.remap_file={path}: has no key op, and this run has op={ours}; options: op: {names[0]}"
         )
+    operator = constants.get(OPERATOR, names[0])
+    if operator not in names:
+        raise UserError(f"sharing.remap_file={path}: was fitted for op={operator}, this run has op={ours}")
     for key, value in constants.items():
         if not _is_constant(value):  # a node or an interpolation, which composing a configuration would follow
             raise UserError(
                 f"sharing.remap_file={path}: {key!s}={str(value)[:60]}: must be a number, a list of numbers, or a word"
             )
-    return {str(key): value for key, value in constants.items() if key != OPERATOR}
+    return {str(key): value for key, value in constants.items() if key != OPERATOR}, str(operator)
 
 
 def _is_constant(value: Any) -> bool:
     if isinstance(value, list):
         return all(isinstance(item, int | float) for item in value)
     return isinstance(value, int | float) or (isinstance(value, str) and value.isidentifier())
+
+
+def remap_of(config: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Return the constants in the file that a run's configuration names, and the operator that they are for.
+
+    Args:
+        config: as plain containers; it names a file.
+
+    Raises:
+        UserError: as `read_remap`.
+    """
+    every = stated(config["op"]).values()
+    names = [op["name"] for op in every if "remap" in op] or [op["name"] for op in every]
+    return read_remap(config["sharing"]["remap_file"], *dict.fromkeys(names))
 
 
 def with_remap_file(config: dict[str, Any]) -> dict[str, Any]:
@@ -59,11 +83,9 @@ def with_remap_file(config: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: as `read_remap`.
     """
-    op, sharing = config["op"], config["sharing"]
-    path = sharing.get("remap_file")
-    if path is None or "remap" not in op:
+    operators, sharing = stated(config["op"]), config["sharing"]
+    if sharing.get("remap_file") is None or not any("remap" in op for op in operators.values()):
         return config
-    return config | {
-        "op": op | {"remap": read_remap(path, op["name"])},
-        "sharing": sharing | {"remap_file": None},
-    }
+    remap, name = remap_of(config)
+    chosen = {key: {**op, "remap": remap} if op["name"] == name else op for key, op in operators.items()}
+    return config | {"op": with_stated(config["op"], chosen), "sharing": sharing | {"remap_file": None}}

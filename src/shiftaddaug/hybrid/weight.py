@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from shiftaddaug.errors import UserError
+from shiftaddaug.hybrid.alternative import Reader
 from shiftaddaug.hybrid.cut import Cut
+from shiftaddaug.hybrid.kernel_transform import centre, transform_name
 from shiftaddaug.hybrid.sharing import PLAIN, NetSharing
 from shiftaddaug.hybrid.sources import active_target_positions, positions, total
 from shiftaddaug.hybrid.widths import Widths
@@ -96,9 +98,7 @@ class HybridWeight(nn.Module):
         reasons = {
             f"trains {', '.join(sorted(others))} besides": bool(others),
             "reads its weight through R": self.sharing.remap is not None,
-            "publishes update directions, of which transforms have none": (
-                type(self.operator).rescale_gradient is not Operator.rescale_gradient
-            ),
+            "publishes update directions, of which transforms have none": self.operator.publishes_updates,
         }
         reason = next((reason for reason, holds in reasons.items() if holds), None)
         if self.transforms and reason is not None:
@@ -172,40 +172,57 @@ class HybridWeight(nn.Module):
         """Return the target's slice of the weight, as it is stored."""
         return self.at_kernel(self.target_parameters()["weight"], kernel)
 
-    def at_kernel(self, weight: Tensor, kernel: int | None) -> Tensor:
+    def at_kernel(self, weight: Tensor, kernel: int | None, learn: bool = True) -> Tensor:
         """Return a slice of the stored weight at a smaller kernel: its centre, or what transforms make of that.
 
         Args:
             weight: (..., k, k), k the largest kernel.
             kernel: odd and at most k; None is k.
+            learn: whether the transforms get a gradient.
         """
         if kernel is None:
             return weight
         for side in self.transforms:
             if side < kernel:
                 break
-            flat = centre(weight, side).flatten(-2) @ getattr(self, transform_name(side)).T
+            transform = getattr(self, transform_name(side))
+            flat = centre(weight, side).flatten(-2) @ (transform if learn else transform.detach()).T
             weight = flat.view(*weight.shape[:-2], side, side)
         return centre(weight, kernel)
 
-    def operator_weight(self, kernel: int | None = None) -> Tensor:
+    def transformed_kernel(self, kernel: int | None) -> int | None:
+        """Return the side of what transforms make, of which a smaller kernel is the centre; None is the largest."""
+        return None if kernel is None or not self.transforms else max(kernel, self.transforms[-1])
+
+    def operator_weight(self, kernel: int | None = None, alternative: Reader | None = None) -> Tensor:
         """Return what the operator computes with at the target's width, read from the parameters.
 
         What it derives from the whole weight (mean and spread of R, scales) is the target's, at its largest kernel: a
         narrower sub-network, or one of a smaller kernel, reads a slice of it.
 
+        An alternative reads what transforms make of the stored weight: R has mean and spread of that. NOTE: where it
+        converts gradients (R, update directions) the transforms are constants, for their gradient would be in units of
+        the operator's weights; the gradient reaches the stored weight through them.
+
         Args:
             kernel: where the layer has transforms, that of the weight; without them it is the largest.
+            alternative: that computes in place of the layer's operator.
         """
         parameters = self.target_parameters()
+        if alternative is not None:
+            side = self.transformed_kernel(kernel)
+            weight = self.at_kernel(parameters["weight"], side, learn=not alternative.converts_gradients)
+            return alternative.effective_weight(alternative.sharing.read([weight])[0])
         if self.sharing.remap is not None:
             return self.effective_weight(self.sharing.read([parameters["weight"]])[0])
         if self.transforms:
             parameters["weight"] = self.at_kernel(parameters["weight"], kernel)
         return self.operator.effective_weight({**self.tensors(), **parameters})
 
-    def effective_weight(self, weight: Tensor) -> Tensor:
-        """What the operator computes with, given the `weight` it reads, remapped or as it is stored."""
+    def effective_weight(self, weight: Tensor, alternative: Reader | None = None) -> Tensor:
+        """What the operator, or an alternative, computes with, given the `weight` it reads, remapped or as stored."""
+        if alternative is not None:
+            return alternative.effective_weight(weight)
         return self.operator.effective_weight({**self.tensors(), "weight": weight})
 
     @torch.no_grad()
@@ -222,48 +239,57 @@ class HybridWeight(nn.Module):
         return self.operator.decay({**self.tensors(), **self.target_parameters()})
 
     @torch.no_grad()
-    def project(self) -> None:
-        """Let the operator put its tensors where they belong after an optimiser step; not a weight stored for R."""
+    def project(self, shared: bool = False) -> None:
+        """Let the operator put its tensors where they belong after an optimiser step; not a weight stored for R.
+
+        Args:
+            shared: whether other operators read the weight, too: it then stays where it is.
+        """
         parameters = self.target_parameters()
         if "weight" in parameters and not self.sharing.multiplicative_augmentation:
             parameters["weight"] = self.weight
-        if self.sharing.remap is not None:
-            del parameters["weight"]
+        if shared or self.sharing.remap is not None:
+            parameters.pop("weight", None)
         for name, parameter in parameters.items():
             value = parameter.detach()
             _replace(value, self.operator.project(name, value))
 
     @torch.no_grad()
-    def rescale_gradients(self, slope: Tensor | None = None, cut: Cut | None = None) -> None:
+    def rescale_gradients(
+        self, slope: Tensor | None = None, cut: Cut | None = None, alternative: Reader | None = None
+    ) -> None:
         """Let the operator turn the accumulated gradients of its tensors into the update directions it publishes.
 
         Args:
             slope: of R at the target's slice of the weight, if known; computed if need be.
             cut: the widest that a pass used, where that is less than the target: the rest is no part of the tensor
                 whose norm or size an operator asks for.
+            alternative: that computed in place of the layer's operator.
         """
+        reader = alternative or Reader(self.operator, self.sharing)
         for name, parameter in self.target_parameters().items():
             gradient = getattr(self, name).grad
             if gradient is None:
                 continue
             if name == "weight":
-                self._rescale_weight(gradient, slope, cut)
+                self._rescale_weight(gradient, reader, slope, cut)
             else:
                 _replace(gradient, self.operator.rescale_gradient(name, parameter.detach(), gradient))
 
-    def _rescale_weight(self, gradient: Tensor, slope: Tensor | None, cut: Cut | None) -> None:
-        if not self.sharing.multiplicative_augmentation:
-            self._rescale_augmented(gradient)
+    def _rescale_weight(self, gradient: Tensor, reader: Reader, slope: Tensor | None, cut: Cut | None) -> None:
+        operator, sharing = reader.operator, reader.sharing
+        if not sharing.multiplicative_augmentation:
+            self._rescale_augmented(gradient, reader)
         stored, target = self._target_slice(self.weight).detach(), self._target_slice(gradient)
         if slope is None:
-            (slope,) = self.sharing.slopes([stored])
-        read = self.sharing.read([stored])[0] if self.operator.rescales_by_value else stored
+            (slope,) = sharing.slopes([stored])
+        read = sharing.read([stored])[0] if operator.rescales_by_value else stored
         if cut is None:
-            _replace(target, self.sharing.update(self.operator, "weight", read, target, slope))
+            _replace(target, sharing.update(operator, "weight", read, target, slope))
             return
         active = self._active_target(cut)
         slope = None if slope is None else slope[active]
-        target[active] = self.sharing.update(self.operator, "weight", read[active], target[active], slope)
+        target[active] = sharing.update(operator, "weight", read[active], target[active], slope)
 
     def _active_target(self, cut: Cut) -> tuple[slice | Tensor, ...]:
         """The index of what a pass used of the target's slice."""
@@ -271,46 +297,27 @@ class HybridWeight(nn.Module):
         if not self.depthwise:
             index[1] = active_target_positions(self.sources, cut.sources)
         if cut.kernel is not None:
-            first = (self.full_shape[-1] - cut.kernel) // 2
-            index += 2 * [slice(first, first + cut.kernel)]
+            side = max((cut.kernel, *self.transforms))  # of what a transformed kernel is made of
+            first = (self.full_shape[-1] - side) // 2
+            index += 2 * [slice(first, first + side)]
         return tuple(index)
 
-    def _rescale_augmented(self, gradient: Tensor) -> None:
+    def _rescale_augmented(self, gradient: Tensor, reader: Reader) -> None:
         """Rescale the gradient around the target: to the operator, what took part there is a tensor of its own."""
         active = gradient != 0
         self._target_slice(active).zero_()
         if active.any():
             stored, target = self.weight.detach(), self._target_slice(self.weight).detach()
-            (slope,) = self.sharing.slopes([stored], [target])
-            read = self.sharing.read_around(stored, target) if self.operator.rescales_by_value else stored
+            operator, sharing = reader.operator, reader.sharing
+            (slope,) = sharing.slopes([stored], [target])
+            read = sharing.read_around(stored, target) if operator.rescales_by_value else stored
             slope = slope if slope is None else slope[active]
-            updated = self.sharing.update(self.operator, "weight", read[active], gradient[active], slope)
+            updated = sharing.update(operator, "weight", read[active], gradient[active], slope)
             gradient[active] = updated.to(gradient.dtype)
 
     def positions(self, source: int) -> Tensor:
         """The columns of the weight that read a source's channels, in the channels' order; int64 (its max,)."""
         return positions(self.sources, source)
-
-
-TRANSFORM = "kernel_transform_"
-
-
-def transform_name(side: int) -> str:
-    """Return the name of the parameter that makes a kernel of that side."""
-    return f"{TRANSFORM}{side}"
-
-
-def is_transform(name: str) -> bool:
-    """Return whether a parameter of that name, or path, makes a smaller kernel: decayed it would fade, not rest."""
-    return name.rpartition(".")[2].startswith(TRANSFORM)
-
-
-def centre(weight: Tensor, kernel: int | None) -> Tensor:
-    """Return the centre of (..., k, k), of an odd side of at most k; None is k."""
-    if kernel is None or kernel == weight.shape[-1]:
-        return weight
-    first = (weight.shape[-1] - kernel) // 2
-    return weight[..., first : first + kernel, first : first + kernel]
 
 
 def _replace(tensor: Tensor, value: Tensor) -> None:

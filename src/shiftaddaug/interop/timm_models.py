@@ -200,4 +200,5 @@ def _entry(name: str) -> Any:
 
 
 for _path in sorted((config_dir() / "net").glob("[!_]*.yaml")):
-    register_model(_entry(_path.stem))
+    if "stem" in OmegaConf.load(_path):  # else its table is in a file that the user names
+        register_model(_entry(_path.stem))

@@ -5,7 +5,7 @@ fitting networks compute most is the best: in one family, more computation means
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from shiftaddaug import operators
 from shiftaddaug.errors import UserError
-from shiftaddaug.hardware.candidates import Pricer
+from shiftaddaug.hardware.candidates import Candidates, Pricer
 from shiftaddaug.hardware.settings import Hardware
 from shiftaddaug.nas.settings import SpaceSettings
 from shiftaddaug.nas.space import Choices, largest_table
-from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.tables import plan_net
 
 LEAST_FITTING = 0.01
@@ -35,6 +34,7 @@ class Setting:
     drawn: int
     """How many were drawn, whether they fit or not."""
     least_sram_kib: float
+    """What the smallest network takes."""
     least_flash_kib: float
 
     @property
@@ -93,22 +93,31 @@ def settings_of(
                 refused.append(str(error))
                 continue
             choices = Choices(plan, space, table["divisor"])
-            candidates = choices.sample(np.random.default_rng(seed), draws)
-            candidates.operators[:] = 0
-            costs = Pricer(plan, [mult], hardware).price(candidates)
-            found.append(_setting(plan, size, width, costs, hardware))
+            pricer = Pricer(plan, [mult], hardware)
+            costs = pricer.price(_multiplied(choices.sample(np.random.default_rng(seed), draws)))
+            least = pricer.price(_multiplied(choices.of([choices.smallest()])))
+            found.append(_setting(size, width, costs, least, hardware))
     if not found:
         raise UserError(refused[0])
     return found
 
 
+def _multiplied(candidates: Candidates) -> Candidates:
+    return replace(candidates, operators=np.zeros_like(candidates.operators))
+
+
 def _setting(
-    plan: Plan, size: int, width: float, costs: Mapping[str, NDArray[np.float64]], hardware: Hardware
+    size: int,
+    width: float,
+    costs: Mapping[str, NDArray[np.float64]],
+    least: Mapping[str, NDArray[np.float64]],
+    hardware: Hardware,
 ) -> Setting:
     sram, flash = costs["peak_sram_kib"], costs["flash_kib"]
     most_sram, most_flash = (np.inf if most is None else most for most in (hardware.sram_kib, hardware.flash_kib))
     fits = (sram <= most_sram) & (flash <= most_flash)
-    return Setting(size, width, np.sort(costs["macs"][fits]), len(sram), float(np.min(sram)), float(np.min(flash)))
+    smallest = float(least["peak_sram_kib"][0]), float(least["flash_kib"][0])
+    return Setting(size, width, np.sort(costs["macs"][fits]), len(sram), *smallest)
 
 
 def choose(settings: Sequence[Setting], hardware: Hardware, share: float) -> Setting:

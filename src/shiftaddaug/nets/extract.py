@@ -60,7 +60,8 @@ def extract(supernet: Supernet, spec: SubnetSpec, config: dict[str, Any] | None 
     It computes what the supernet does with running statistics, to the last bit (NOTE: of weights in torch's ordinary
     layout; in channels_last convolutions may round otherwise): what the operators derive from a whole
     weight, such as mean and spread of R, is the target's at every width. Layers that multiply in the sub-network, by
-    `spec.multiplied` or because they are wider than the target, are assigned multiplication. Running statistics are the
+    `spec.multiplied` or because they are wider than the target, are assigned multiplication, and those of
+    `spec.operators` the alternative. Running statistics are the
     target's first ones: those of another width are measured by `nets/recalibrate.py` on what is returned here.
 
     Args:
@@ -105,8 +106,8 @@ def _plain_layer(layer: HybridLayer, node: Node, plan: Plan, run: Pass) -> tuple
     plain = layer.state(reading, layer.cut(sources, run.channels(node.space), kernel))
     if plain is None:
         raise UserError(
-            f"spec: {node.name} is wider than the target, and op={layer.operator.name} beside a multiplication is no "
-            f"plain layer; options: channels up to the target's, or layers in `multiplied`"
+            f"spec: {node.name} is wider than the target, and op={reading.operator(layer).name} beside a "
+            f"multiplication is no plain layer; options: channels up to the target's, or layers in `multiplied`"
         )
     operator, state = plain
     for name, shape in input_shapes(operator, tuple(state["weight"].shape)).items():

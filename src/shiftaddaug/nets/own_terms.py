@@ -12,13 +12,17 @@ def project(net: Supernet, target: SubnetSpec | None = None) -> None:
 
     Args:
         net: in place.
-        target: of that step, by default the final one. Layers that multiply in it, or blend, are no operator's yet.
+        target: of that step, by default the final one. Layers that multiply in it, blend, or have an alternative are
+            not their operator's yet.
+
+    NOTE: in a net with alternatives no weight is moved, for several operators read it. Projection changes nothing that
+    the layer's own operator computes, but all that the others do.
     """
     spec = net.target_spec if target is None else target
-    others = spec.multiplied | {layer for layer, _ in spec.blends}
+    others = spec.multiplied | {layer for layer, _ in (*spec.blends, *spec.operators)}
     for name, layer in net.hybrid_layers().items():
         if name not in others:
-            layer.project()
+            layer.project(shared=bool(net.alternatives))
 
 
 def undecayed(net: Supernet) -> set[str]:

@@ -131,7 +131,8 @@ class Plan:
                 if unit not in self.skippable:
                     options = ", ".join(self.skippable)
                     raise ValueError(f"{key}: {unit}: no block of net={self.name} that can be; options: {options}")
-        for key, layers in (("multiplied", spec.multiplied), ("blends", [layer for layer, _ in spec.blends])):
+        pairs = (("blends", spec.blends), ("operators", spec.operators))
+        for key, layers in (("multiplied", spec.multiplied), *((key, dict(value)) for key, value in pairs)):
             for layer in layers:
                 if layer not in self.by_name or self.by_name[layer].kind not in WEIGHTED:
                     raise ValueError(f"{key}: {layer}: no such layer in net={self.name}")

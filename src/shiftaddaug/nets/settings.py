@@ -1,7 +1,7 @@
 """What a net's table (a yaml of configs/net) and an augmentation (configs/aug) may say. Imports no torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
@@ -10,7 +10,7 @@ from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets import blocks
 from shiftaddaug.nets.node_checks import ACTS
-from shiftaddaug.settings import ODD, PathName, Share, Weight, check, check_group, shown
+from shiftaddaug.settings import ODD, PathName, PositiveInt, Share, Weight, check, check_group, shown
 
 WIDEST = 2**16
 """Channels of a space, and what multiplies them: more are a mistake."""
@@ -24,6 +24,7 @@ Multipliers = Annotated[
 ]
 LayerNames = Annotated[list[str], Meta(title="a list of layers; [] names none")]
 Stages = Annotated[list[Any], Meta(min_length=1, title="a list of stages, such as [{block: basic, channels: 16}]")]
+ExtraBlocks = Annotated[int, Meta(ge=0, le=100)]
 Kernel = Annotated[int, Meta(ge=1, le=63, extra=ODD)]
 Act = Literal[ACTS]  # type: ignore[valid-type]
 
@@ -47,6 +48,10 @@ class NetSettings:
     expand_multipliers: Multipliers = ()  # type: ignore[assignment]
     init_from: PathName | None = None
     freeze_encoder: bool = False
+    path: PathName | None = None
+    """The file that a searched net was read from (`nets/searched.py`); the other keys hold what was in it."""
+    searched_at: PositiveInt | list[PositiveInt] | None = None
+    surroundings: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,8 @@ class AugSettings:
     depth_until: Share = 1.0
     divisor: Width = 8
     init: Literal["target", "widest"] = "target"
-    extra_blocks: Annotated[int, Meta(ge=0, le=100)] = 0
+    channels: dict[str, list[Width]] = field(default_factory=dict)
+    extra_blocks: ExtraBlocks | dict[str, ExtraBlocks] = 0
     extra_after: list[str] | None = None
     retire_start: Share = 0.25
     retire_end: Share = 0.75
@@ -140,6 +146,16 @@ def check_aug(aug: Mapping[str, Any]) -> AugSettings:
         UserError: the first mistake, by key.
     """
     settings = check_group("aug", aug, AugSettings)
+    for key in ("width_multipliers", "expand_multipliers"):
+        if settings.channels and max(getattr(settings, key)) > 1:
+            raise UserError(
+                f"aug.{key}={shown(getattr(settings, key))}: aug.channels says how wide it gets; options: [1.0], or "
+                f"aug=width_expand"
+            )
+    if isinstance(settings.extra_blocks, dict) and settings.extra_after is not None:
+        raise UserError(
+            f"aug.extra_after={shown(settings.extra_after)}: aug.extra_blocks names the blocks; options: null"
+        )
     if settings.retire_start > settings.retire_end:
         raise UserError(
             f"aug.retire_start={settings.retire_start}: must not be after aug.retire_end={settings.retire_end}"

@@ -5,8 +5,10 @@ widened and deepened, and draws augmented sub-networks.
 """
 
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from math import ceil
 from typing import Any
 
 from shiftaddaug.nets.entry import make_divisible
@@ -37,6 +39,9 @@ class SubnetSpec:
     """Blocks (units of the plan, and extra ones) that pass on what they read."""
     fades: tuple[tuple[str, float], ...] = ()
     """Blocks on their way out: name and factor a on the residual branch in y = x + a f(x), in (0, 1)."""
+    operators: tuple[tuple[str, str], ...] = ()
+    """Layers whose target part has another operator in this pass: name, and that of one of the supernet's
+    `alternatives`."""
 
     def __post_init__(self) -> None:
         _refuse_unless(isinstance(self.channels, tuple), "channels", "a tuple of whole numbers")
@@ -45,7 +50,7 @@ class SubnetSpec:
         _refuse_unless(isinstance(self.augmented, bool), f"augmented={self.augmented!r}", "True or False")
         for key in ("multiplied", "skipped"):
             _refuse_unless(isinstance(getattr(self, key), frozenset), key, "a frozenset of names")
-        for key in ("blends", "kernels", "fades"):
+        for key in ("blends", "kernels", "fades", "operators"):
             _refuse_doubles(key, getattr(self, key))
         for name, kernel in self.kernels:
             _refuse_unless(type(kernel) is int and kernel % 2 == 1, f"kernels: {name}: {kernel!r}", "an odd number")
@@ -53,8 +58,13 @@ class SubnetSpec:
             _refuse_unless(0 <= share <= 1, f"blends: {name}: {share!r}", "a share in [0, 1]")
         for name, factor in self.fades:
             _refuse_unless(0 < factor < 1, f"fades: {name}: {factor!r}", "a factor in (0, 1)")
-        both = self.multiplied & {name for name, _ in self.blends}
+        for name, operator in self.operators:
+            _refuse_unless(isinstance(operator, str), f"operators: {name}: {operator!r}", "the name of an alternative")
+        blended = {name for name, _ in self.blends}
+        both = self.multiplied & blended
         _refuse_unless(not both, f"blends: {', '.join(sorted(both))}", "layers that are not in `multiplied`")
+        both = (self.multiplied | blended) & {name for name, _ in self.operators}
+        _refuse_unless(not both, f"operators: {', '.join(sorted(both))}", "layers that neither multiply nor blend")
         both = self.skipped & {name for name, _ in self.fades}
         _refuse_unless(not both, f"fades: {', '.join(sorted(both))}", "blocks that are not in `skipped`")
 
@@ -78,7 +88,8 @@ class SubnetSpec:
         returned = self.skipped - target.skipped
         fades = self.fades + tuple(fade for fade in target.fades if fade[0] in returned)
         skipped = self.skipped & target.skipped
-        return replace(self, multiplied=target.multiplied, blends=target.blends, skipped=skipped, fades=fades)
+        around = replace(self, skipped=skipped, fades=fades, operators=target.operators)
+        return replace(around, multiplied=target.multiplied, blends=target.blends)
 
 
 def _refuse_unless(holds: bool, what: str, wanted: str) -> None:
@@ -103,6 +114,9 @@ class Widening:
     """Augmented widths are rounded to multiples of it."""
     extra_blocks: tuple[ExtraBlock, ...] = ()
     """Extra blocks in forward order."""
+    choices: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    """Widths that some spaces of the plan are drawn from, ascending, the target's first; multipliers are (1,) then.
+    The spaces of an extra block are drawn as those of the block that it is built as."""
 
     @property
     def spaces(self) -> tuple[Space, ...]:
@@ -132,24 +146,72 @@ class Widening:
             active.append(space.channels if factor == 1.0 else max(space.channels, widened))
         return tuple(active)
 
+    @cached_property
+    def drawn_from(self) -> dict[str, tuple[int, ...]]:
+        """The choices by space, those of extra blocks too. Nobody may change the dict."""
+        drawn = dict(self.choices)
+        for extra in self.extra_blocks:
+            for space in extra.spaces:
+                model = extra.model + space.name.removeprefix(extra.name)
+                if model in drawn:
+                    drawn[space.name] = drawn[model]
+        return drawn
+
     def max_channels(self) -> tuple[int, ...]:
         """Channels of the whole supernet."""
-        return self._uniform(max(self.width_multipliers), max(self.expand_multipliers))
+        return self.widest()
 
-    def widens(self, width: bool = True, expand: bool = True) -> bool:
-        """Whether any space is wider than in the target, with the largest multipliers of these kinds, rounded."""
+    def widest(self, width: bool = True, expand: bool = True) -> tuple[int, ...]:
+        """Channels of the widest sub-network; False leaves the target's where that kind would widen them."""
         channels = self._uniform(
             max(self.width_multipliers) if width else 1.0, max(self.expand_multipliers) if expand else 1.0
         )
-        return channels != tuple(space.channels for space in self.spaces)
+        return self._chosen(channels, lambda space, widths: widths[-1] if self._widened(space, width, expand) else 0)
+
+    def widens(self, width: bool = True, expand: bool = True) -> bool:
+        """Whether any space is wider than in the target, with the largest multipliers of these kinds, rounded."""
+        return self.widest(width, expand) != tuple(space.channels for space in self.spaces)
+
+    def largest_multipliers(self) -> tuple[float, float]:
+        """How many times as wide as in the target any width space, and any hidden one, can be in a `uniform` spec."""
+        largest = {"width": max(self.width_multipliers), "hidden": max(self.expand_multipliers)}
+        for space in self.spaces:
+            if space.name in self.drawn_from:
+                ratio = ceil(100 * self.drawn_from[space.name][-1] / space.channels) / 100
+                largest[space.kind] = max(largest[space.kind], ratio)
+        return largest["width"], largest["hidden"]
 
     def target(self) -> SubnetSpec:
         """The final target: every layer's own operator, no extra block."""
         return self.uniform(1.0, 1.0)
 
     def uniform(self, width_multiplier: float, expand_multiplier: float) -> SubnetSpec:
-        """Every layer widened alike, without extra blocks, normalised with running statistics: to be evaluated."""
-        return SubnetSpec(self._uniform(width_multiplier, expand_multiplier), skipped=self.extras())
+        """Every layer widened alike, without extra blocks, normalised with running statistics: to be evaluated.
+
+        Where widths are drawn from choices, spaces have the widest that is at most so many times as wide as in the
+        target, and the others the target's.
+        """
+
+        def fitting(space: Space, widths: tuple[int, ...]) -> int:
+            factor = width_multiplier * (1.0 if space.kind == "width" else expand_multiplier)
+            return max((each for each in widths if each <= space.channels * factor), default=0)
+
+        if not self.choices:
+            return SubnetSpec(self._uniform(width_multiplier, expand_multiplier), skipped=self.extras())
+        return SubnetSpec(self._chosen(self._uniform(1.0, 1.0), fitting), skipped=self.extras())
+
+    def _chosen(self, channels: tuple[int, ...], choose: Callable[[Space, tuple[int, ...]], int]) -> tuple[int, ...]:
+        """Return channels of all spaces, those that are drawn from choices chosen anew, 0 being the target's."""
+        if not self.choices:
+            return channels
+        return tuple(
+            choose(space, self.drawn_from[space.name]) or space.channels if space.name in self.drawn_from else count
+            for space, count in zip(self.spaces, channels, strict=True)
+        )
+
+    @staticmethod
+    def _widened(space: Space, width: bool, expand: bool) -> bool:
+        return width if space.kind == "width" else expand
 
     def _uniform(self, width: float, expand: float) -> tuple[int, ...]:
         names = [space.name for space in self.spaces]
@@ -158,7 +220,7 @@ class Widening:
     def sample(
         self, generator: random.Random, width: bool = True, expand: bool = True, depth: bool = True
     ) -> SubnetSpec:
-        """An augmented sub-network: a multiplier drawn for every space, uniformly and independently.
+        """An augmented sub-network: a multiplier, or a width, drawn for every space, uniformly and independently.
 
         All extra blocks are active. What is drawn for the plan's spaces does not depend on them.
 
@@ -174,4 +236,8 @@ class Widening:
         expands = {name: generator.choice(draw_expand) for name in names}
         expands |= {space.name: generator.choice(draw_expand) for space in self.spaces[len(names) :]}
         skipped = frozenset[str]() if depth else self.extras()
-        return SubnetSpec(self.channels(widths, expands), augmented=True, skipped=skipped)
+        channels = self._chosen(
+            self.channels(widths, expands),
+            lambda space, each: generator.choice(each if self._widened(space, width, expand) else each[:1]),
+        )
+        return SubnetSpec(channels, augmented=True, skipped=skipped)

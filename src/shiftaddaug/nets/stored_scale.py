@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Mapping
 import torch
 from torch import Tensor
 
+from shiftaddaug.hybrid.sharing import Sharing
 from shiftaddaug.hybrid.weight import HybridWeight
 from shiftaddaug.nets.supernet import Supernet
 
@@ -30,13 +31,14 @@ def scale_factors(net: Supernet, ratio: float, multiplied: Collection[str] = ())
         multiplied: names of layers whose slice is multiplied with, so that its scale matters.
 
     Returns:
-        By layer name; layers that need no change are left out.
+        By layer name; layers that need no change are left out. None in a net with alternatives to which the scale means
+        something.
     """
-    factors = {}
+    factors = dict[str, float]()
+    if not all(_is_free(net.sharing.of(operator)) for operator in net.alternatives.values()):
+        return factors
     for name, layer in net.hybrid_layers().items():
-        sharing = layer.sharing
-        free = sharing.remap is not None and sharing.remap.scale_free and sharing.gradient == "inverse"
-        if not (free and sharing.multiplicative_augmentation) or name in multiplied:
+        if not _is_free(layer.sharing) or name in multiplied:
             continue
         ours = layer.target_parameters()["weight"].double().std(correction=0).item()
         wanted = ratio * _spread_around(layer)
@@ -45,6 +47,12 @@ def scale_factors(net: Supernet, ratio: float, multiplied: Collection[str] = ())
             if factor != 1:
                 factors[name] = factor
     return factors
+
+
+def _is_free(sharing: Sharing) -> bool:
+    """Return whether an operator that shares a weight so computes the same at any scale that it is stored in."""
+    free = sharing.remap is not None and sharing.remap.scale_free and sharing.gradient == "inverse"
+    return free and sharing.multiplicative_augmentation
 
 
 def _spread_around(layer: HybridWeight) -> float:

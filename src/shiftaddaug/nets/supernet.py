@@ -5,25 +5,26 @@ equal those of the deployed network, so that a target's state dict is the supern
 the target does not have, the extra blocks of depth augmentation, lies apart under `extras`.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from shiftaddaug.hybrid.cut import Cut
-from shiftaddaug.hybrid.layers import HybridConv2d, HybridLayer, HybridLinear
+from shiftaddaug.hybrid.alternative import Reader, readers
+from shiftaddaug.hybrid.layers import HybridLayer
 from shiftaddaug.hybrid.norm import HybridBatchNorm2d
-from shiftaddaug.hybrid.reading import BY_OPERATOR, MULTIPLIED, Blended, ByOperator, MultipliedBeside, Reading
+from shiftaddaug.hybrid.reading import BY_OPERATOR, MULT, MULTIPLIED, Blended, ByOperator, MultipliedBeside, Reading
 from shiftaddaug.hybrid.sharing import PLAIN, NetSharing, Sharing
-from shiftaddaug.hybrid.widths import Widths
 from shiftaddaug.nets.assignment import Assignment
-from shiftaddaug.nets.net import Factory, Net, Run, layer_inputs
-from shiftaddaug.nets.nodes import WEIGHTED, Node
+from shiftaddaug.nets.extras import with_extras
+from shiftaddaug.nets.hybrid_factory import hybrid_factory
+from shiftaddaug.nets.net import Net, Run, layer_inputs
+from shiftaddaug.nets.nodes import Node
 from shiftaddaug.nets.spec import SubnetSpec, Widening
 from shiftaddaug.nets.units import last_norm
+from shiftaddaug.nets.updates import rescale_gradients
 from shiftaddaug.operators.base import Operator
-from shiftaddaug.operators.mult.operator import Mult
 
 EXTRA_NORM_WEIGHT = 0.1
 """Weight of an extra block's last batch-norm at first: its branch is small, and the block near the identity.
@@ -72,38 +73,6 @@ class Pass(Run):
         return super().__call__(node, module, inputs)
 
 
-def hybrid_factory(
-    widening: Widening,
-    assignment: Assignment[Operator],
-    sharing: NetSharing,
-    synchronised_norm: bool = False,
-    kernel_transform: bool = False,
-) -> Factory:
-    """Return what makes the modules of a supernet, its extra blocks' too.
-
-    Args:
-        widening, sharing, synchronised_norm, kernel_transform: as of `Supernet`.
-        assignment: of operators to all layers, those of extra blocks too.
-    """
-    graph = widening.deepened()
-    pairs = zip(widening.spaces, widening.max_channels(), strict=True)
-    widths = {space.name: Widths(space.channels, widest) for space, widest in pairs}
-
-    def make(node: Node) -> nn.Module | None:
-        if node.kind == "norm":
-            return HybridBatchNorm2d(widths[node.space], synchronised=synchronised_norm)
-        if node.kind not in WEIGHTED:
-            return None
-        sources, out = tuple(widths[space] for space in graph.sources(node)), widths[node.space]
-        operator = assignment[node.name]
-        if node.kind == "linear":
-            return HybridLinear(operator, sources, out, sharing)
-        shape = node.kernel, node.stride, node.depthwise, node.bias
-        return HybridConv2d(operator, sources, out, *shape, sharing, node.dilation, kernel_transform)
-
-    return make
-
-
 class Supernet(Net):
     """The target and everything around it.
 
@@ -117,10 +86,12 @@ class Supernet(Net):
         synchronised_norm: normalise over the batches of all processes while training.
         kernel_transform: learn what smaller kernels read (`hybrid/weight.py`); else they are the centre of the largest.
         init_widest: draw the target's first weights as part of the widest layers', instead of as a plain net's.
+        alternatives: operators that a pass may compute any layer's target part with, by the names that
+            `SubnetSpec.operators` calls them. They read the layer's weight as if the layer were theirs.
 
     Raises:
         UserError: widening a layer whose operator cannot share its weight, or transforming the kernel of one whose
-            weight cannot be.
+            weight cannot be; an alternative that computes with more than a slice of a weight.
     """
 
     def __init__(
@@ -131,21 +102,26 @@ class Supernet(Net):
         synchronised_norm: bool = False,
         kernel_transform: bool = False,
         init_widest: bool = False,
+        alternatives: Mapping[str, Operator] | None = None,
     ) -> None:
-        graph, all_layers = widening.deepened(), _with_extras(widening, assignment, sharing)
+        graph, beside = widening.deepened(), MULT if sharing.multiplicative_augmentation else None
+        all_layers = with_extras(widening.plan, widening.extra_blocks, assignment, beside)
         make = hybrid_factory(widening, all_layers, sharing, synchronised_norm, kernel_transform)
         super().__init__(graph, make, [node for node in graph.nodes if node.unit not in widening.extras()])
         self.widening, self.plan, self.target_spec = widening, widening.plan, widening.target()
         self.assignment, self._index = assignment, widening.index()
+        self.sharing, self.alternatives = sharing, dict(alternatives or {})
         self._widest = widening.max_channels()
         self.init_parameters(init_widest)
         # once the target is drawn: making a layer draws, too
         self.build([node for node in graph.nodes if node.unit in widening.extras()], make)
         self._init_extras()
         layers = self.hybrid_layers().items()
+        self._layers = tuple(name for name, _ in layers)
         self._remapped = tuple(name for name, layer in layers if layer.sharing.remap is not None)
         self.graph.check(self.target_spec)  # what the plan keeps of itself is there before a compiler looks
         self._own = frozenset(name for name, layer in layers if "weight" not in layer.parameter_names)
+        self._readers = readers(self.alternatives, sharing, {layer.target_shape for _, layer in layers})
 
     def init_parameters(self, widest: bool = False) -> None:
         """Draw the target first, all of it: under one seed it begins the same whatever surrounds it.
@@ -175,7 +151,27 @@ class Supernet(Net):
         """The layers with weights, by name."""
         return {name: module for name, module in self.named_modules() if isinstance(module, HybridLayer)}
 
-    def operator_weights(self, multiplied: Collection[str] = ()) -> dict[str, Tensor]:
+    def operators(self, spec: SubnetSpec) -> dict[str, Operator]:
+        """Return what computes the target part of each layer in a pass, by its name; in a blend, the layer's own."""
+        own = {name: layer.operator for name, layer in self.hybrid_layers().items()}
+        chosen = {layer: reader.operator for layer, reader in self.chosen(spec.operators).items()}
+        return own | dict.fromkeys(spec.multiplied, MULT) | chosen
+
+    def chosen(self, operators: Iterable[tuple[str, str]]) -> dict[str, Reader]:
+        """Return what computes layers by `SubnetSpec.operators`, in place of their own operators.
+
+        Raises:
+            ValueError: no such alternative.
+        """
+        for layer, name in operators:
+            if name not in self._readers:
+                options = ", ".join(self._readers) or "none, the net has no alternatives"
+                raise ValueError(f"operators: {layer}: {name}: no such alternative; options: {options}")
+        return {layer: self._readers[name] for layer, name in operators}
+
+    def operator_weights(
+        self, multiplied: Collection[str] = (), operators: Collection[tuple[str, str]] = ()
+    ) -> dict[str, Tensor]:
         """What the operators compute with in the target's remapped layers, by name; with gradient.
 
         Read anew at each call; the passes of one step may share the result. R is computed for all layers together
@@ -183,15 +179,15 @@ class Supernet(Net):
 
         Args:
             multiplied: names of layers that multiply, and need none.
+            operators: alternatives by layer, as of a `SubnetSpec`.
         """
-        weights = {}
-        for sharing, layers in self._remapped_layers(multiplied).items():
+        weights, chosen = {}, self.chosen(operators)
+        for sharing, layers in self.remapped_layers(multiplied, chosen).items():
             read = sharing.read([layer.target_parameters()["weight"] for layer in layers.values()])
             for (name, layer), weight in zip(layers.items(), read, strict=True):
-                weights[name] = layer.effective_weight(weight)
+                weights[name] = layer.effective_weight(weight, chosen.get(name))
         return weights
 
-    @torch.no_grad()
     def rescale_gradients(self, *specs: SubnetSpec) -> None:
         """Turn accumulated gradients into the update directions that operators publish.
 
@@ -199,44 +195,32 @@ class Supernet(Net):
             specs: of the passes whose losses were summed; by default the target's. Layers that multiplied in all of
                 them keep their gradient, which is a convolution's. Where none was as wide as the target, an operator
                 is shown what the widest used.
+
+        Raises:
+            ValueError: passes that computed a layer with different operators, whose updates no sum is of.
         """
-        specs = specs or (self.target_spec,)
-        multiplied = frozenset.intersection(*(spec.multiplied for spec in specs))
-        known: dict[str, Tensor | None] = {}
-        for sharing, layers in self._remapped_layers(multiplied).items():
-            slopes = sharing.slopes([layer.target_parameters()["weight"] for layer in layers.values()])
-            known |= dict(zip(layers, slopes, strict=True))
-        cuts = self._cuts(specs)
-        for name, layer in self.hybrid_layers().items():
-            if name not in multiplied:
-                layer.rescale_gradients(known.get(name), cuts.get(name))
+        rescale_gradients(self, specs or (self.target_spec,))
 
-    def _cuts(self, specs: Sequence[SubnetSpec]) -> dict[str, Cut]:
-        """The widest that passes used of layers of which they used less than the target, by name."""
-        widest = (max(active) for active in zip(*(spec.channels for spec in specs), strict=True))
-        channels, kernels = dict(zip(self._index, widest, strict=True)), [dict(spec.kernels) for spec in specs]
-        targets = {space.name: space.channels for space in self.widening.spaces}
-        narrow = {space for space, width in channels.items() if width < targets[space]}
-        cuts: dict[str, Cut] = {}
-        if not narrow and not all(kernels):
-            return cuts
-        for node in self.graph.layers():
-            kernel = max(each.get(node.name, node.kernel) for each in kernels)
-            sources, layer = self.graph.sources(node), self.module(node.name)
-            if kernel < node.kernel or narrow & {*sources, node.space}:
-                assert isinstance(layer, HybridLayer)
-                smaller = kernel if kernel < node.kernel else None
-                cuts[node.name] = layer.cut([channels[space] for space in sources], channels[node.space], smaller)
-        return cuts
+    def remapped_layers(
+        self, multiplied: Collection[str], chosen: Mapping[str, Reader]
+    ) -> dict[Sharing, dict[str, HybridLayer]]:
+        """Layers whose stored weights are read through R, by name, those of one R together.
 
-    def _remapped_layers(self, multiplied: Collection[str]) -> dict[Sharing, dict[str, HybridLayer]]:
-        """Layers that are read through R, by name, those of one R together."""
+        Those that a pass does not read as they are stored are left out: they multiply, or R reads what transforms make.
+
+        Args:
+            multiplied: layers that multiply.
+            chosen: what computes in place of layers' own operators.
+        """
         remapped: dict[Sharing, dict[str, HybridLayer]] = {}
-        for name in self._remapped:
+        for name in self._layers if chosen else self._remapped:
+            if name in multiplied:
+                continue
             layer = self.module(name)
             assert isinstance(layer, HybridLayer)
-            if name not in multiplied:
-                remapped.setdefault(layer.sharing, {})[name] = layer
+            sharing = chosen[name].sharing if name in chosen else layer.sharing
+            if sharing.remap is not None and not layer.transforms:
+                remapped.setdefault(sharing, {})[name] = layer
         return remapped
 
     def run(self, spec: SubnetSpec | None = None, operator_weights: Mapping[str, Tensor] | None = None) -> Pass:
@@ -244,7 +228,7 @@ class Supernet(Net):
         spec = self.target_spec if spec is None else spec
         self._check(spec)
         if operator_weights is None:
-            operator_weights = self.operator_weights(spec.multiplied)
+            operator_weights = self.operator_weights(spec.multiplied, spec.operators)
         factors = {self.graph.skippable[unit].join: factor for unit, factor in spec.fades}
         readings = self._readings(spec, operator_weights)
         return Pass(spec, self._index, readings, dict(spec.kernels), spec.skipped, factors)
@@ -258,10 +242,15 @@ class Supernet(Net):
         never = [layer for layer in (*spec.multiplied, *(layer for layer, _ in spec.blends)) if layer in self._own]
         if never:
             raise ValueError(f"multiplied: {never[0]}: trains no weight that it could multiply by")
+        never = [layer for layer in self.chosen(spec.operators) if layer in self._own]
+        if never:
+            raise ValueError(f"operators: {never[0]}: trains no weight that an alternative could read")
 
     def _readings(self, spec: SubnetSpec, operator_weights: Mapping[str, Tensor]) -> dict[str, Reading]:
         """How the weights of layers are read, where it is not by their operator from their parameters."""
         readings: dict[str, Reading] = {name: ByOperator(weight) for name, weight in operator_weights.items()}
+        for name, reader in self.chosen(spec.operators).items():
+            readings[name] = ByOperator(operator_weights.get(name), reader)
         beside = self._multiplied_weights(spec)
         for name, share in spec.blends:
             by_operator = ByOperator(operator_weights.get(name))
@@ -273,7 +262,7 @@ class Supernet(Net):
         if not spec.blends:
             return {}
         blended, weights = {name for name, _ in spec.blends}, dict[str, Tensor]()
-        for sharing, layers in self._remapped_layers(spec.multiplied).items():
+        for sharing, layers in self.remapped_layers(spec.multiplied, {}).items():
             chosen = {name: layer for name, layer in layers.items() if name in blended}
             stored = [layer.target_parameters()["weight"] for layer in chosen.values()]
             weights |= dict(zip(chosen, sharing.stored(stored), strict=True))
@@ -287,20 +276,10 @@ class Supernet(Net):
         Args:
             x: the images.
             spec: the target by default.
-            operator_weights: those of `operator_weights(spec.multiplied)`, for passes of unchanged weights to share.
+            operator_weights: those of `operator_weights(spec.multiplied, spec.operators)`, for passes of unchanged
+                weights to share.
         """
         return self.headline(x, self.run(spec, operator_weights))
-
-
-def _with_extras(widening: Widening, assignment: Assignment[Operator], sharing: NetSharing) -> Assignment[Operator]:
-    """Return the operators of all layers, those of extra blocks too."""
-    models = {extra.name: extra.model for extra in widening.extra_blocks}
-    chosen = dict(assignment.layers)
-    for node in widening.deepened().layers():
-        if node.unit in models:
-            model = models[node.unit] + node.name.removeprefix(node.unit)
-            chosen[node.name] = Mult() if sharing.multiplicative_augmentation else assignment[model]
-    return Assignment(chosen)
 
 
 def _blended(share: float, by_operator: ByOperator, multiplied: MultipliedBeside) -> Reading:

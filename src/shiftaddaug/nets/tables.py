@@ -184,8 +184,8 @@ def write_features(
     count = 0
     for stage in table["stages"]:
         write = blocks.find(stage.get("block"), catalogue)
-        for i in range(_depth(stage)):
-            values = {key: item[i] if _is_list(item) else item for key, item in stage.items()}
+        for i in range(depth_of(stage)):
+            values = {key: value_of(item, i) for key, item in stage.items()}
             entry = Entry(f"blocks.{count}", values | {"stride": stage.get("stride", 1)}, i == 0, scaled)
             with writer.part("blocks", entry.name):
                 value = writer.level(write(writer, entry, value))
@@ -211,7 +211,17 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
-def _depth(stage: Mapping[str, Any]) -> int:
+def value_of(value: Any, place: int) -> Any:
+    """Return what a value of a stage's key says of one of its blocks."""
+    return value[place] if _is_list(value) else value
+
+
+def depth_of(stage: Mapping[str, Any]) -> int:
+    """Return how many blocks a stage has.
+
+    Raises:
+        UserError: it contradicts itself.
+    """
     lengths = {len(value) for value in stage.values() if _is_list(value)}
     if "depth" in stage:
         lengths.add(int(stage["depth"]))

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from shiftaddaug.nets.plan import Plan
 
 
+COPIED = ("conv", "norm", "act", "pool", "gate")
+"""Kinds of nodes that a unit without a shortcut may be made of, for a copy of it to get one."""
+
+
 @dataclass(frozen=True)
 class Ends:
     """What a unit that can be skipped reads and yields: both are of one space."""
@@ -93,15 +97,41 @@ def last_norm(plan: "Plan", unit: str) -> str:
 
 
 def own_spaces(plan: "Plan", unit: str) -> tuple[Space, ...]:
-    """Return the spaces that a unit writes, but the one of its result."""
+    """Return the spaces that a unit writes, but those of what it reads and of its result."""
     nodes = plan.units()[unit]
-    written = {node.space for node in nodes} - {nodes[-1].space}
+    written = {node.space for node in nodes} - {nodes[-1].space, plan.by_name[_entry(plan, unit)].space}
     return tuple(space for space in plan.spaces if space.name in written)
 
 
 def renamed_spaces(plan: "Plan", unit: str, name: str) -> tuple[Space, ...]:
-    """Return a unit's own spaces as those of a copy of that name."""
-    return tuple(replace(space, name=name + space.name.removeprefix(unit)) for space in own_spaces(plan, unit))
+    """Return a unit's own spaces as those of a copy of that name, which reads the stream that the unit writes."""
+    read, stream = plan.by_name[_entry(plan, unit)].space, plan.units()[unit][-1].space
+    return tuple(
+        replace(
+            space,
+            name=name + space.name.removeprefix(unit),
+            parent=stream if space.parent == read else space.parent,
+        )
+        for space in own_spaces(plan, unit)
+    )
+
+
+def _entry(plan: "Plan", unit: str) -> str:
+    """Return the first value that a unit reads."""
+    inside = {node.name for node in plan.units()[unit]}
+    return next(name for node in plan.units()[unit] for name in node.inputs if name not in inside)
+
+
+def may_get_shortcut(plan: "Plan", unit: str) -> bool:
+    """Return whether a copy of a unit that adds nothing to what it reads could do so, with stride 1.
+
+    It can if it reads one value, and if neither it nor its values beside the last one are added to or pooled.
+    """
+    nodes = plan.units()[unit]
+    inside = {node.name for node in nodes}
+    entries = {name for node in nodes for name in node.inputs} - inside
+    plain = all(node.kind in COPIED for node in nodes)
+    return len(entries) == 1 and plain and not _read_outside(plan, inside) - {nodes[-1].name}
 
 
 def insert_copy(plan: "Plan", model: str, name: str, value: str, act: str) -> "Plan":
@@ -109,7 +139,8 @@ def insert_copy(plan: "Plan", model: str, name: str, value: str, act: str) -> "P
 
     Args:
         plan: of the network.
-        model: the unit that is copied, with spaces of its own for all but its stream.
+        model: the unit that is copied, with spaces of its own for all but its stream. One that adds nothing to what
+            it reads is copied with stride 1, and with a shortcut.
         name: of the copy.
         value: of the model's stream.
         act: what the copy ends in, whatever the model does.
@@ -134,20 +165,75 @@ def insert_copy(plan: "Plan", model: str, name: str, value: str, act: str) -> "P
 
 
 def _copies(plan: "Plan", model: str, name: str, value: str, act: str) -> list[Node]:
-    found = ends(plan, model)
-    assert found is not None, model
+    found, entry, read = ends(plan, model), _entry(plan, model), plan.by_name[value]
+    pooled: set[str] = set()
     pairs = zip(own_spaces(plan, model), renamed_spaces(plan, model, name), strict=True)
-    spaces: Mapping[str, str] = {old.name: new.name for old, new in pairs}
+    spaces: Mapping[str, str] = {old.name: new.name for old, new in pairs} | {plan.by_name[entry].space: read.space}
     copies = []
     for node in plan.units()[model]:
-        inputs = tuple(value if old == found.entry else name + old.removeprefix(model) for old in node.inputs)
+        inputs = tuple(value if old == entry else name + old.removeprefix(model) for old in node.inputs)
         space, own = spaces.get(node.space, node.space), name + node.name.removeprefix(model)
-        copies.append(replace(node, name=own, inputs=inputs, space=space, unit=name))
-        if node.name == found.join:
+        copied = replace(node, name=own, inputs=inputs, space=space, unit=name)
+        if found is None:  # the model may stride
+            if node.kind == "pool" or pooled.issuperset(inputs):
+                pooled.add(own)
+            copied = replace(copied, stride=1, size=(1, 1) if own in pooled else read.size)
+        copies.append(copied)
+        if found is not None and node.name == found.join:
             break
+    if found is None:
+        last = copies[-1]
+        copies.append(
+            Node(f"{name}.add", "add", (value, last.name), last.space, last.size, group=last.group, unit=name)
+        )
     if act != "none":
         join = copies[-1]
         copies.append(
             Node(f"{name}.act", "act", (join.name,), join.space, join.size, act=act, group=join.group, unit=name)
         )
     return copies
+
+
+def renamed_value(name: str, units: Mapping[str, str]) -> str:
+    """Return the name of a node or a space, its unit's name replaced.
+
+    Args:
+        name: such as blocks.3.expand.conv, or blocks.3, which is a space.
+        units: new names by old ones.
+    """
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        unit = ".".join(parts[:end])
+        if unit in units:
+            return ".".join([units[unit], *parts[end:]])
+    return name
+
+
+def renamed(plan: "Plan", units: Mapping[str, str]) -> "Plan":
+    """Return a plan whose units, their nodes and their spaces, are called otherwise.
+
+    Args:
+        plan: of a network.
+        units: new names by old ones.
+    """
+
+    def new(name: str) -> str:
+        return renamed_value(name, units)
+
+    return replace(
+        plan,
+        spaces=tuple(replace(space, name=new(space.name), parent=new(space.parent)) for space in plan.spaces),
+        nodes=tuple(
+            replace(
+                node,
+                name=new(node.name),
+                inputs=tuple(map(new, node.inputs)),
+                space=new(node.space),
+                unit=new(node.unit),
+            )
+            for node in plan.nodes
+        ),
+        outputs=tuple((key, new(node)) for key, node in plan.outputs),
+        levels=tuple(replace(level, node=new(level.node), space=new(level.space)) for level in plan.levels),
+        registered=tuple(map(new, plan.registered)),
+    )

@@ -164,6 +164,11 @@ class Operator(OperatorSettings, ABC):
         """
         return gradient
 
+    @property
+    def publishes_updates(self) -> bool:
+        """Whether update directions are others than the gradient, for some parameter."""
+        return type(self).rescale_gradient is not Operator.rescale_gradient
+
     def decay(self, tensors: Tensors) -> Tensor | None:
         """What takes the place of weight decay for a layer's `undecayed` parameters; None if nothing does.
 

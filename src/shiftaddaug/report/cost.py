@@ -1,6 +1,7 @@
 """A network's costs for people: tables in the terminal, and files on request."""
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from io import BytesIO
@@ -34,10 +35,17 @@ class Priced:
 
     @property
     def multiplied(self) -> str:
-        """Groups of the layers that multiply, in words."""
-        exempt = [layer for layer in self.plan.layers() if layer.name in self.assignment.exempt()]
-        every = len(exempt) == len(self.plan.layers())
-        return "all" if every else ", ".join(dict.fromkeys(layer.group or layer.name for layer in exempt)) or "none"
+        """Groups of the layers that multiply, in words; of a group, how many, if not all."""
+        exempt, layers = self.assignment.exempt(), self.plan.layers()
+        if len(exempt) == len(layers):
+            return "all"
+        every = Counter(layer.group or layer.name for layer in layers)
+        multiplied = Counter(layer.group or layer.name for layer in layers if layer.name in exempt)
+        parts = [
+            group if count == every[group] else f"{group} ({count} of {every[group]})"
+            for group, count in multiplied.items()
+        ]
+        return ", ".join(parts) or "none"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import IO, Any
 
 from omegaconf import OmegaConf
 
+from shiftaddaug.catalogue import catalogue_of
 from shiftaddaug.errors import UserError
 from shiftaddaug.files import remove_halves, write_whole
 from shiftaddaug.hybrid.remap_file import with_remap_file
@@ -17,6 +18,7 @@ from shiftaddaug.report.results import RESULTS, read_json
 from shiftaddaug.runs.compose import plain, quoted
 from shiftaddaug.runs.explain import compose_config
 from shiftaddaug.runs.identity import first_difference
+from shiftaddaug.runs.searched import with_searched_net
 from shiftaddaug.runs.settings import PathsSettings
 from shiftaddaug.settings import shown
 
@@ -126,13 +128,18 @@ def check_finished(cell: Cell, overrides: list[str]) -> None:
         raise UserError(
             f"folder: {results.parent} is of a row that is no more ({error}); move {cell.folder}* away"
         ) from error
-    difference = first_difference(_stored(results.parent / CONFIG), with_remap_file(plain(composed)))
+    difference = first_difference(_stored(results.parent / CONFIG), _as_trained(plain(composed)))
     if difference is not None:
         key, was, is_now = difference
         raise UserError(
             f"folder: {results.parent} was trained with {key}={shown(was)}, and {cell.row} has {key}={shown(is_now)} "
             f"now; choose another folder, or move {cell.folder}* away"
         )
+
+
+def _as_trained(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration that a run has of what was composed: the files that it names are read."""
+    return with_remap_file(with_searched_net(config, catalogue_of(config["plugins"])))
 
 
 def _stored(path: Path) -> dict[str, Any]:

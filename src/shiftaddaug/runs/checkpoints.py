@@ -3,17 +3,19 @@
 import logging
 import pickle
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.files import remove_halves
 from shiftaddaug.report.results import RESULTS, resumed_run
 from shiftaddaug.runs.identity import first_difference
 from shiftaddaug.runs.resumed import refuse_incomplete
-from shiftaddaug.runs.settings import RunSettings
 from shiftaddaug.settings import shown
+
+if TYPE_CHECKING:
+    from shiftaddaug.runs.settings import RunSettings
 
 log = logging.getLogger(__name__)
 
@@ -44,17 +46,35 @@ def find_checkpoint(ckpt_path: str, log_dir: Path, config: Mapping[str, Any]) ->
 
 def _find_last(log_dir: Path, config: Mapping[str, Any]) -> Path:
     """Return the newest checkpoint that a run may go on from; if there is none, the newest, which others refuse."""
-    found = sorted(log_dir.rglob("checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
+    found = _last_ones(log_dir)
     if not found:
         raise UserError(f"ckpt_path=last: no checkpoints/last.ckpt in any run under {log_dir}")
-    finished = _finished_runs(path.parents[1] for path in found)
-    stopped = [path for path in found if path.absolute().parents[1] not in finished]
+    stopped = _stopped(found)
     if not stopped:
         raise UserError(
             f"ckpt_path=last: all runs under {log_dir} that left a checkpoint have finished, the newest in "
             f"{found[0].parents[1]}; leave it out to train anew"
         )
     return next((path for path in stopped if _trains_the_same(path, config)), stopped[0])
+
+
+def resumable(ckpt_path: str, log_dir: Path) -> list[Path]:
+    """Return the checkpoints that `ckpt_path` may mean, the newest first; none if there are none.
+
+    Args:
+        ckpt_path, log_dir: as of `find_checkpoint`, which chooses by the configuration of the run.
+    """
+    path = Path(ckpt_path).expanduser()
+    return _stopped(_last_ones(log_dir)) if ckpt_path == LAST else [path] if path.is_file() else []
+
+
+def _last_ones(log_dir: Path) -> list[Path]:
+    return sorted(log_dir.rglob("checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
+
+
+def _stopped(found: Collection[Path]) -> list[Path]:
+    finished = _finished_runs(path.parents[1] for path in found)
+    return [path for path in found if path.absolute().parents[1] not in finished]
 
 
 def _finished_runs(folders: Iterable[Path]) -> set[Path]:
@@ -76,7 +96,7 @@ def _trains_the_same(path: Path, config: Mapping[str, Any]) -> bool:
         return False
 
 
-def check_resumed(settings: RunSettings) -> None:
+def check_resumed(settings: "RunSettings") -> None:
     """Find the checkpoint that a run resumes, and see that it is of the same run.
 
     Warns of another number of devices.

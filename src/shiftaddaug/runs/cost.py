@@ -16,15 +16,17 @@ from shiftaddaug.errors import DAMAGE, UserError, reason_of
 from shiftaddaug.files import refuse_unwritable
 from shiftaddaug.hardware.settings import Hardware, hardware_from
 from shiftaddaug.nets import archs
-from shiftaddaug.nets.assignment import Assignment, assignment_from, uniform
+from shiftaddaug.nets.assignment import MULT, Assignment, assigned_settings, assignment_from, uniform
 from shiftaddaug.nets.format1 import plan_of_format1
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.settings import check_net
 from shiftaddaug.nets.sizes import shown_size
 from shiftaddaug.operators.settings import OperatorSettings
+from shiftaddaug.operators.stated import states_layers
 from shiftaddaug.report.cost import CostReport, Priced, priced
 from shiftaddaug.runs.compose import config_dir, group_options, plain
 from shiftaddaug.runs.rules import say_no_effect, typed_of
+from shiftaddaug.runs.searched import warn_of_searched_net, with_searched_net
 from shiftaddaug.runs.settings import GROUPS
 from shiftaddaug.runs.settings import TopLevel as TrainTopLevel
 from shiftaddaug.runs.target_plan import target_plan, warn_of_size
@@ -33,8 +35,6 @@ from shiftaddaug.settings import CheckpointPath, PathName, check_group
 log = logging.getLogger(__name__)
 
 Settings = Assignment[OperatorSettings]
-
-MULT = {"name": "mult"}
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,6 @@ class _Network:
     plan: Plan
     assignment: Settings
     data: str
-    given: Mapping[str, Any] | None
-    """The `op` group that it is of; None of a target, whose layers are assigned."""
     exempt: Sequence[str] | None
     """Layers that multiply whatever the operator; None leaves them to the operator's yaml."""
 
@@ -81,7 +79,7 @@ def read_cost(cfg: DictConfig, typed: Sequence[str], catalogue: Catalogue) -> Co
         _warn_of_target(typed)
         network = _of_target(Path(str(top.target)).expanduser(), catalogue)
     else:
-        network = _of_config(cfg, config, catalogue)
+        network = _of_config(cfg, with_searched_net(config, catalogue), catalogue)
     chosen = priced(network.assignment.title(), network.plan, network.assignment, hardware)
     others = _others(network, chosen, hardware, catalogue)
     return CostReport(
@@ -101,12 +99,11 @@ def _of_config(cfg: DictConfig, config: Mapping[str, Any], catalogue: Catalogue)
     settings_of(data)  # checks keys and values; the images need not be there
     plan = target_plan(config, archs.check_arch(config["arch"], catalogue), task, catalogue)
     warn_of_size(plan, data, task)
-    operator = operators.settings_from(config["op"], catalogue)
-    exempt = list(config["net"]["mult_layers"])
-    assignment = uniform(plan, operator, exempt, operators.settings_from(MULT))
+    warn_of_searched_net(config)
+    assignment, exempt = assigned_settings(config, plan, catalogue), list(config["net"]["mult_layers"])
     written: Any = OmegaConf.to_container(cfg.net, resolve=False)
     own = str(written.get("mult_layers")).startswith("${op.")
-    return _Network(plan, assignment, str(data["name"]), config["op"], None if own else exempt)
+    return _Network(plan, assignment, str(data["name"]), None if own else exempt)
 
 
 def _warn_of_target(typed: Sequence[str]) -> None:
@@ -142,7 +139,7 @@ def _of_target(path: Path, catalogue: Catalogue) -> _Network:
     except DAMAGE as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"target={path}: not a readable target ({type(error).__name__}: {reason})") from None
-    return _Network(plan, assignment, data, None, sorted(assignment.exempt()))
+    return _Network(plan, assignment, data, sorted(assignment.exempt()))
 
 
 def _others(network: _Network, chosen: Priced, hardware: Hardware, catalogue: Catalogue) -> list[Priced]:
@@ -179,7 +176,7 @@ def _yamls(catalogue: Catalogue) -> dict[str, dict[str, Any]]:
     found = {}
     for name in group_options(folders)["op"]:
         raw = _yaml(name, folders)
-        if "name" in raw:
+        if "name" in raw and not states_layers(raw):
             found[name] = raw
     return found
 

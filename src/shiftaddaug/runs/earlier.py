@@ -7,6 +7,7 @@ from shiftaddaug import operators
 from shiftaddaug.data.checks import read_stored
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets import archs
+from shiftaddaug.operators.stated import stated, states_layers, with_stated
 
 COSINE = {
     "_target_": "shiftaddaug.tasks.schedule.cosine",
@@ -40,9 +41,12 @@ def as_of_today(config: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(op, dict) and isinstance(sharing, dict):
         remaps = sharing.get("remaps")
         today["sharing"] = {key: value for key, value in sharing.items() if key != "remaps"}
-        defaults = _defaults(op)
-        known = remaps.get(op.get("name")) if isinstance(remaps, dict) else None
-        today["op"] = defaults | ({} if known is None else {"remap": known}) | op
+        several = op.get("operators")
+        if states_layers(op) and isinstance(several, dict) and all(isinstance(each, dict) for each in several.values()):
+            today["op"] = with_stated(op, {key: _defaults(each) | dict(each) for key, each in stated(op).items()})
+        else:
+            known = remaps.get(op.get("name")) if isinstance(remaps, dict) else None
+            today["op"] = _defaults(op) | ({} if known is None else {"remap": known}) | op
     return today
 
 

@@ -24,6 +24,8 @@ FREE = {
     "paths": "where files lie",
     "logger": "who is told",
     "hardware": "what costs are told of",
+    "net.path": "where the net was read from; what was in it is told by other keys",
+    "net.searched_at": "what its costs were of",
     "data.data_dir": "where images lie",
     "data.download": "how they get there",
     "data.verify": "whether their files are checked",

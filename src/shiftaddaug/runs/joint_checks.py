@@ -3,15 +3,13 @@
 import logging
 import os
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from shiftaddaug import operators
 from shiftaddaug.errors import UserError
-from shiftaddaug.hybrid.settings import SharingSettings
-from shiftaddaug.nets.spec import SubnetSpec, Widening
-from shiftaddaug.operators.settings import OperatorSettings
+from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.runs.rules import Checked
 from shiftaddaug.runs.searching import is_search
 
@@ -68,29 +66,32 @@ def check_compile(backend: str | None) -> None:
         raise UserError(f"task.compile=inductor: needs a C++ compiler, and {compiler} was not found; set CXX")
 
 
-def warn_of_operator(config: Mapping[str, Any], operator: OperatorSettings, sharing: SharingSettings) -> None:
-    """Pass on what the operator says of training with its settings, and of first multiplying by its weights."""
-    training, multiplied = operator.training_warning(), operator.multiplied_warning()
-    if training is not None:
-        log.warning(training)
-    if multiplied is not None and config["callbacks"].get("block_variant") and not sharing.remaps:
-        log.warning("block_variant with op=%s and sharing=%s: %s", operator.name, sharing.name, multiplied)
+def warn_of_operators(checked: Checked) -> None:
+    """Pass on what operators say of training with their settings, and of first multiplying by their weights."""
+    sharing, turning = checked.sharing, checked.config["callbacks"].get("block_variant")
+    for operator in checked.stated.values():
+        training, multiplied = operator.training_warning(), operator.multiplied_warning()
+        if training is not None:
+            log.warning(training)
+        if multiplied is not None and turning and not sharing.remaps:
+            log.warning("block_variant with op=%s and sharing=%s: %s", operator.name, sharing.name, multiplied)
 
 
-def check_operator(
-    precision: str, operator: OperatorSettings, widening: Widening, mult_layers: Collection[str]
-) -> None:
-    """Refuse an operator in a precision that it cannot be had in, and one that is widened where it cannot be.
+def check_operators(checked: Checked) -> None:
+    """Refuse operators in a precision that they cannot be had in, and those that are widened where they cannot be.
 
     `hybrid.layers` refuses the latter too."""
-    warning = operator.check_precision(precision)
-    if warning is not None:
-        log.warning(warning)
-    if operator.shareable:
+    for operator in checked.stated.values():
+        warning = operator.check_precision(str(checked.config["trainer"].get("precision")))
+        if warning is not None:
+            log.warning(warning)
+    assignment, widening = checked.assignment, checked.widening
+    if all(operator.shareable for operator in assignment.operators()):
         return
     plan, widening = widening.plan, replace(widening, extra_blocks=())  # which multiply, whatever the operator
     widest = plan.at(SubnetSpec(widening.max_channels())).channels()
     wider = {space.name for space in plan.spaces if widest[space.name] > space.channels}
     for layer in plan.layers():
-        if layer.name not in mult_layers and wider & {*plan.sources(layer), layer.space}:
+        operator = assignment[layer.name]
+        if not operator.shareable and wider & {*plan.sources(layer), layer.space}:
             raise operators.cannot_be_augmented(operator.name)

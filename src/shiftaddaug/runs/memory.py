@@ -7,7 +7,7 @@ process takes for them is within a factor of 1.5 of the figures here (`benchmark
 """
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -17,11 +17,13 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.hardware.memory import peak_sram
 from shiftaddaug.hybrid.settings import SharingSettings
 from shiftaddaug.nets.activations import LayerMemories, LayerMemory, peak_bytes
+from shiftaddaug.nets.assignment import Assignment
 from shiftaddaug.nets.cost import count_parameters
-from shiftaddaug.nets.nodes import Node, is_extra
+from shiftaddaug.nets.extras import with_extras
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.sizes import Size, shown_size
 from shiftaddaug.nets.spec import SubnetSpec, Widening
+from shiftaddaug.operators.mult.settings import MultSettings
 from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.runs.trainer_settings import processes_of, trains_on_cpu
 from shiftaddaug.tasks.optim_settings import optimizer_facts
@@ -67,11 +69,9 @@ class Step:
     config: Mapping[str, Any]
     """The run's configuration as plain containers, checked."""
     widening: Widening
-    operator: OperatorSettings
-    """The operator of the layers that are not in `mult_layers`."""
+    assignment: Assignment[OperatorSettings]
+    """The operators of the target's layers."""
     sharing: SharingSettings
-    mult_layers: Collection[str]
-    """Names of the target's layers that multiply."""
 
     @property
     def precision(self) -> Precision:
@@ -99,7 +99,8 @@ class Step:
         """Return the bytes of what passes read instead of the stored weights: slices, powers of two, R(W)."""
         target, widest = count_parameters(self.target), count_parameters(self.widest)
         copies = target + (widest if widest > target else 0)
-        through_r = R_TEMPORARIES * target if self.sharing.remaps and self.operator.remap is not None else 0
+        remaps = any(operator.remap is not None for operator in self.assignment.operators())
+        through_r = R_TEMPORARIES * target if self.sharing.remaps and remaps else 0
         return copies * self.precision.weight + through_r * max(4, self.precision.weight)
 
     def value_bytes(self) -> int:
@@ -117,22 +118,26 @@ class Step:
 
     def layers(self, widened: bool) -> LayerMemories:
         """Return what each layer of a pass keeps; in a widened pass another operator may compute beside its own."""
-        operator, value = self.operator, self.precision.value
-        multiplied = LayerMemory(value, (value,), workspace=value, unfolds=value == 8)
+        multiplies = self.config["aug"]["operator"] == "mult"
+        beside = MultSettings() if multiplies else None
+        layers = with_extras(self.widening.plan, self.widening.extra_blocks, self.assignment, beside)
+        kept = {operator: self._kept(operator, widened and multiplies) for operator in layers.operators()}
+        return lambda node: kept[layers[node.name]]
+
+    def _kept(self, operator: OperatorSettings, beside: bool) -> LayerMemory:
+        """Return what a layer of an operator keeps.
+
+        Args:
+            operator: its own.
+            beside: whether multiplication computes beside it.
+        """
+        value = self.precision.value
         result = self.precision.weight if operator.single_under_autocast else value
         workspace = max(4, result) if operator.computes_in_single else result
         unfolds = result == 8 and not operator.computes_in_single
         prepared = (result, MASK) if operator.copies_input else ()
-        own = LayerMemory(result, () if prepared else (result,), prepared, workspace, unfolds)
-        multiplies = self.config["aug"]["operator"] == "mult"
-        beside = LayerMemory(result, tuple({*own.inputs, value}), prepared, workspace, unfolds)
-
-        def of(node: Node) -> LayerMemory:
-            if node.name in self.mult_layers or (is_extra(node.name) and multiplies):
-                return multiplied
-            return beside if widened and multiplies else own
-
-        return of
+        inputs = () if prepared else (result,)
+        return LayerMemory(result, tuple({*inputs, value}) if beside else inputs, prepared, workspace, unfolds)
 
     @property
     def _batch(self) -> int:

@@ -11,6 +11,8 @@ from typing import Any
 
 from shiftaddaug.nets.assignment import select_layers
 from shiftaddaug.nets.tables import keeps_size
+from shiftaddaug.operators.mult.settings import MultSettings
+from shiftaddaug.operators.settings import OperatorSettings, WeightPrior
 from shiftaddaug.runs.no_effect_aug import AUGMENTATION, no_slots, nothing_is_wider, warn_of_rounded_multipliers
 from shiftaddaug.runs.no_effect_training import TRAINING, data_rules
 from shiftaddaug.runs.rules import Checked, Rule, stated_rules, warn_of_no_effect
@@ -33,7 +35,7 @@ def warn_of_settings(checked: Checked, typed: Sequence[str]) -> None:
 def _no_choice_of_layers(checked: Checked) -> str | None:
     names = checked.config["net"]["mult_layers"]
     if checked.operates and checked.only_multiplies:
-        return f"op={checked.operator.name} multiplies in every layer"
+        return f"op={checked.op} multiplies in every layer"
     none = bool(names) and not select_layers(checked.plan, names)
     return f"net={checked.plan.name} has no such layers" if none else None
 
@@ -59,8 +61,8 @@ def _strides_less(checked: Checked) -> str | None:
 
 def _operator_is_nowhere(checked: Checked) -> str | None:
     nowhere = checked.only_multiplies and not checked.operates
-    multiplies = not checked.operator.arithmetic.multiplication_free
-    return "net.mult_layers leaves no layer to it" if nowhere and not multiplies else None
+    free = any(operator.arithmetic.multiplication_free for operator in checked.stated.values())
+    return "net.mult_layers leaves no layer to it" if nowhere and free else None
 
 
 def _nothing_to_sort(checked: Checked) -> str | None:
@@ -74,36 +76,35 @@ def _nothing_turns_in_training(checked: Checked) -> str | None:
 
 
 def _nothing_to_share(checked: Checked) -> str | None:
-    operator, op = checked.operator, checked.config["op"]["name"]
     if checked.sharing.remaps:
-        return f"op={op} has no remap" if operator.remap is None else _operator_is_nowhere(checked)
+        remaps = any(operator.remap is not None for operator in checked.stated.values())
+        return _operator_is_nowhere(checked) if remaps else f"op={checked.op} has no remap"
     if not checked.sharing.penalises:
         return None
-    if operator.weight_prior is None and not _multiplies_somewhere(checked):
-        return f"op={op} says nothing that its weights are pulled to"
-    if operator.weight_prior == "normal" and checked.config["sharing"]["normal_std"] is None:
-        return f"sharing.normal_std=null and op={op} is pulled to it"
+    priors = _priors(checked)
+    if not priors - {None}:
+        return f"op={checked.op} says nothing that its weights are pulled to"
+    own = {operator.weight_prior for operator in checked.stated.values()}
+    if own == {"normal"} and checked.config["sharing"]["normal_std"] is None:
+        return f"sharing.normal_std=null and op={checked.op} is pulled to it"
     return None
 
 
-def _pulled(checked: Checked) -> list[str]:
-    """Layers that a penalty pulls (`tasks/training.py`)."""
-    return [layer.name for layer in checked.plan.layers() if layer.group in ("blocks", "head", "decoder")]
-
-
-def _multiplies_somewhere(checked: Checked) -> bool:
-    """Whether layers that are pulled multiply, for a while or for ever: their weights have a prior of their own."""
-    pulled = set(_pulled(checked))
-    return bool(pulled & set(checked.mult_layers) or checked.config["callbacks"].get("block_variant"))
+def _priors(checked: Checked) -> set[WeightPrior | None]:
+    """Distributions that a penalty pulls layers to (`tasks/training.py`), those that multiply for a while, too."""
+    pulled = [layer.name for layer in checked.plan.layers() if layer.group in ("blocks", "head", "decoder")]
+    turning = checked.config["callbacks"].get("block_variant")
+    first = {MultSettings.weight_prior} if turning else set()
+    return {checked.assignment[name].weight_prior for name in pulled} | first
 
 
 def _no_laplace(checked: Checked) -> str | None:
-    pulled = not set(_pulled(checked)) <= set(checked.mult_layers) and checked.operator.weight_prior == "laplace"
+    pulled = "laplace" in _priors(checked)
     return None if pulled or not checked.sharing.penalises else "no layer is pulled to a Laplace distribution"
 
 
 def _no_normal(checked: Checked) -> str | None:
-    pulled = _multiplies_somewhere(checked) or checked.operator.weight_prior == "normal"
+    pulled = "normal" in _priors(checked)
     return None if pulled or not checked.sharing.penalises else "no layer is pulled to a normal distribution"
 
 
@@ -120,13 +121,14 @@ def _another_remap(checked: Checked) -> str | None:
 
 def _ratio_is_not_kept(checked: Checked) -> str | None:
     """`nets/stored_scale.py` says when the scale is free."""
-    config, remap = checked.config, checked.operator.remap
+    config, remaps = checked.config, [operator.remap for operator in checked.stated.values()]
     if not checked.sharing.remaps:
         return None
     if not config["callbacks"].get("reorder"):
         return "reorder=none sorts nothing by it"
-    if config["sharing"].get("remap_file") is None and (remap is None or not remap.scale_free):
-        return f"the stored scale means something to op={config['op']['name']}"
+    free = any(remap is not None and remap.scale_free for remap in remaps)
+    if config["sharing"].get("remap_file") is None and not free:
+        return f"the stored scale means something to op={checked.op}"
     if config["sharing"].get("gradient") == "chain":
         return "sharing.gradient=chain lets it mean something"
     if config["aug"]["operator"] == "same":
@@ -145,17 +147,25 @@ def _own_scale(optimizer: Mapping[str, Any]) -> str:
     return f"the steps of {optimizer.get('opt', optimizer['_target_'])} have a scale of their own"
 
 
-def _stored_for_r(checked: Checked) -> str | None:
-    name = checked.config["sharing"]["name"]
-    return f"sharing={name} stores weights in Gaussian form" if checked.remapped else None
+def _operator_rules(key: str, operator: OperatorSettings) -> Iterator[Rule]:
+    """Yield the rules that an operator states, of the keys below that under which it stands."""
+    yield from stated_rules(key, operator.without_effect)
+    yield Rule(tuple(f"{key}.{name}" for name in operator.scales_gradient), _gradients_scale_is_undone)
 
+    def r_says(checked: Checked) -> str | None:
+        sharing = checked.config["sharing"]
+        if not checked.remaps(operator):
+            return None
+        what = f"{key}.remap.laplace_scale" if sharing.get("remap_file") is None else "the remap file"
+        return f"with sharing={sharing['name']} {what} says how large weights are"
 
-def _r_says(checked: Checked) -> str | None:
-    sharing = checked.config["sharing"]
-    if not checked.remapped:
-        return None
-    what = "op.remap.laplace_scale" if sharing.get("remap_file") is None else "the remap file"
-    return f"with sharing={sharing['name']} {what} says how large weights are"
+    def stored_for_r(checked: Checked) -> str | None:
+        name = checked.config["sharing"]["name"]
+        return f"sharing={name} stores weights in Gaussian form" if checked.remaps(operator) else None
+
+    yield Rule(tuple(f"{key}.{name}" for name in operator.replaced_by_remap), r_says)
+    yield Rule(tuple(f"{key}.{name}" for name in operator.without_remap), stored_for_r)
+    yield Rule((f"{key}.remap",), _another_remap)
 
 
 RULES = (
@@ -182,12 +192,9 @@ RULES = (
 
 def all_rules(checked: Checked) -> Iterator[Rule]:
     """Yield the table, and the rules that operator, architecture, task and data of a run state."""
-    operator = checked.operator
     yield from RULES
-    yield from stated_rules("op", operator.without_effect)
-    yield Rule(tuple(f"op.{key}" for key in operator.scales_gradient), _gradients_scale_is_undone)
-    yield Rule(tuple(f"op.{key}" for key in operator.replaced_by_remap), _r_says)
-    yield Rule(tuple(f"op.{key}" for key in operator.without_remap), _stored_for_r)
+    for key, operator in checked.stated.items():
+        yield from _operator_rules(key, operator)
     yield from stated_rules("net", _of_arch(checked))
     yield from stated_rules("task", checked.task.without_effect())
     yield from data_rules(checked)

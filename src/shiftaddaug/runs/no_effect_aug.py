@@ -7,7 +7,7 @@ from shiftaddaug.nets.settings import AugSettings
 from shiftaddaug.runs.rules import Checked, Reason, Rule, say_no_effect
 from shiftaddaug.settings import shown
 
-_MAKES_AUGMENTATION = ("name", "width_multipliers", "expand_multipliers", "extra_blocks", "divisor")
+_MAKES_AUGMENTATION = ("name", "width_multipliers", "expand_multipliers", "channels", "extra_blocks", "divisor")
 _OF_AUGMENTATION = tuple(f"aug.{field.name}" for field in fields(AugSettings) if field.name not in _MAKES_AUGMENTATION)
 _OF_EXTRA_BLOCKS = ("aug.retire_start", "aug.retire_end", "aug.retire_fade", "aug.extra_after", "aug.depth_until")
 _STOPS_IT = ("aug.weight", "aug.distill_weight", "aug.width_until", "aug.expand_until", "aug.depth_until")
@@ -49,6 +49,8 @@ def nothing_is_wider(checked: Checked) -> str | None:
 
 def _nothing_to_round(checked: Checked) -> str | None:
     widest = max(max(checked.config["aug"][f"{kind}_multipliers"]) for kind in KINDS)
+    if checked.widening.choices:
+        return "aug.channels says the widths themselves"
     return None if widest > 1 else f"aug={checked.config['aug']['name']} widens nothing"
 
 
@@ -130,7 +132,10 @@ def _never_drawn(kind: str) -> Reason:
 
 def _widens_nothing(kind: str) -> Reason:
     def reason(checked: Checked) -> str | None:
-        return None if _is_wide(checked, kind) else f"aug.{kind}_multipliers widen nothing"
+        what = (
+            "aug.channels widens no such space" if checked.widening.choices else f"aug.{kind}_multipliers widen nothing"
+        )
+        return None if _is_wide(checked, kind) else what
 
     return reason
 

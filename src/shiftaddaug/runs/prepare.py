@@ -1,7 +1,7 @@
 """The first step of a run: build everything that it needs, in an order that meets mistakes before expensive work."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import CSVLogger, Logger
 
-from shiftaddaug import operators, tasks
+from shiftaddaug import tasks
 from shiftaddaug.callbacks.build import build_callbacks
 from shiftaddaug.callbacks.checkpoint import AtomicCheckpointIO
 from shiftaddaug.callbacks.progress import Throughput
@@ -18,7 +18,7 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.kl import penalty_from_config
 from shiftaddaug.hydra_nodes import build
 from shiftaddaug.nets.assignment import Assignment
-from shiftaddaug.nets.build import assign, supernet_from_config
+from shiftaddaug.nets.build import assigned_operators, supernet_from_config
 from shiftaddaug.operators.base import Operator
 from shiftaddaug.operators.trial import try_operator
 from shiftaddaug.report.guarded import GuardedLogger
@@ -71,8 +71,16 @@ class Prepared:
         return last if last.exists() else self.ckpt_path
 
 
-def prepare(settings: RunSettings) -> Prepared:
+MakeTraining = Callable[[RunSettings, Assignment[Operator], Objective], Training]
+"""Makes what trains a network, of a run's settings, the operators of its layers, and its task's objective."""
+
+
+def prepare(settings: RunSettings, training: MakeTraining | None = None) -> Prepared:
     """Seed the random generators, build everything, and read the data. Writes nothing but data that are downloaded.
+
+    Args:
+        settings: of the run.
+        training: makes what trains; by default the target inside its supernet.
 
     Raises:
         UserError: a mistake that only shows when things are built.
@@ -80,11 +88,11 @@ def prepare(settings: RunSettings) -> Prepared:
     quieten_lightning()
     config = settings.config
     pl.seed_everything(settings.top.seed, workers=True, verbose=False)
-    operator = operators.from_config(config["op"], settings.catalogue)
-    try_operator(operator)
-    assignment = assign(settings.plan, operator, list(settings.net.mult_layers))
+    assignment = assigned_operators(config, settings.plan, settings.catalogue)
+    for operator in assignment.operators():
+        try_operator(operator)
     objective = tasks.build(config["task"], settings.plan.num_classes, settings.catalogue)
-    task = _training(settings, assignment, objective)
+    task = (training or _target_training)(settings, assignment, objective)
     prove_before_training(task.net)
     begin_from(task.net, settings.config, settings.catalogue, resumed=settings.top.ckpt_path is not None)
     ckpt_path = _resumed_checkpoint(settings, task)
@@ -121,25 +129,31 @@ def _loggers(nodes: Mapping[str, Any]) -> list[GuardedLogger]:
     return [GuardedLogger(f"logger.{name}", logger) for name, logger in made.items()]
 
 
-def _training(settings: RunSettings, assignment: Assignment[Operator], objective: Objective) -> Training:
+def _target_training(settings: RunSettings, assignment: Assignment[Operator], objective: Objective) -> Training:
     config, aug = settings.config, settings.aug
-    net = supernet_from_config(config, settings.plan, assignment)
-    optimizer, scheduler = build_optim(settings.optim, config["trainer"]["max_epochs"])
     return Training(
-        net,
+        supernet_from_config(config, settings.plan, assignment),
         objective,
-        optimizer=optimizer,
-        scheduler=scheduler,
         aug_weight=aug.weight,
         distill_weight=aug.distill_weight,
         distill_temperature=aug.distill_temperature,
         weight_penalty=penalty_from_config(config["sharing"]),
         compile_backend=settings.task.compile,
-        config=dict(config),
-        decay_norms=settings.optim.decay_norms,
-        encoder_lr_mult=settings.optim.encoder_lr_mult,
-        validated=settings.validated,
+        **training_options(settings),
     )
+
+
+def training_options(settings: RunSettings) -> dict[str, Any]:
+    """Return the arguments of `Training` that are those of every run."""
+    optimizer, scheduler = build_optim(settings.optim, settings.config["trainer"]["max_epochs"])
+    return {
+        "optimizer": optimizer,
+        "scheduler": scheduler,
+        "config": dict(settings.config),
+        "decay_norms": settings.optim.decay_norms,
+        "encoder_lr_mult": settings.optim.encoder_lr_mult,
+        "validated": settings.validated,
+    }
 
 
 def _resumed_checkpoint(settings: RunSettings, task: Training) -> Path | None:

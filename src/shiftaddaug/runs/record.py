@@ -71,7 +71,7 @@ def _identity(run: Prepared) -> Record:
     return {
         "net": settings.plan.name,
         "arch": settings.arch.name,
-        "op": settings.operator.name,
+        "op": settings.config["op"]["name"],
         "aug": settings.aug.name,
         "data": settings.config["data"]["name"],
         **settings.task.record(),
@@ -108,7 +108,7 @@ def _announce(run: Prepared, cost: NetCost, supernet_params: int) -> None:
         "net=%s op=%s aug=%s: target %.4g M params, %.4g M MACs at %s px, %.1f %% of them multiplication-free; "
         "supernet %.4g M params",
         settings.plan.name,
-        settings.operator.name,
+        settings.config["op"]["name"],
         settings.aug.name,
         cost.params / 1e6,
         cost.macs / 1e6,

@@ -7,6 +7,7 @@ from typing import Any
 
 from shiftaddaug.hybrid.settings import SharingSettings
 from shiftaddaug.nets.arch import ArchSettings
+from shiftaddaug.nets.assignment import Assignment
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.spec import Widening
 from shiftaddaug.operators.mult.settings import MultSettings
@@ -25,13 +26,14 @@ class Checked:
     """Plain containers, interpolations resolved."""
     written: Mapping[str, Any]
     """Plain containers, interpolations as they are written."""
-    operator: OperatorSettings
+    stated: Mapping[str, OperatorSettings]
+    """The operators that the `op` group states, by the key under which each stands: `op`, if it is one."""
+    assignment: Assignment[OperatorSettings]
+    """The operators of the target's layers."""
     sharing: SharingSettings
 
     widening: Widening
     """How far the target's plan is widened and deepened."""
-    mult_layers: Collection[str]
-    """Names of the target's layers that multiply, whatever the operator."""
     arch: ArchSettings
     task: TaskSettings
 
@@ -51,14 +53,19 @@ class Checked:
         return self.widened or bool(self.widening.extra_blocks)
 
     @property
+    def op(self) -> str:
+        """Name of the `op` group that was chosen, for messages."""
+        return str(self.config["op"]["name"])
+
+    @property
     def operates(self) -> bool:
-        """Whether any layer computes with the operator, and not by multiplication for good."""
-        return any(layer.name not in self.mult_layers for layer in self.plan.layers())
+        """Whether any layer computes with an operator that is stated."""
+        return any(operator in self.stated.values() for operator in self.assignment.operators())
 
     @property
     def only_multiplies(self) -> bool:
-        """Whether all layers of the target multiply for good, the operator being multiplication or in none of them."""
-        return self.operator == MultSettings() or not self.operates
+        """Whether all layers of the target multiply for good, by what is stated or by `net.mult_layers`."""
+        return self.assignment.operators() == [MultSettings()]
 
     def reads(self, group: str, key: str) -> bool:
         """Whether a group is interpolated from a key, as its yaml is written."""
@@ -66,8 +73,12 @@ class Checked:
 
     @property
     def remapped(self) -> bool:
-        """Whether weights are read through R."""
-        return self.sharing.remaps and self.operator.remap is not None and self.operates
+        """Whether weights are read through R, of any layer."""
+        return any(map(self.remaps, self.stated.values()))
+
+    def remaps(self, operator: OperatorSettings) -> bool:
+        """Whether weights are read through R in layers of an operator, and there are any."""
+        return self.sharing.remaps and operator.remap is not None and operator in self.assignment.operators()
 
 
 Reason = Callable[[Checked], str | None]

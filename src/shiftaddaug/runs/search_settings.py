@@ -6,33 +6,42 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from shiftaddaug import tasks
+from shiftaddaug import operators, tasks
 from shiftaddaug.catalogue import Catalogue
 from shiftaddaug.data.checks import settings_of
 from shiftaddaug.errors import UserError
 from shiftaddaug.hardware.settings import Hardware, hardware_from
-from shiftaddaug.nas.settings import SpaceSettings, check_space
+from shiftaddaug.hybrid.settings import kind_of_sharing
+from shiftaddaug.nas.settings import LimitSettings, MethodSettings, SpaceSettings, check_method, check_space
+from shiftaddaug.nas.space import largest_table
+from shiftaddaug.nas.tinynas import Setting
 from shiftaddaug.nets import archs
 from shiftaddaug.nets.settings import check_net
+from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.runs.compose import plain
+from shiftaddaug.runs.searched import with_searched_net
 from shiftaddaug.runs.settings import GROUPS, PathsSettings
+from shiftaddaug.runs.settings import TopLevel as TrainTopLevel
 from shiftaddaug.runs.target_plan import outputs_of, target_plan
-from shiftaddaug.settings import CheckpointPath, PluginNames, Seed, check_group
+from shiftaddaug.settings import CheckpointPath, check_group
+
+SUPERNET = "supernet"
+"""Key of a run's configuration that says what a searched supernet trains."""
+OWN_GROUPS = ("space", "search", "limits")
+"""Groups of configs/search.yaml that a training has not."""
+SAMPLER = "shiftaddaug.nas.sandwich.SampleSandwich"
 
 
-@dataclass(frozen=True)
-class TopLevel:
+@dataclass(frozen=True, kw_only=True)
+class TopLevel(TrainTopLevel):
     """Keys of configs/search.yaml that are no group."""
 
-    stage: Literal["space"]
+    stage: Literal["space", "supernet", "target"]
     draws: Annotated[int, Meta(ge=1, le=10**6)]
     macs_quantile: Annotated[float, Meta(gt=0, lt=1)]
-    seed: Seed
-    ckpt_path: CheckpointPath | None = None
-    resume: bool = False
-    plugins: PluginNames = ()  # type: ignore[assignment]
+    supernet: CheckpointPath | None = None
 
 
 @dataclass(frozen=True)
@@ -40,10 +49,16 @@ class SearchSettings:
     """A search."""
 
     top: TopLevel
+    config: Mapping[str, Any]
+    """The whole configuration as plain containers, its interpolations resolved."""
     table: Mapping[str, Any]
     """The `net` group, as plain containers."""
     space: SpaceSettings
+    method: MethodSettings
+    limits: LimitSettings
     hardware: Hardware
+    operators: tuple[OperatorSettings, ...]
+    """Settings of the space's operators, multiplication first."""
     outputs: int
     """Channels of the logits."""
     in_channels: int
@@ -67,29 +82,99 @@ def read_search(cfg: DictConfig, catalogue: Catalogue) -> SearchSettings:
     Raises:
         UserError: the first mistake, by key.
     """
-    config = plain(cfg)
-    top = check_group("", config, TopLevel, more=(*GROUPS, "space"))
+    config = with_searched_net(plain(cfg), catalogue)
+    top = check_group("", config, TopLevel, more=(*GROUPS, *OWN_GROUPS))
     task = tasks.settings_from(config["task"], catalogue)
     check_net(config["net"], catalogue)
     space, hardware = check_space(config["space"]), hardware_from(config["hardware"])
-    if hardware.sram_kib is None and hardware.flash_kib is None:
+    method, limits = check_method(config["search"]), check_group("limits", config["limits"], LimitSettings)
+    if kind_of_sharing(config["sharing"]).penalises:
         raise UserError(
-            f"hardware={hardware.name}: limits no memory, by which a space is chosen; options: stm32f412, stm32f746, "
-            f"stm32h743, or hardware.sram_kib=NUMBER"
+            f"sharing={config['sharing']['name']}: is a penalty of a training, and a search reads weights; options: "
+            f"none, heterogeneous"
         )
     data, arch = config["data"], archs.check_arch(config["arch"], catalogue)
     if arch.dense:
-        raise UserError(f"arch={arch.name}: a space is chosen of classifiers; options: classifier")
+        raise UserError(f"arch={arch.name}: architectures are searched of classifiers; options: classifier")
     settings_of(data)
     target_plan(config, arch, task, catalogue)
     paths = check_group("paths", config["paths"], PathsSettings)
     return SearchSettings(
         top,
+        config,
         config["net"],
         space,
+        method,
+        limits,
         hardware,
+        operators_of([*space.operators, *method.operators], catalogue),
         outputs_of(data, task),
         data["in_channels"],
         Path(paths.output_dir),
         str(data["name"]),
     )
+
+
+def operators_of(names: list[str], catalogue: Catalogue) -> tuple[OperatorSettings, ...]:
+    """Return the settings of operators, each with its defaults, multiplication first.
+
+    Raises:
+        UserError: one that is not there, or whose layers have no weight to inherit.
+    """
+    found = []
+    for name in dict.fromkeys(["mult", *names]):
+        try:
+            settings = operators.settings_from({"name": name}, catalogue)
+        except UserError as error:
+            raise UserError(f"space.operators: {error}") from None
+        if not settings.shareable:
+            raise UserError(f"space.operators: {name}: its layers train no weight that they could inherit")
+        found.append(settings)
+    return tuple(found)
+
+
+def supernet_config(cfg: DictConfig, settings: SearchSettings, chosen: Setting) -> DictConfig:
+    """Return the configuration of a training of the space's largest network, and of what is inside of it.
+
+    Args:
+        cfg: composed from configs/search.yaml.
+        settings: read from it.
+        chosen: at which resolution and width.
+
+    Raises:
+        UserError: an operator, or an augmentation, that is none of a supernet's.
+    """
+    _refuse_own_ways(settings.config)
+    raw: Any = OmegaConf.to_container(cfg, resolve=False)
+    config = {key: raw[key] for key in (*GROUPS, "seed", "ckpt_path", "resume", "plugins") if key in raw}
+    table = largest_table(settings.table, settings.space, chosen.width_mult)
+    trained = settings.method.training()
+    space = {**settings.config["space"], "operators": trained["operators"]}
+    config["net"] = {**table, "width_multipliers": [1.0], "expand_multipliers": [1.0]}
+    config["data"] = {**raw["data"], "image_size": chosen.image_size}
+    config["sharing"] = {"name": "none"}  # of the layers' own operator, which multiplies
+    config["hardware"] = {**raw["hardware"], "sram_kib": None, "flash_kib": None}  # what is inside has to fit, not it
+    config["callbacks"] = {
+        **raw["callbacks"],
+        "sample_subnets": {
+            "_target_": SAMPLER,
+            "_convert_": "all",
+            "seed": "${seed}",
+            "space": space,
+            "divisor": table["divisor"],
+            "sandwich": trained["sandwich"],
+            "random_subnets": trained["random_subnets"],
+        },
+    }
+    return OmegaConf.create(config)
+
+
+def _refuse_own_ways(config: Mapping[str, Any]) -> None:
+    """Refuse what would make another network of the supernet than the space does."""
+    if config["op"]["name"] != "mult":
+        raise UserError(
+            f"op={config['op']['name']}: a supernet multiplies; options: mult, and space.operators for what layers of "
+            f"the target may compute with"
+        )
+    if config["aug"]["name"] != "none":
+        raise UserError(f"aug={config['aug']['name']}: a supernet is surrounded by nothing; options: none")

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -21,27 +21,30 @@ from shiftaddaug.hybrid.settings import SharingSettings, check_sharing
 from shiftaddaug.hydra_nodes import check_node
 from shiftaddaug.nets import archs
 from shiftaddaug.nets.arch import ArchSettings
-from shiftaddaug.nets.assignment import select_layers, uniform
+from shiftaddaug.nets.assignment import Assignment, assigned_settings
 from shiftaddaug.nets.extras import plan_extra_blocks
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.settings import AugSettings, NetSettings, check_aug, check_net
 from shiftaddaug.nets.spec import Widening
+from shiftaddaug.nets.surroundings import choices
 from shiftaddaug.nets.timetable import check_timetables
 from shiftaddaug.operators.settings import OperatorSettings
+from shiftaddaug.operators.stated import make_stated
 from shiftaddaug.runs.compose import plain
 from shiftaddaug.runs.init_from import source_of
 from shiftaddaug.runs.joint_checks import (
     check_compile,
     check_frozen,
-    check_operator,
+    check_operators,
     check_strategy,
     check_unvalidated,
-    warn_of_operator,
+    warn_of_operators,
 )
 from shiftaddaug.runs.memory import Step, check_evaluation_memory, check_memory
 from shiftaddaug.runs.no_effect import warn_of_settings
 from shiftaddaug.runs.places import check_places
 from shiftaddaug.runs.rules import Checked
+from shiftaddaug.runs.searched import warn_of_searched_net, with_searched_net
 from shiftaddaug.runs.searching import is_multirun
 from shiftaddaug.runs.target_plan import check_batch, target_plan
 from shiftaddaug.runs.trainer_settings import check_processes, check_trainer
@@ -104,7 +107,8 @@ class RunSettings(Groups):
     config: Mapping[str, Any]
     """The whole configuration as plain containers, its interpolations resolved. Recorded in config.yaml and in each
     checkpoint; what is built by Hydra (data, callbacks, loggers, trainer, optimiser) is built of its nodes."""
-    operator: OperatorSettings
+    assignment: Assignment[OperatorSettings]
+    """The operators of the target's layers."""
     task: TaskSettings
     plan: Plan
     """The target network's."""
@@ -123,8 +127,7 @@ class RunSettings(Groups):
     @property
     def step(self) -> Step:
         """What is computed in a training step, as far as memory goes."""
-        mult_layers = select_layers(self.plan, list(self.net.mult_layers))
-        return Step(self.config, widening_of(self.plan, self.aug), self.operator, self.sharing, mult_layers)
+        return Step(self.config, widening_of(self.plan, self.aug), self.assignment, self.sharing)
 
     @property
     def validated(self) -> bool:
@@ -150,26 +153,24 @@ def read_settings(
         UserError: the first mistake, by key.
     """
     task = tasks.settings_from(plain(cfg.task), catalogue)  # whose keys others are interpolated from
-    config = plain(cfg)
+    config = with_searched_net(plain(cfg), catalogue)
     written: Any = OmegaConf.to_container(cfg, resolve=False)
     groups = read_groups(config, written["optim"], task, catalogue)
     check_compile(task.compile)
     check_timetables(config["callbacks"])
     plan = _plan(config, groups.arch, task, catalogue)
-    operator = operators.settings_from(config["op"], catalogue)
-    widening = widening_of(plan, groups.aug)
-    mult_layers = select_layers(plan, list(groups.net.mult_layers))
-    checked = Checked(config, written, operator, groups.sharing, widening, mult_layers, groups.arch, task)
+    checked = checked_of(config, written, groups, task, plan, catalogue)
+    warn_of_searched_net(config)
     check_strategy(checked)
     check_frozen(config)
     warn_of_settings(checked, typed)
-    warn_of_operator(config, operator, groups.sharing)
-    check_operator(str(config["trainer"].get("precision")), operator, widening, mult_layers)
+    warn_of_operators(checked)
+    check_operators(checked)
     config = with_remap_file(config)
     settings = RunSettings(
         **vars(groups),
         config=config,
-        operator=operators.settings_from(config["op"], catalogue),
+        assignment=assigned_settings(config, plan, catalogue),
         task=task,
         plan=plan,
         catalogue=catalogue,
@@ -178,14 +179,35 @@ def read_settings(
     )
     check_memory(settings.step)
     check_evaluation_memory(plan, task.seen(config["data"]), config)
-    _check_budget(settings, mult_layers)
+    check_budget(plan, settings.assignment, settings.hardware)
     return settings
 
 
-def _check_budget(settings: RunSettings, mult_layers: Collection[str]) -> None:
-    """Refuse a target that takes more memory than the hardware has."""
-    assignment = uniform(settings.plan, settings.operator, mult_layers, operators.settings_from({"name": "mult"}))
-    check_budget(settings.plan, assignment, settings.hardware)
+def checked_of(
+    config: Mapping[str, Any],
+    written: Mapping[str, Any],
+    groups: Groups,
+    task: TaskSettings,
+    plan: Plan,
+    catalogue: Catalogue,
+) -> Checked:
+    """Return what rules look at.
+
+    Args:
+        config: of a run, as plain containers, its interpolations resolved.
+        written: the same with its interpolations as they are written.
+        groups: its settings.
+        task: its task.
+        plan: of the target.
+        catalogue: of the package and the plugins in use.
+
+    Raises:
+        UserError: operators that are none, or not the plan's.
+    """
+    assignment = assigned_settings(config, plan, catalogue)
+    named = make_stated(config["op"], lambda raw: operators.settings_from(raw, catalogue))
+    widening = widening_of(plan, groups.aug)
+    return Checked(config, written, named, assignment, groups.sharing, widening, groups.arch, task)
 
 
 def read_groups(
@@ -227,8 +249,9 @@ def read_groups(
 
 def widening_of(plan: Plan, aug: AugSettings) -> Widening:
     """Return how far a plan is widened and deepened."""
-    extras = plan_extra_blocks(plan, aug.extra_blocks, aug.extra_after)
-    return Widening(plan, tuple(aug.width_multipliers), tuple(aug.expand_multipliers), aug.divisor, extras)
+    extras, chosen = plan_extra_blocks(plan, aug.extra_blocks, aug.extra_after), choices(aug.channels, plan)
+    multipliers = tuple(aug.width_multipliers), tuple(aug.expand_multipliers)
+    return Widening(plan, *multipliers, aug.divisor, extras, chosen)
 
 
 def _plan(config: Mapping[str, Any], arch: ArchSettings, task: TaskSettings, catalogue: Catalogue) -> Plan:

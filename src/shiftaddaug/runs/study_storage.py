@@ -31,11 +31,12 @@ def shown(address: object) -> str:
     return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", str(address))
 
 
-def open_storage(address: str | None) -> "BaseStorage":
+def open_storage(address: str | None, key: str = "hydra.sweeper.storage") -> "BaseStorage":
     """Open a database, and make it if it is not there.
 
     Args:
         address: `sqlite:///FILE`, `journal:///FILE`, or what SQLAlchemy takes; None keeps everything in memory.
+        key: that names it.
 
     Raises:
         UserError: it cannot be opened, or another version of Optuna wrote it.
@@ -48,7 +49,7 @@ def open_storage(address: str | None) -> "BaseStorage":
     options = kind == SQLITE and "?" in address  # of SQLAlchemy's, which say themselves where the file is
     path = None if kind is None or options else Path(address.removeprefix(kind)).expanduser().absolute()
     if path is not None and (path.is_dir() or address == kind):
-        raise UserError(f"hydra.sweeper.storage={address}: must name a file")
+        raise UserError(f"{key}={address}: must name a file")
     try:
         with _taking_turns(path):
             if path is not None and kind == JOURNAL:
@@ -58,7 +59,7 @@ def open_storage(address: str | None) -> "BaseStorage":
                 return RDBStorage(f"{SQLITE}{path}", engine_kwargs={"connect_args": {"timeout": 60}})
             return RDBStorage(address) if address.startswith("sqlite") else _open_server(address)
     except Exception as error:  # whatever its database driver says
-        raise _unopened(address, error) from error
+        raise _unopened(address, error, key) from error
 
 
 def _open_server(address: str) -> "BaseStorage":
@@ -75,7 +76,7 @@ def _open_server(address: str) -> "BaseStorage":
     return RDBStorage(address, engine_kwargs=options)
 
 
-def _unopened(address: str, error: Exception) -> UserError:
+def _unopened(address: str, error: Exception, key: str) -> UserError:
     from sqlalchemy.exc import ArgumentError
 
     reason, remedy = _reason(error), ""
@@ -86,11 +87,11 @@ def _unopened(address: str, error: Exception) -> UserError:
         remedy = f"; options: {SQLITE}FILE, {JOURNAL}FILE, postgresql+psycopg://USER@HOST/NAME"
     elif isinstance(error, ImportError):
         remedy = INSTALLS
-    return UserError(f"hydra.sweeper.storage={shown(address)}: cannot be opened ({reason}){remedy}")
+    return UserError(f"{key}={shown(address)}: cannot be opened ({reason}){remedy}")
 
 
 @contextmanager
-def answering_storage(address: object) -> Iterator[None]:
+def answering_storage(address: object, key: str = "hydra.sweeper.storage") -> Iterator[None]:
     """Answer in one line what a database, or the file that holds it, cannot do.
 
     Raises:
@@ -102,7 +103,7 @@ def answering_storage(address: object) -> Iterator[None]:
         yield
     except (OptunaError, OSError, json.JSONDecodeError) as error:
         raise UserError(
-            f"hydra.sweeper.storage={shown(address)}: failed ({_reason(error)}); the same command goes on where it can"
+            f"{key}={shown(address)}: failed ({_reason(error)}); the same command goes on where it can"
         ) from error
 
 

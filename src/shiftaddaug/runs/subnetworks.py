@@ -11,11 +11,10 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
-from shiftaddaug import operators
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.nets.assignment import Assignment
-from shiftaddaug.nets.build import assign, supernet_from_config
+from shiftaddaug.nets.build import assigned_operators, supernet_from_config
 from shiftaddaug.nets.cost import NetCost, net_cost
 from shiftaddaug.nets.extract import DTYPES, Target, extract_target, load_target
 from shiftaddaug.nets.net import Net
@@ -99,9 +98,10 @@ def load_subnetwork(
     config, supernet = _load_supernet(path, catalogue)
     plan, assignment = supernet.plan, supernet.assignment
     widening = supernet.widening
+    widest_width, widest_expand = widening.largest_multipliers()
     for key, value, widest in (
-        ("width", width_multiplier, max(widening.width_multipliers)),
-        ("expand", expand_multiplier, max(widening.expand_multipliers)),
+        ("width", width_multiplier, widest_width),
+        ("expand", expand_multiplier, widest_expand),
     ):
         if value > widest:
             raise UserError(f"subnet.{key}_multiplier={value}: ckpt_path={path} was trained up to {widest}")
@@ -127,13 +127,13 @@ def _load_supernet(path: Path, catalogue: Catalogue) -> tuple[dict[str, Any], Su
 def _supernet_of(
     config: dict[str, Any], state: dict[str, Tensor], catalogue: Catalogue
 ) -> tuple[dict[str, Any], Supernet]:
-    data, operator = config["data"], operators.from_config(config["op"], catalogue)
+    data = config["data"]
     outputs = _outputs_of(config, state, catalogue)
     plan = plan_net(config["net"], outputs, data["in_channels"], data["image_size"], catalogue, config["arch"])
     dtype = state["net.stem.conv.weight"].dtype
     if dtype not in DTYPES:
         raise ValueError(f"its weights are of {dtype}")
-    assignment = assign(plan, operator, config["net"]["mult_layers"])
+    assignment = assigned_operators(config, plan, catalogue)
     supernet = supernet_from_config(config, plan, assignment).to(dtype)
     supernet.load_state_dict({k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")})
     return config, supernet

@@ -61,14 +61,18 @@ def fail_the_dead(study: "Study", seconds: float, keys: Collection[str]) -> int:
         seconds: between two heartbeats. A process of this machine that is gone is known to be dead at once.
         keys: that are searched.
     """
-    from optuna.trial import TrialState
-
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    dead = [trial.number for trial in running if _is_dead(trial, SILENCE * seconds)]
-    failed = sum(try_again(study, number, keys) for number in dead)
+    failed = sum(try_again(study, trial.number, keys) for trial in dead_trials(study, seconds))
     if failed:
         log.warning("%d trials of a search that was stopped count as failed; what they tried is tried again", failed)
     return failed
+
+
+def dead_trials(study: "Study", seconds: float) -> "list[FrozenTrial]":
+    """Return the running trials that nobody works at any more; arguments are those of `fail_the_dead`."""
+    from optuna.trial import TrialState
+
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [trial for trial in running if _is_dead(trial, SILENCE * seconds)]
 
 
 def try_again(study: "Study", number: int, keys: Collection[str], by_hand: bool = False) -> bool:

@@ -30,16 +30,19 @@ def search_hash(config: DictConfig) -> str:
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
+    from shiftaddaug.catalogue import catalogue_of
     from shiftaddaug.data.checks import holds_any_images
-    from shiftaddaug.hybrid.remap_file import read_remap
+    from shiftaddaug.hybrid.remap_file import remap_of
     from shiftaddaug.runs.identity import identity
+    from shiftaddaug.runs.searched import with_searched_net
 
-    plain: Any = OmegaConf.to_container(config, resolve=False)  # interpolations lead to what is hashed too
+    composed: Any = OmegaConf.to_container(config, resolve=False)  # interpolations lead to what is hashed too
+    swept_net = composed["net"].get("path", "") is None  # over net.path: the files are named by what is swept
+    plain = composed if swept_net else with_searched_net(composed, catalogue_of(composed["plugins"]))
     parse = OverridesParser.create().parse_override
     swept = [override for override in plain["hydra"]["overrides"]["task"] if parse(override).is_sweep_override()]
     images = plain["data"]["data_dir"] if holds_any_images(plain["data"]) else None
-    remap_file = plain["sharing"].get("remap_file")
-    remap = None if remap_file is None else read_remap(remap_file, plain["op"]["name"])
+    remap = None if plain["sharing"].get("remap_file") is None else remap_of(plain)[0]
     sweeper: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
     search = {key: sweeper.get(key) for key in SEARCHED_BY}
     content = [identity(plain, SCORED_BY), images, remap, search, sorted(swept)]

@@ -1,6 +1,6 @@
 """The one training step: a supernet's target with its surroundings, by the objective of any task."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,7 +10,8 @@ from torch import Tensor
 
 from shiftaddaug.callbacks.checkpoint import LastCheckpoint, checkpoint_path
 from shiftaddaug.errors import TrainingDiverged, UserError
-from shiftaddaug.hybrid.weight import HybridWeight, is_transform
+from shiftaddaug.hybrid.kernel_transform import is_transform
+from shiftaddaug.hybrid.weight import HybridWeight
 from shiftaddaug.nets import own_terms
 from shiftaddaug.nets.init_from import encoder_parameters
 from shiftaddaug.nets.spec import SubnetSpec
@@ -39,7 +40,7 @@ class Training(Evaluation):
         aug_weight: lambda.
         distill_weight, distill_temperature: of in-place distillation; 0 is off.
         weight_penalty: added to the loss (the baseline `sharing=kl`); a function of the layers whose operator is a
-            choice, by name, of the names of those that multiply, and of the step's epoch and batch.
+            choice, by name, of the operators that they compute with, and of the step's epoch and batch.
         compile_backend: of `torch.compile`, for the target's training pass; None is eager. Augmented passes, whose
             widths change at every step, and targets that still multiply or are still deeper stay eager: each would
             be compiled anew. So does evaluation: the exported target has to agree bit for bit.
@@ -59,7 +60,7 @@ class Training(Evaluation):
         aug_weight: float = 1.0,
         distill_weight: float = 0.0,
         distill_temperature: float = 1.0,
-        weight_penalty: Callable[[Mapping[str, HybridWeight], frozenset[str], int, int], Tensor] | None = None,
+        weight_penalty: Callable[[Mapping[str, HybridWeight], Mapping[str, Operator], int, int], Tensor] | None = None,
         compile_backend: str | None = None,
         config: dict[str, Any] | None = None,
         scheduler: Callable[[torch.optim.Optimizer, int, int], Any] = COSINE,
@@ -86,7 +87,7 @@ class Training(Evaluation):
         images, wanted = self.objective.mixed(*batch)
         images = self._prepared(images)
         target = self.target_spec
-        weights = self.net.operator_weights(target.multiplied)
+        weights = self.net.operator_weights(target.multiplied, target.operators)
         outputs = self._target_outputs(images, target, weights)
         target_loss = loss = self.objective.loss(outputs, wanted)
         self._check_loss(loss)
@@ -101,7 +102,8 @@ class Training(Evaluation):
                 loss = loss + self.distill_weight * distill_loss
                 self._log_train("train/loss_distill", distill_loss, len(images))
         if self.weight_penalty is not None:
-            penalty = self.weight_penalty(_chosen_layers(self.net), target.multiplied, self.current_epoch, batch_idx)
+            layers, operators = _chosen_layers(self.net), self.net.operators(target)
+            penalty = self.weight_penalty(layers, operators, self.current_epoch, batch_idx)
             self._log_train("train/loss_penalty", penalty, len(images))
             loss = loss + penalty
         decay = own_terms.decay(self.net) if self._weight_decay else None
@@ -228,8 +230,9 @@ class Training(Evaluation):
 
     def _normalises_scaled_gradients(self) -> bool:
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        operators = [type(layer.operator) for layer in self.net.hybrid_layers().values()]
-        return scaler is not None and any(op.rescale_gradient is not Operator.rescale_gradient for op in operators)
+        operators = [layer.operator for layer in self.net.hybrid_layers().values()]
+        operators += self.net.alternatives.values()
+        return scaler is not None and any(operator.publishes_updates for operator in operators)
 
     def configure_gradient_clipping(
         self,
@@ -243,8 +246,12 @@ class Training(Evaluation):
         the same for one loss, and right for two losses, for gradient accumulation and for loss scaling.
         """
         self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        self.net.rescale_gradients(*self.passes())
+
+    def passes(self) -> Sequence[SubnetSpec]:
+        """Return the sub-networks whose losses a step sums."""
         augmented = self._augmented_spec(self.target_spec)
-        self.net.rescale_gradients(self.target_spec, *(() if augmented is None else (augmented,)))
+        return (self.target_spec,) if augmented is None else (self.target_spec, augmented)
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
         """Step, then let every operator put its own tensors where they belong (DeepShift's clamp)."""

@@ -5,12 +5,12 @@ NOTE: the input is added only after a stage's first block, as NetAug builds it (
 
 from shiftaddaug.nets.entry import Entry, make_divisible
 from shiftaddaug.nets.writer import Writer
-from shiftaddaug.settings import PositiveNumber
+from shiftaddaug.settings import PositiveInt, PositiveNumber
 
 KEYS = {
     "expand": PositiveNumber | list[PositiveNumber],
     "hidden": PositiveNumber | list[PositiveNumber],
-    "se": bool | list[bool],
+    "se": bool | PositiveInt | list[bool | PositiveInt],
 }
 
 SE_RATIO, SE_MIN_CHANNELS = 4, 16
@@ -18,7 +18,10 @@ SE_RATIO, SE_MIN_CHANNELS = 4, 16
 
 
 def write(writer: Writer, entry: Entry, value: str) -> str:
-    """Write the block; `hidden` or `expand` in the table says how wide it is inside, `se: true` adds the gate."""
+    """Write the block; `hidden` or `expand` in the table says how wide it is inside, `se: true` adds the gate.
+
+    `se: 24` adds a gate that is computed through so many channels, scaled as all widths are.
+    """
     name, stream, scaled = entry.name, writer.space_of(value), entry.scaled
     if "hidden" in entry.values:
         channels = scaled(entry.values["hidden"])
@@ -30,8 +33,10 @@ def write(writer: Writer, entry: Entry, value: str) -> str:
     y = writer.conv_norm_act(f"{name}.expand", value, out=hidden, act=entry.act)
     options = {"kernel": entry.kernel, "stride": entry.stride, "depthwise": True}
     y = writer.conv_norm_act(f"{name}.depthwise", y, out=hidden, act=entry.act, **options)
-    if entry.values.get("se"):
-        mid = max(make_divisible(channels / SE_RATIO, scaled.divisor), SE_MIN_CHANNELS)
+    se = entry.values.get("se")
+    if se:
+        own = max(make_divisible(channels / SE_RATIO, scaled.divisor), SE_MIN_CHANNELS)
+        mid = own if se is True else scaled(se)
         y = writer.squeeze_excite(f"{name}.se", y, writer.space(f"{name}.se", mid, "fixed"))
     y = writer.conv_norm_act(f"{name}.project", y, out=out)
     return writer.add(f"{name}.add", value, y) if residual else y
