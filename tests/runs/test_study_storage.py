@@ -78,7 +78,7 @@ def test_passwords_are_not_shown() -> None:
 
 
 def test_what_a_database_cannot_do_is_one_line() -> None:
-    with pytest.raises(UserError, match="failed .*No space left on device"), answering_storage("a"):
+    with pytest.raises(UserError, match=r"failed .*No space left on device"), answering_storage("a"):
         raise OSError(28, "No space left on device")
     line = r"^hydra\.sweeper\.storage=a: failed \(disk full\); the same command goes on"
     with pytest.raises(UserError, match=line), answering_storage("a"):
