@@ -78,6 +78,8 @@ def test_passwords_are_not_shown() -> None:
 
 
 def test_what_a_database_cannot_do_is_one_line() -> None:
+    with pytest.raises(UserError, match=r"failed .*No space left on device"), answering_storage("a"):
+        raise OSError(28, "No space left on device")
     line = r"^hydra\.sweeper\.storage=a: failed \(disk full\); the same command goes on"
     with pytest.raises(UserError, match=line), answering_storage("a"):
         raise StorageInternalError("raised during the commit. This ...") from OSError("disk full")

@@ -95,13 +95,13 @@ def answering_storage(address: object, key: str = "hydra.sweeper.storage") -> It
     """Answer in one line what a database, or the file that holds it, cannot do.
 
     Raises:
-        UserError: instead of Optuna's errors.
+        UserError: instead of Optuna's errors, and of those of the file.
     """
     from optuna.exceptions import OptunaError
 
     try:
         yield
-    except (OptunaError, json.JSONDecodeError) as error:
+    except (OptunaError, OSError, json.JSONDecodeError) as error:
         raise UserError(
             f"{key}={shown(address)}: failed ({_reason(error)}); the same command goes on where it can"
         ) from error
