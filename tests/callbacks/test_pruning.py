@@ -28,3 +28,14 @@ def test_a_trial_behind_the_others_is_stopped_but_not_in_its_last_epoch() -> Non
     assert study.trials[0].user_attrs == {"pruned": 2}
     validated(0.1, 2)
     assert study.trials[0].intermediate_values == {1: 0.9, 2: 0.1, 3: 0.1}
+
+
+def test_a_study_that_cannot_be_told_ends_no_training(caplog: pytest.LogCaptureFixture) -> None:
+    study = optuna.create_study(direction="maximize")
+    trial = study.ask()
+    study.tell(trial, 1.0)  # another machine has failed it, say
+    callback: Any = PruneTrial(trial, "val/top1", "pruned")
+    metrics = {"val/top1": 0.5}
+    trainer = SimpleNamespace(sanity_checking=False, callback_metrics=metrics, current_epoch=0, max_epochs=3)
+    callback.on_validation_end(trainer, None)
+    assert "trial 0: the study could not be told of epoch 1" in caplog.text

@@ -133,6 +133,7 @@ def test_a_group_that_the_command_does_not_have(
         ("paths.data_dir=~/data", "paths.data_dir=/home/a/data"),
         ("paths.data_dir='~/data'", "paths.data_dir='/home/a/data'"),
         ("+x=~", "+x=/home/a"),
+        ("a.b=sqlite:///~/c.db", "a.b=sqlite:////home/a/c.db"),
         ("paths.log_dir=/a/~/b", "paths.log_dir=/a/~/b"),
         ("~callbacks.ema", "~callbacks.ema"),
         ("a=~b/c", "a=~b/c"),

@@ -1,16 +1,21 @@
 """Searches: which trials share a study, and which commands end a multirun with a table of results."""
 
+import re
+import shlex
 from functools import cache
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from tests.build import CONFIGS, plan_of
 
 from shiftaddaug.nets.spec import Widening
 from shiftaddaug.search.naming import study_name
+from shiftaddaug.search.scores import refuse_unknown
+from shiftaddaug.search.settings import read_sweeper
 
 
 @cache
@@ -33,7 +38,8 @@ def study_of(*overrides: str) -> str:
     [
         *("net=mcunet", "op=add", "data=cifar100", "data.batch_size=8", "optim.lr=0.05", "trainer.max_epochs=2"),
         *("+trainer.limit_train_batches=4", "seed=1", "aug=depth", "sharing=heterogeneous", "callbacks=ema"),
-        *("+trainer.max_time=00:01:00:00", "hydra.sweeper.direction=minimize"),
+        *("+trainer.max_time=00:01:00:00", "hydra.sweeper.direction=minimize", "hardware=stm32f746"),
+        *("sweep.constraints={flash_kib: 64}", "+hardware.sram_kib=64"),
         *("hydra.sweeper.params={aug.weight: 'interval(1, 2)'}", "op=add,shift", "aug.weight=choice(1,2)"),
     ],
 )
@@ -61,6 +67,24 @@ def test_a_second_call_continues_its_study() -> None:
     assert study_of("trainer.accelerator=cpu", "logger=tensorboard") == study_of()
     assert study_of("hydra.sweeper.n_trials=3", "seed=0") == study_of()
     assert study_of().startswith("augmentation mbv2_micro shift digits ")
+
+
+def commands_of_searches() -> list[str]:
+    """Those that configs/sweep and the documentation name."""
+    texts = [path.read_text() for path in (*CONFIGS.glob("sweep/[a-z]*.yaml"), *CONFIGS.parent.glob("docs/*.md"))]
+    found = [re.findall(r"^(?:# )?python src/train\.py -m (.*(?:sweep=|optuna).*)$", text, re.M) for text in texts]
+    return sorted({command for commands in found for command in commands})
+
+
+@pytest.mark.parametrize("command", commands_of_searches())
+def test_what_is_searched_for_is_measured(command: str, tmp_path: Path) -> None:
+    overrides = shlex.split(command, comments=True)
+    parse = OverridesParser.create().parse_override
+    config = with_hydra(
+        "train", *(each for each in overrides if not parse(each).is_sweep_override()), "paths.log_dir=a"
+    )
+    given = {key: value for key, value in config.hydra.sweeper.items() if not str(key).startswith("_")}
+    refuse_unknown(read_sweeper(given), config)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("command", "table"), [("train", True), ("eval", True), ("fit_sharing", False)])

@@ -79,6 +79,7 @@ def searched_net(
 
 def written(folder: Path, **arguments: Any) -> Path:
     """The file of a searched net, its arguments as of `searched_net`."""
+    folder.mkdir(exist_ok=True)
     path = folder / "searched.json"
     searched_net(**arguments).write(path)
     return path

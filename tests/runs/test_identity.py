@@ -2,6 +2,7 @@
 
 import inspect
 from copy import deepcopy
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from hydra.utils import get_class
 from lightning.pytorch import Callback, Trainer
 from omegaconf import OmegaConf
 
+from shiftaddaug.nets.settings import NetSettings
 from shiftaddaug.runs.compose import plain
 from shiftaddaug.runs.identity import (
     FREE,
@@ -85,6 +87,7 @@ def test_exceptions_are_keys_that_there_are(tmp_path: Path) -> None:
     chosen = (("data=cifar10", "logger=wandb"), ("data=image_folder",))
     known = {".".join(path) for overrides in chosen for path in leaves(config_of(tmp_path, *overrides))}
     known |= {f"trainer.{name}" for name in inspect.signature(Trainer).parameters} | {"hydra", "sweep"}
+    known |= {f"net.{field.name}" for field in fields(NetSettings)}  # a searched net has keys that others lack
     for key in FREE:
         assert any(each == key or each.startswith(f"{key}.") for each in known), key
     for kind in WATCHERS:

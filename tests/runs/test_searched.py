@@ -1,6 +1,7 @@
 """A run of a searched net: its file becomes a part of the configuration; mechanisms work with all its operators."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,20 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.nets.assignment import assigned_settings
 from shiftaddaug.nets.build import assigned_operators, supernet_from_config
 from shiftaddaug.operators.stated import states_layers
+from shiftaddaug.runs.checkpoints import read_config
 from shiftaddaug.runs.compose import plain
+from shiftaddaug.runs.identity import first_difference
 from shiftaddaug.runs.searched import with_searched_net
 from shiftaddaug.runs.settings import RunSettings, read_settings
 from tests.build import plan_of, read_yaml
 from tests.commands.running import composed, run_little
 from tests.nets.searching import searched_net, written
 
-WHOLE = ("aug=width_expand", "sharing=heterogeneous", "reorder=l1", "block_variant=layer", "trainer.max_epochs=2")
+WHOLE = ("aug=searched", "sharing=heterogeneous", "reorder=l1", "block_variant=layer", "trainer.max_epochs=2")
 """The whole method."""
+
+SURROUNDED = 3
+"""Seed of a searched net with wider spaces of both kinds, and an extra block, around it."""
 
 
 def settings(folder: Path, *overrides: str, **arguments: Any) -> RunSettings:
@@ -161,9 +167,10 @@ def test_a_remap_file_is_for_the_operator_that_it_names(tmp_path: Path) -> None:
 
 
 def test_a_run_is_trained_resumed_without_the_file_and_evaluated(tmp_path: Path) -> None:
+    """It trains the whole method, which takes some seconds."""
     from shiftaddaug.runs.subnetworks import load_subnetwork
 
-    path = written(tmp_path, side=16)
+    path = written(tmp_path, side=16, seed=SURROUNDED)
     searched = ("net=searched", f"net.path={path}", *WHOLE)
     results = run_little(tmp_path / "run", *searched)
     assert (results["net"], results["op"], results["extraction_max_difference"]) == ("searched", "searched", 0)
@@ -175,8 +182,13 @@ def test_a_run_is_trained_resumed_without_the_file_and_evaluated(tmp_path: Path)
     run = tmp_path / "run"
     target, whole = (load_subnetwork(run / name) for name in ("target", "checkpoints/last.ckpt"))
     assert target.assignment == whole.assignment
-    wider = load_subnetwork(run / "checkpoints" / "last.ckpt", 1.6, 2.2)
+    config = read_config(run / "checkpoints" / "last.ckpt")
+    assert config["aug"]["channels"] == config["net"]["surroundings"]["channels"] != {}
+    assert config["aug"]["extra_blocks"]
+    wider = load_subnetwork(run / "checkpoints" / "last.ckpt", 1.5, 2.0)
     assert wider.cost.macs > whole.cost.macs
+    with pytest.raises(UserError, match=r"^subnet.width_multiplier=9: .* was trained up to 1.5$"):
+        load_subnetwork(run / "checkpoints" / "last.ckpt", 9, 1)
 
 
 def test_the_op_group_of_a_plan_is_read_the_same_with_and_without_torch() -> None:
@@ -187,3 +199,50 @@ def test_the_op_group_of_a_plan_is_read_the_same_with_and_without_torch() -> Non
     assert one.to_dict() == other.to_dict()
     assert one["head.conv"] == operators.settings_from({"name": "mult"})
     assert plain(OmegaConf.create(config))["op"]["layers"] == found.operators["layers"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "wanted"),
+    [
+        (["aug=searched"], r"^aug=searched: is what surrounds a searched net; options: net=searched, another aug$"),
+        (
+            ["+aug.channels.stem=[8,16]", "aug=width"],
+            r"^aug.width_multipliers=\[1.0,1.6,2.2\]: aug.channels says how wide it gets; options: \[1.0\], or ",
+        ),
+        (["+aug.channels.stem=[16,8]", "aug=none"], r"^aug.channels.stem=\[16,8\]: must be a list of whole numbers"),
+        (["+aug.channels.stem=[0]", "aug=none"], r"^aug.channels="),
+        (
+            ["aug.extra_blocks={blocks.2: 1}", "aug.extra_after=[blocks.2]"],
+            r"^aug.extra_after=.blocks.2.: aug.extra_b",
+        ),
+        (["aug.extra_blocks={blocks.99: 1}"], r"^aug.extra_blocks.blocks.99: no such block in net=mbv2_micro; "),
+    ],
+)
+def test_surroundings_that_cannot_be_are_answered_in_one_line(
+    overrides: list[str], wanted: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=wanted):
+        read_settings(composed(tmp_path / "run", *overrides))
+
+
+def test_surroundings_without_effect_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = written(tmp_path, seed=SURROUNDED)
+    typed = ["net=searched", f"net.path={path}", "aug=searched", "aug.divisor=4"]
+    read_settings(composed(tmp_path / "run", *typed), typed)
+    assert "no effect, because aug.channels says the widths themselves: aug.divisor=4" in caplog.text
+    caplog.clear()
+    replace(searched_net(seed=SURROUNDED), surroundings={}).write(path)
+    read_settings(composed(tmp_path / "run", *typed[:3]), typed[:3])
+    assert caplog.messages == [f"no effect, because net.path={path} holds no surroundings: aug=searched"]
+
+
+def test_a_searched_net_is_resumed_only_as_itself(tmp_path: Path) -> None:
+    """Two files under one name are two nets; one net under two names is one."""
+    one, same, other = (
+        dict(settings(tmp_path / name, **arguments).config)
+        for name, arguments in (("a", {}), ("b", {}), ("c", {"names": ("mult", "add", "shift")}))
+    )
+    assert first_difference(one, same) is None
+    found = first_difference(one, other)
+    assert found is not None
+    assert found[0].startswith("op.layers.")

@@ -66,6 +66,11 @@ def test_a_folder_is_no_database(tmp_path: Path) -> None:
         assert refusal(address).endswith("must name a file")
 
 
+@pytest.mark.parametrize("address", ["a.db", "redis://a", "sqlite:/a"])
+def test_an_address_that_is_none_is_answered_with_the_options(address: str) -> None:
+    assert refusal(address).endswith("; options: sqlite:///FILE, journal:///FILE, postgresql+psycopg://USER@HOST/NAME")
+
+
 def test_passwords_are_not_shown() -> None:
     assert shown("postgresql+psycopg://me:secret@host:5/name") == "postgresql+psycopg://me:***@host:5/name"
     assert shown("sqlite:////a/b@c:d@e.db") == "sqlite:////a/b@c:d@e.db"
@@ -73,6 +78,8 @@ def test_passwords_are_not_shown() -> None:
 
 
 def test_what_a_database_cannot_do_is_one_line() -> None:
+    with pytest.raises(UserError, match=r"failed .*No space left on device"), answering_storage("a"):
+        raise OSError(28, "No space left on device")
     line = r"^hydra\.sweeper\.storage=a: failed \(disk full\); the same command goes on"
     with pytest.raises(UserError, match=line), answering_storage("a"):
         raise StorageInternalError("raised during the commit. This ...") from OSError("disk full")

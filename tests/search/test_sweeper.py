@@ -8,7 +8,7 @@ from typing import Any
 
 import optuna
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from optuna.trial import TrialState
 from tests.search.sweeping import composed, search, two_workers
 
@@ -54,10 +54,28 @@ def test_a_second_call_adds_what_is_missing(kind: str, tmp_path: Path) -> None:
     assert len(found.study.trials) == 5
 
 
-def test_another_training_is_another_study(tmp_path: Path) -> None:
-    given = (storage(tmp_path), "hydra.sweeper.n_trials=1")
-    first, second = (search(tmp_path, score, *given, f"seed={seed}").study.study_name for seed in (1, 2))
-    assert first != second
+def suggest_y(config: DictConfig, trial: optuna.Trial) -> None:
+    """A space that depends on what was drawn."""
+    assert config.op.name == "shift" and trial.user_attrs["z"] == "3"
+    trial.suggest_float("y", trial.params["x"], trial.params["x"] + 1)
+
+
+def suggest_z(config: DictConfig, trial: optuna.Trial) -> None:
+    """A key that is given."""
+    trial.suggest_int("z", 0, 1)
+
+
+def test_a_function_suggests_more_as_hydra_optuna_sweeper_has_it(tmp_path: Path) -> None:
+    swept = ["x=interval(0,1)", "z=3"]
+    name = f"{__name__}.suggest_"
+    given = ("hydra.sweeper.n_trials=3", f"hydra.sweeper.custom_search_space={name}")
+    found = search(tmp_path, score, given[0], given[1] + "y", swept=swept)
+    assert all(0 <= trial.params["y"] - trial.params["x"] <= 1 for trial in found.study.trials)
+    assert {*found.launched[0]} == {"x", "y", "z"}  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match=r"custom_search_space: suggests z, which is given already"):
+        search(tmp_path, score, given[1] + "z", swept=swept)
+    with pytest.raises(UserError, match=r"custom_search_space=no\.such: no function"):
+        search(tmp_path, score, "hydra.sweeper.custom_search_space=no.such", swept=swept)
 
 
 def test_a_failed_trial_is_failed_and_does_not_end_the_search(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import lightning.pytorch as pl
 
 from shiftaddaug.callbacks.order import Stage
-from shiftaddaug.errors import TrialPruned
+from shiftaddaug.errors import TrialPruned, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,7 @@ class PruneTrial(pl.Callback):
             if behind:
                 self.trial.set_user_attr(self.mark, epochs)
         except OptunaError as error:  # its database is busy, say: nothing that a training should end for
-            log.warning("trial %d: the study could not be told of epoch %d (%s)", self.trial.number, epochs, error)
+            reason = reason_of(error.__cause__ or error, 200)
+            log.warning("trial %d: the study could not be told of epoch %d (%s)", self.trial.number, epochs, reason)
             return False
         return behind

@@ -117,5 +117,8 @@ def quoted(value: object) -> str:
 
 
 def expand_home(argument: str) -> str:
-    """Return `key=~/folder` with the home folder: shells leave it to us, and Hydra's grammar has no such value."""
-    return re.sub(r"""^([\w.+]+=['"]?)~(?=/|['"]?$)""", lambda match: match[1] + str(Path.home()), argument)
+    """Return `key=~/folder` with the home folder: shells leave it to us, and Hydra's grammar has no such value.
+
+    So may the file of an address lie there: `key=sqlite:///~/file`.
+    """
+    return re.sub(r"""^([\w.+]+=['"]?(?:\w+:///)?)~(?=/|['"]?$)""", lambda match: match[1] + str(Path.home()), argument)

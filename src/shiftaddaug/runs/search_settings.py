@@ -112,7 +112,7 @@ def read_search(cfg: DictConfig, catalogue: Catalogue) -> SearchSettings:
 
 
 def _refuse_what_is_trained(sharing: Mapping[str, Any]) -> None:
-    """Refuse sharing that trains something else: a search reads one supernet's weights with several operators."""
+    """Refuse sharing that a search knows nothing of: it reads the weights of one supernet with several operators."""
     kind, name = kind_of_sharing(sharing), sharing["name"]
     if kind.penalises:
         raise UserError(

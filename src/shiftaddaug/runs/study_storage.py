@@ -46,8 +46,8 @@ def open_storage(address: str | None, key: str = "hydra.sweeper.storage") -> "Ba
     if address is None:
         return InMemoryStorage()
     kind = next((kind for kind in (SQLITE, JOURNAL) if address.startswith(kind)), None)
-    file = None if kind is None or "?" in address else Path(address.removeprefix(kind))  # `?`: options of SQLAlchemy's
-    path = None if file is None else file.expanduser().absolute()
+    options = kind == SQLITE and "?" in address  # of SQLAlchemy's, which say themselves where the file is
+    path = None if kind is None or options else Path(address.removeprefix(kind)).expanduser().absolute()
     if path is not None and (path.is_dir() or address == kind):
         raise UserError(f"{key}={address}: must name a file")
     try:
@@ -77,10 +77,14 @@ def _open_server(address: str) -> "BaseStorage":
 
 
 def _unopened(address: str, error: Exception, key: str) -> UserError:
+    from sqlalchemy.exc import ArgumentError
+
     reason, remedy = _reason(error), ""
     if "no longer compatible" in str(error) or "storage upgrade" in str(error):
         reason = "an older version of Optuna wrote it"
         remedy = f"; `optuna storage upgrade --storage {shown(address)}` migrates it"
+    elif isinstance(error, ArgumentError):
+        remedy = f"; options: {SQLITE}FILE, {JOURNAL}FILE, postgresql+psycopg://USER@HOST/NAME"
     elif isinstance(error, ImportError):
         remedy = INSTALLS
     return UserError(f"{key}={shown(address)}: cannot be opened ({reason}){remedy}")
@@ -91,13 +95,13 @@ def answering_storage(address: object, key: str = "hydra.sweeper.storage") -> It
     """Answer in one line what a database, or the file that holds it, cannot do.
 
     Raises:
-        UserError: instead of Optuna's errors.
+        UserError: instead of Optuna's errors, and of those of the file.
     """
     from optuna.exceptions import OptunaError
 
     try:
         yield
-    except (OptunaError, json.JSONDecodeError) as error:
+    except (OptunaError, OSError, json.JSONDecodeError) as error:
         raise UserError(
             f"{key}={shown(address)}: failed ({_reason(error)}); the same command goes on where it can"
         ) from error

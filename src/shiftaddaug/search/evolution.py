@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 COSTS, SCORED, AS, SEARCH = "costs", "scored", "as", "search"
 """Attributes of a trial: what it costs, whether it was scored, and the same network's trial, if it was scored before;
 and of a study: what is searched."""
+COUNTED = ("macs", "params")
+"""Costs that are whole numbers."""
 DRAWN_AT_ONCE = 2000
 """Networks that are priced together where some are wanted that keep the limits."""
 MOST_DRAWN = 50
@@ -244,12 +246,15 @@ class Evolution:
         return {name: value for name, value in point.items() if len(self.choices.parameters[name]) > 1}
 
     def _asked(self) -> "Trial":
-        """Return the next trial. What a sampler draws follows from the seed and how many trials are done."""
+        """Return the next trial.
+
+        What a sampler draws follows from the seed and how many trials are done, or in work elsewhere.
+        """
         import optuna
         from optuna.trial import TrialState
 
-        done = len(self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
-        seed = derive_seed("evolution", self.seed, done)
+        begun = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING))
+        seed = derive_seed("evolution", self.seed, len(begun))
         if self.method.sampler == "random":
             self.study.sampler = optuna.samplers.RandomSampler(seed=seed)
         else:
@@ -269,7 +274,8 @@ class Evolution:
     def _tell(self, trial: "Trial", score: Callable[[Point], float]) -> bool:
         """Price a trial, and score it if it keeps the limits; return whether it is a new network that does."""
         point = self.point(trial)
-        costs = {name: float(values[0]) for name, values in self.pricer.price(self.choices.of([point])).items()}
+        prices = self.pricer.price(self.choices.of([point])).items()
+        costs = {name: int(cost[0]) if name in COUNTED else float(cost[0]) for name, cost in prices}
         excess = self.limits.excess(costs)
         keeps = all(value <= 0 for value in excess)
         same = next((other for other in self.scored() if other.params == trial.params), None)

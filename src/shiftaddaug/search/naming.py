@@ -6,9 +6,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-SCORED_BY = ("trainer.max_time",)
+SCORED_BY = ("trainer.max_time", "hardware")
 """Keys that a score depends on besides what identifies a run."""
-SEARCHED_BY = ("params", "direction", "objectives", "constraints")
+SEARCHED_BY = ("params", "custom_search_space", "direction", "objectives", "constraints")
 """Keys of `hydra.sweeper` that say what is searched."""
 
 
@@ -37,7 +37,8 @@ def search_hash(config: DictConfig) -> str:
     from shiftaddaug.runs.searched import with_searched_net
 
     composed: Any = OmegaConf.to_container(config, resolve=False)  # interpolations lead to what is hashed too
-    plain = with_searched_net(composed, catalogue_of(composed["plugins"]))
+    swept_net = composed["net"].get("path", "") is None  # over net.path: the files are named by what is swept
+    plain = composed if swept_net else with_searched_net(composed, catalogue_of(composed["plugins"]))
     parse = OverridesParser.create().parse_override
     swept = [override for override in plain["hydra"]["overrides"]["task"] if parse(override).is_sweep_override()]
     images = plain["data"]["data_dir"] if holds_any_images(plain["data"]) else None

@@ -27,6 +27,7 @@ class SweeperSettings:
     n_jobs: PositiveInt = 1
     max_failure_rate: Share = 1.0
     params: dict[str, Any] | None = None
+    custom_search_space: str | None = None
     objectives: Names | None = None
     constraints: dict[str, Any] | None = None
     pruner: Literal["median", "hyperband"] | None = None

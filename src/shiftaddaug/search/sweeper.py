@@ -6,13 +6,14 @@ several commands may work on at once. Its trials are counted together: a command
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.types import HydraContext, TaskFunction
+from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -85,7 +86,8 @@ class Search:
         self.settings, self.config, self.context = settings, config, hydra_context
         params = [f"{key}={value}" for key, value in (settings.params or {}).items()]
         self.space, self.fixed = read_space([*params, *arguments])
-        if not self.space:
+        self.suggest_more = _function(settings.custom_search_space)
+        if not self.space and self.suggest_more is None:
             raise UserError("hydra/sweeper=optuna: nothing is searched; options: keys with choice, range or interval")
         self.objectives = settings.objectives or [HEADLINE]
         refuse_unknown(settings, config)
@@ -109,6 +111,8 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         name = study_name(self.config)
         self.sampler = build_sampler(settings.sampler, self.space)
+        if isinstance(self.sampler, Grid) and self.suggest_more is not None:
+            raise UserError("hydra/sweeper/sampler=grid: lists no custom_search_space; options: tpe, random")
         study = optuna.create_study(
             study_name=name,
             storage=open_storage(settings.storage),
@@ -170,6 +174,12 @@ class Search:
         trial = self.study.ask(self.space)
         beat(trial)
         self.tried += 1
+        if self.suggest_more is not None:
+            for key, line in self.fixed.items():  # where hydra-optuna-sweeper keeps them
+                trial.set_user_attr(key, line.partition("=")[2])
+            self.suggest_more(self.config, trial)
+            if twice := trial.params.keys() & self.fixed.keys():
+                raise UserError(f"hydra.sweeper.custom_search_space: suggests {min(twice)}, which is given already")
         return trial
 
     def _overrides(self, trial: "Trial") -> list[str]:
@@ -269,3 +279,15 @@ class Search:
         if isinstance(first, UserError):
             raise UserError(f"{NO_SCORE}: all {len(self.failures)} of this call failed: {first}") from first
         raise first
+
+
+def _function(name: str | None) -> Callable[..., Any] | None:
+    """Return a function by its dotted name; None for None.
+
+    Raises:
+        UserError: there is none.
+    """
+    try:
+        return None if name is None else get_method(name)
+    except Exception as error:  # whatever importing it raises
+        raise UserError(f"hydra.sweeper.custom_search_space={name}: no function ({reason_of(error, 200)})") from error

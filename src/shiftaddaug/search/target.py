@@ -55,7 +55,7 @@ class Trained:
     deep: Point
     checkpoint: Path
     plan: Plan
-    """Of the largest network."""
+    """The plan of the largest network."""
 
 
 def search_target(settings: SearchSettings, typed: Sequence[str]) -> float:
