@@ -18,7 +18,8 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.hardware.candidates import Pricer
 from shiftaddaug.nas.settings import MethodSettings
 from shiftaddaug.nas.space import Choices, Point
-from shiftaddaug.runs.study_storage import answering_storage, open_storage
+from shiftaddaug.runs.study_storage import answering_storage, open_storage, warn_of_password
+from shiftaddaug.runs.study_storage import shown as shown_address
 from shiftaddaug.search.heartbeat import beat, beating, dead_trials
 from shiftaddaug.seeding import derive_seed
 from shiftaddaug.settings import shown
@@ -147,8 +148,9 @@ class Evolution:
 
         warnings.filterwarnings("ignore", category=ExperimentalWarning)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        opened, where = open_storage(storage, "search.storage"), storage or "memory"
+        opened, where = open_storage(storage, "search.storage"), shown_address(storage or "memory")
         directions: list[Any] = [f"{self.better}imize", "minimize"]
+        warn_of_password(storage)
         with answering_storage(where, "search.storage"):
             study = optuna.create_study(storage=opened, study_name=name, directions=directions, load_if_exists=True)
         theirs = study.user_attrs.get(SEARCH)
