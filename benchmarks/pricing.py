@@ -19,7 +19,9 @@ from shiftaddaug.hardware.candidates import Candidates, Pricer
 from shiftaddaug.hardware.settings import Hardware, hardware_from
 from shiftaddaug.nets.plan import Plan
 
-NETS = tuple(sorted(path.stem for path in (ROOT / "configs" / "net").glob("[!_]*.yaml")))
+SEARCHED = "searched"
+"""A net that is in a file of a search."""
+NETS = tuple(sorted(path.stem for path in (ROOT / "configs" / "net").glob("[!_]*.yaml") if path.stem != SEARCHED))
 WIDTHS = (0.5, 0.75, 1.0, 1.25, 1.5)
 KERNELS = (3, 5, 7)
 OPS = ("mult", "add", "shift")

@@ -48,7 +48,9 @@ from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.report.results import print_table, shortest_path
 
 OPS, AUGS = ("mult", "shift", "add"), ("none", "width_expand")
-NETS = sorted(path.stem for path in (ROOT / "configs" / "net").glob("*.yaml"))
+SEARCHED = "searched"
+"""A net that is in a file of a search."""
+NETS = sorted(path.stem for path in (ROOT / "configs" / "net").glob("*.yaml") if path.stem != SEARCHED)
 IMAGE_SIZES = {"mcunet": 96}
 """Pixels that suit two CPU cores, where 32 is too few for the net."""
 CLASSES = 100

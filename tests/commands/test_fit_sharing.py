@@ -74,7 +74,7 @@ def fit(folder: Path, mult: Path, mf: Path, *overrides: str) -> float:
 def read(folder: Path) -> tuple[Remap, list[dict[str, str]]]:
     with (folder / "fit.csv").open() as file:
         fields = yaml.safe_load((folder / "remap.yaml").read_text())
-        return Remap(**read_remap(str(folder / "remap.yaml"), fields["op"])), list(csv.DictReader(file))
+        return Remap(**read_remap(str(folder / "remap.yaml"), fields["op"])[0]), list(csv.DictReader(file))
 
 
 def test_what_a_fit_leaves(nets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -111,7 +111,7 @@ def test_one_line_names_key_value_and_remedy(
         (STAGE + "depth: -1}]", "net.stages.0.depth=-1: must be a whole number >= 0 and <= 1000"),
         (STAGE + "kernels: [3, 4]}]", "net.stages.0.kernels=[3,4]: must be an odd number"),
         (STAGE + "kernals: 3}]", "net.stages.0.kernals=3: no such key; did you mean net.stages.0.kernels? options"),
-        (STAGE + "se: maybe}]", "net.stages.0.se=maybe: must be true or false or a list of true or false"),
+        (STAGE + "se: maybe}]", "net.stages.0.se=maybe: must be true or false or a whole number >= 1 or a list of"),
         ("net.stages=[{block: nope, channels: 8}]", "net.stages: block=nope: no such block; options: basic"),
         ("net.stages=[7]", "net.stages.0=7: must hold keys, such as {block: basic, channels: 16}"),
     ],

@@ -134,6 +134,7 @@ MASKS = (
         ("op=add", "callbacks=ema", "bn=recalibrated", "task.mixup=0.2", "trainer.gradient_clip_val=5"),
         WHOLE_METHOD,
         (*WHOLE_METHOD, "block_variant=layer"),
+        (*WHOLE_METHOD, "block_variant=layer", "sharing=affine"),
         (*WHOLE_METHOD, *MASKS, "block_variant=layer"),
     ],
 )

@@ -17,8 +17,8 @@ ADDER_ROWS = {
     for gradient, rate in product(STUDY["weight_gradient"], STUDY["rate"])
 }
 """Rows of op=add alone, and what each sets; `ablate.py` runs them where they are asked for."""
-ROWS = sorted({*FILES} - {*ADDER_ROWS} - {"kl"})
-"""Those of any operator."""
+ROWS = sorted({*FILES} - {*ADDER_ROWS} - {"kl", "affine"})
+"""Those of any operator that the study runs unless told otherwise."""
 
 SHARING = ("sharing.", "callbacks.stored_scale.ratio")
 CLAIMS = {
@@ -70,12 +70,14 @@ def test_rows_of_adders_set_what_they_are_called_and_nothing_else(row: str, op: 
     read_settings(cfg)
 
 
-def test_the_kl_row_differs_from_plain_sharing_in_the_penalty() -> None:
-    """Shift layers have none, so the study does not run it unless asked."""
-    kl, plain = (leaves(composed_once(f"experiment=ablation/{row}", "op=add")) for row in ("kl", "plain_sharing"))
-    different = {key for key in kl.keys() | plain.keys() if kl.get(key) != plain.get(key)}
+@pytest.mark.parametrize("baseline", ["kl", "affine"])
+def test_rows_of_shiftaddnas_differ_from_plain_sharing_in_the_sharing(baseline: str) -> None:
+    """The study does not run them unless asked: shift layers have no penalty."""
+    rows = (baseline, "plain_sharing")
+    theirs, plain = (leaves(composed_once(f"experiment=ablation/{row}", "op=add")) for row in rows)
+    different = {key for key in theirs.keys() | plain.keys() if theirs.get(key) != plain.get(key)}
     assert different and all(key.startswith("sharing.") for key in different)
-    read_settings(composed_once("experiment=ablation/kl", "op=add"))
+    read_settings(composed_once(f"experiment=ablation/{baseline}", "op=add"))
 
 
 def test_rows_of_adders_refuse_other_operators() -> None:

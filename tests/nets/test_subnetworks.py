@@ -28,6 +28,7 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.layers import HybridConv2d
 from shiftaddaug.hybrid.reading import Blended, ByOperator, MultipliedBeside
 from shiftaddaug.hybrid.sharing import Sharing
+from shiftaddaug.hybrid.updates import active_target
 from shiftaddaug.hybrid.widths import Widths
 from shiftaddaug.nets.build import build_supernet
 from shiftaddaug.nets.extract import Target, extract, load_target, save_target
@@ -220,9 +221,9 @@ class TestUpdates:
             if layer.operator.name == "add" and gradient is not None and gradient.abs().max() > 0:
                 slope = layer.sharing.slopes([layer.target_parameters()["weight"].detach()])[0]
                 ours = layer.cut([4] * len(layer.sources), 4, dict(kernels).get(name))
-                active = layer._target_slice(gradient)[layer._active_target(ours)]
+                active = layer.target_slice(gradient)[active_target(layer, ours)]
                 if slope is not None:
-                    active = active * slope[layer._active_target(ours)]
+                    active = active * slope[active_target(layer, ours)]
                 assert float(active.square().mean().sqrt()) == pytest.approx(0.8, rel=1e-3), name  # eta
 
     def test_what_the_passes_used_together_counts(self) -> None:

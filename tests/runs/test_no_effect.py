@@ -114,6 +114,7 @@ def test_a_setting_of_what_is_off_is_warned_of(
     ("overrides", "warning"),
     [
         (("sharing=heterogeneous", "op=mult"), "because op=mult has no remap: sharing=heterogeneous"),
+        (("sharing=affine", "op=mult"), "because op=mult reads its weights as they are stored: sharing=affine"),
         (("reorder=l1", "aug=none"), "because aug=none widens nothing: callbacks.reorder"),
         (("aug=width", "aug.weight=0"), "because aug.weight=0 leaves the augmented pass, which is computed, out of"),
         (("sharing=kl", "op=shift"), "because op=shift says nothing that its weights are pulled to: sharing=kl"),
@@ -158,10 +159,21 @@ def test_block_variant_of_plainly_shared_add_layers_is_warned_of(
     caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     """Measured: their steps are 1.5e-5 of the weights while they multiply, and 6e-2 behind R."""
-    for sharing, warned in (("none", True), ("heterogeneous", False)):
+    for sharing, warned in (("none", True), ("heterogeneous", False), ("affine", False)):
         caplog.clear()
         read_settings(composed(tmp_path / "run", "op=add", "block_variant=layer", f"sharing={sharing}"))
         assert ("hardly learn until they turn; sharing=heterogeneous does better" in caplog.text) == warned
+
+
+def test_the_clamp_of_weights_that_factors_are_trained_for_is_warned_of(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    typed = ["op=shift", "sharing=affine", "op.clamp=true", "op.remap.laplace_scale=0.2"]
+    read_settings(composed(tmp_path / "run", *typed), typed)
+    assert sorted(record.getMessage() for record in caplog.records) == [
+        "no effect, because sharing=affine reads weights through factors that it trains: op.remap.laplace_scale=0.2",
+        "no effect, because sharing=affine stores weights in Gaussian form: op.clamp=true",
+    ]
 
 
 @pytest.mark.parametrize(("sharing", "told"), [("heterogeneous", True), ("none", False)])

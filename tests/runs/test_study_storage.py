@@ -10,7 +10,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.runs.study_storage import answering_storage, open_storage, shown
+from shiftaddaug.runs.study_storage import answering_storage, open_storage, shown, warn_of_password
 
 
 def told(path: Path, kind: str = "journal", trials: int = 1) -> int:
@@ -72,13 +72,20 @@ def test_an_address_that_is_none_is_answered_with_the_options(address: str) -> N
     assert refusal(address).endswith("; options: sqlite:///FILE, journal:///FILE, postgresql+psycopg://USER@HOST/NAME")
 
 
-def test_passwords_are_not_shown() -> None:
+def test_passwords_are_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+    for address in ("postgresql+psycopg://me@host/name", "sqlite:////a/b.db", None):
+        warn_of_password(address)
+    assert not caplog.text
+    warn_of_password("postgresql+psycopg://me:secret@host/name")
+    assert "me:***@host/name: its password is written into" in caplog.text
     assert shown("postgresql+psycopg://me:secret@host:5/name") == "postgresql+psycopg://me:***@host:5/name"
     assert shown("sqlite:////a/b@c:d@e.db") == "sqlite:////a/b@c:d@e.db"
     assert "secret" not in refusal("nodb://me:secret@host/name")
 
 
 def test_what_a_database_cannot_do_is_one_line() -> None:
+    with pytest.raises(UserError, match=r"failed .*No space left on device"), answering_storage("a"):
+        raise OSError(28, "No space left on device")
     line = r"^hydra\.sweeper\.storage=a: failed \(disk full\); the same command goes on"
     with pytest.raises(UserError, match=line), answering_storage("a"):
         raise StorageInternalError("raised during the commit. This ...") from OSError("disk full")

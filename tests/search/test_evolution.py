@@ -227,3 +227,10 @@ def test_foreign_studies_are_refused(tmp_path: Path) -> None:
     broken.write_text("no journal\n")
     with pytest.raises(UserError, match=r"^search.storage=.*broken.*: cannot be opened"):
         evolution(f"journal:///{broken}")
+
+
+def test_a_worker_tries_something_else_than_another_is_at() -> None:
+    one = evolution(evaluations=12, population=10)
+    one.run(quality)
+    asked = [one._asked() for _ in range(2)]
+    assert one.point(asked[0]) != one.point(asked[1])

@@ -72,6 +72,12 @@ def test_a_figure_that_no_run_has_is_refused_before_the_first(key: str, tmp_path
         search(tmp_path, jobs(), f"hydra.sweeper.{key}")
 
 
+def test_energies_are_refused_of_hardware_that_has_none(tmp_path: Path) -> None:
+    given = ("hydra.sweeper.objectives=[energy_mj_fair]", "hardware=stm32f412")
+    with pytest.raises(UserError, match=r"energy_mj_fair: no number of results.json"):
+        search(tmp_path, jobs(), *given)
+
+
 class Killed(Exception):
     """Ends a launcher, as a worker does that has no memory left, for itself and the others."""
 

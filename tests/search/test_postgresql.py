@@ -13,7 +13,8 @@ import optuna
 import pytest
 from tests.search.sweeping import two_workers
 
-BIN = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
+FOUND = [path.parent for path in map(Path, filter(None, [shutil.which("pg_ctl")]))]
+BIN = next(iter([*sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True), *FOUND]), None)
 OWNER = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
 """The server refuses to be root's."""
 

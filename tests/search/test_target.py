@@ -98,6 +98,7 @@ def test_another_supernet_is_another_run(tmp_path: Path, supernet: Path) -> None
         (["op=shift"], r"^op=shift: a supernet multiplies; options: mult, and space.operators"),
         (["aug=width"], r"^aug=width: a supernet is surrounded by nothing; options: none"),
         (["sharing=kl"], r"^sharing=kl: is a penalty of a training, and a search reads weights"),
+        (["sharing=affine"], r"^sharing=affine: trains factors for a layer.s one operator, and a search reads"),
         (["data.val_fraction=0"], r"^data.val_fraction=0: sub-networks are scored on images"),
         (["callbacks.last_checkpoint=null"], r"^callbacks.last_checkpoint=null: a supernet without a checkpoint"),
         (["search.random_subnets=0", "search.sandwich=false"], r"^search.random_subnets=0: with search.sandwich=false"),

@@ -1,15 +1,10 @@
 """`hydra/sweeper=optuna`: Hydra takes sweepers from this package alone. Imports nothing that takes time."""
 
-import warnings
 from typing import Any
 
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
-
-# configs/hydra/launcher complete those that launchers register under the same names; said here, since Hydra imports
-# sweepers in every process that a launcher starts
-warnings.filterwarnings("ignore", r"\s*'hydra/launcher/(joblib|submitit_\w+)' is validated against ConfigStore schema")
 
 
 class OptunaSweeper(Sweeper):

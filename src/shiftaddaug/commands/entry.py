@@ -4,6 +4,7 @@ import errno
 import functools
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -40,6 +41,10 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MISTAKES = (UserError, HydraException, OmegaConfBaseException, YAMLError)
 BUGS = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError)
 """What code raises that is wrong itself: worth a traceback. Arguments are refused by other errors."""
+
+# configs/hydra/launcher completes what launchers register under the same names. Said here, since a job brings this
+# module into the process that a launcher starts for it, before its configuration is composed
+warnings.filterwarnings("ignore", r"\s*'hydra/launcher/(joblib|submitit_\w+)' is validated against ConfigStore schema")
 
 LONGEST = 1000
 """Characters of a message: a stored value may be a book."""

@@ -176,7 +176,7 @@ def _stored_weights(target: "Target") -> dict[str, "Tensor"]:
 def _latent_weights(target: "Target", checkpoint: dict[str, Any], path: Path) -> dict[str, "Tensor"]:
     """The leading slices of the supernet's weights; an operator that trains other tensors has its effective ones."""
     sharing = checkpoint["config"].get("sharing") or {"name": "none"}
-    if kind_of_sharing(sharing).remaps and target.assignment.multiplication_free():
+    if kind_of_sharing(sharing).converts and target.assignment.multiplication_free():
         raise UserError(
             f"ckpt_path={path}: was trained with sharing={sharing['name']} and stores its weights in Gaussian form; "
             f"options: the target folder of its run, or a run with sharing=none"

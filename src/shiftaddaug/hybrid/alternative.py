@@ -20,7 +20,7 @@ class Reader:
     @property
     def converts_gradients(self) -> bool:
         """Whether the gradient of what it reads becomes an update of the stored weight by rules of its own."""
-        return self.sharing.remap is not None or self.operator.publishes_updates
+        return self.sharing.converts or self.operator.publishes_updates
 
     def effective_weight(self, weight: Tensor) -> Tensor:
         """Return what the operator computes with, given the `weight` it reads; of operators that train no other."""
@@ -41,6 +41,11 @@ def readers(
         UserError: an operator that computes with anything besides a slice of a layer's weight.
     """
     for name, operator in alternatives.items():
+        if sharing.of(operator).affine is not None:
+            raise UserError(
+                f"alternatives: {name}: sharing=affine trains factors for a layer's own operator, and none for others; "
+                f"options: sharing=none, heterogeneous"
+            )
         reason = _why_it_is_none(operator, shapes)
         if reason is not None:
             raise UserError(

@@ -34,7 +34,7 @@ class KlPenalty:
     NOTE: ShiftAddNAS' convolutions compute their term and return 0 in its place; its paper has both. With
     `normal_std=None` the sum is that of its code. Its shift layers have no term.
     NOTE: ShiftAddNAS' add layers read the shared weight through a trained piecewise linear map, of which ShiftAddAug
-    says that it diverges. Here w is the weight itself.
+    says that it diverges. Here w is the weight itself; `sharing=affine` has the map, without a penalty.
 
     Args:
         weight: factor of the sum.

@@ -46,7 +46,9 @@ class ByOperator:
     def whole(self, layer: "HybridWeight", weight: Tensor, kernel: int | None = None) -> Tensor:
         """Return the weight that the operator reads at any width, given that slice of the stored weight."""
         measured = layer.target_weight(layer.transformed_kernel(kernel))
-        return layer.effective_weight(self.sharing(layer).read_around(weight, measured), self.alternative)
+        if self.alternative is None:
+            return layer.effective_weight(layer.read(weight, measured))
+        return self.alternative.effective_weight(self.alternative.sharing.read_around(weight, measured))
 
 
 @dataclass(frozen=True)

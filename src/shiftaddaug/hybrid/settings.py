@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.settings import Scale, Seed, Weight, check, check_group
+from shiftaddaug.settings import PositiveInt, Scale, Seed, Weight, check, check_group
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,10 @@ class SharingSettings:
 
     remaps: ClassVar[bool] = False
     """Whether weights are stored in Gaussian form, and operators read them through R."""
+    converts: ClassVar[bool] = False
+    """Whether operators read anything else than what is stored: through R, or through a trained map."""
+    learns: ClassVar[bool] = False
+    """Whether that map is trained."""
     penalises: ClassVar[bool] = False
     """Whether a penalty on the weights of multiplication-free layers is added to the loss."""
 
@@ -31,10 +35,23 @@ class HeterogeneousSettings(SharingSettings):
     """Keys of sharing=heterogeneous."""
 
     remaps = True
+    converts = True
 
     gradient: Literal["inverse", "chain"] = "inverse"
     stored_ratio: Scale | None = 4.0
     remap_file: str | None = None
+
+
+@dataclass(frozen=True)
+class AffineSettings(SharingSettings):
+    """Keys of sharing=affine."""
+
+    converts = True
+    learns = True
+
+    pieces: PositiveInt = 100
+    start: Literal["operator", "normal"] = "operator"
+    gradient: Literal["inverse", "chain"] = "inverse"
 
 
 @dataclass(frozen=True)
@@ -53,6 +70,7 @@ SCHEMAS: dict[str, type[SharingSettings]] = {
     "none": PlainSettings,
     "heterogeneous": HeterogeneousSettings,
     "kl": KlSettings,
+    "affine": AffineSettings,
 }
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from shiftaddaug.errors import UserError
+from shiftaddaug.hybrid.affine import AffineMap
 from shiftaddaug.hybrid.remap import Remap
 from shiftaddaug.hybrid.settings import kind_of_sharing
 from shiftaddaug.operators.base import Operator
@@ -37,6 +38,8 @@ class Sharing:
             its step of R(W) is what the operator wanted.
         multiplicative_augmentation: whether the augmented part multiplies (the method); else it computes with the
             target's operator (the paper's control).
+        affine: T in place of R, whose factors the layer trains. It has `gradient`, too, but its chain rule is of the
+            operator's update (`hybrid/updates.py`).
 
     Raises:
         UserError: an unknown value.
@@ -45,10 +48,16 @@ class Sharing:
     remap: Remap | None = None
     gradient: Literal["inverse", "chain"] = "inverse"
     multiplicative_augmentation: bool = True
+    affine: AffineMap | None = None
 
     def __post_init__(self) -> None:
         if self.gradient not in GRADIENTS:
             raise UserError(f"sharing.gradient={self.gradient}: options: {', '.join(GRADIENTS)}")
+
+    @property
+    def converts(self) -> bool:
+        """Whether operators read another weight than is stored, which is in Gaussian form then."""
+        return self.remap is not None or self.affine is not None
 
     def of(self, operator: Operator) -> "Sharing":
         """Return this sharing for operators that take part; the others read what is stored."""
@@ -165,11 +174,15 @@ def sharing_from_config(config: Mapping[str, Any], multiplicative_augmentation: 
     Raises:
         UserError: an option that is none.
     """
-    if not kind_of_sharing(config).remaps:
+    kind = kind_of_sharing(config)
+    if not kind.converts:
         return Sharing(multiplicative_augmentation=multiplicative_augmentation)
     gradient = config.get("gradient", "inverse")
     if gradient not in GRADIENTS:
         raise UserError(f"sharing.gradient={gradient}: options: {', '.join(GRADIENTS)}")
+    if kind.learns:
+        affine = AffineMap(config["pieces"], config["start"])
+        return Sharing(None, gradient, multiplicative_augmentation, affine)
     if config.get("remap_file") is not None:
         raise UserError(
             f"sharing.remap_file={config['remap_file']}: was not read when the run began; give its constants"

@@ -91,11 +91,15 @@ def _take_same(ours: HybridLayer, theirs: nn.Module, operator: Operator) -> None
 
 def _stored(theirs: nn.Module, computed: Tensor) -> Iterator[dict[str, Tensor]]:
     if isinstance(theirs, HybridLayer):
-        yield {name: getattr(theirs, name) for name in (*theirs.parameter_names, *theirs.buffer_names)}
+        yield {name: getattr(theirs, name) for name in _names(theirs)}
         if "weight" in theirs.parameter_names:
-            read = theirs.sharing.read([theirs.target_parameters()["weight"]])[0]
+            read = theirs.read(theirs.target_parameters()["weight"])
             yield theirs.tensors() | {"weight": read}
     yield {"weight": computed}
+
+
+def _names(layer: HybridLayer) -> tuple[str, ...]:
+    return (*layer.parameter_names, *layer.buffer_names, *layer.map_names)
 
 
 def _computed(layer: nn.Module) -> Tensor:
@@ -105,7 +109,7 @@ def _computed(layer: nn.Module) -> Tensor:
 
 def _put(ours: HybridLayer, tensors: Mapping[str, Tensor], theirs: nn.Module) -> None:
     """Copy tensors by name; of the weight the target's slice, or all of it from a layer that is as wide."""
-    own = {name: getattr(ours, name) for name in (*ours.parameter_names, *ours.buffer_names)}
+    own = {name: getattr(ours, name) for name in _names(ours)}
     for name, value in tensors.items():
         if name not in own:
             continue

@@ -13,13 +13,17 @@ from torch import Tensor, nn
 from shiftaddaug.errors import UserError
 from shiftaddaug.hybrid.alternative import Reader
 from shiftaddaug.hybrid.cut import Cut
-from shiftaddaug.hybrid.kernel_transform import centre, transform_name
+from shiftaddaug.hybrid.kernel_transform import centre, is_transform, transform_name
 from shiftaddaug.hybrid.sharing import PLAIN, NetSharing
-from shiftaddaug.hybrid.sources import active_target_positions, positions, total
+from shiftaddaug.hybrid.sources import positions, total
+from shiftaddaug.hybrid.updates import replace, rescale_weight
 from shiftaddaug.hybrid.widths import Widths
 from shiftaddaug.operators import cannot_be_augmented
 from shiftaddaug.operators.base import Operator
 from shiftaddaug.operators.mult.operator import kaiming_normal, kaiming_uniform
+
+FACTORS = "sharing_factors"
+"""Name of the parameter that holds the factors of T (`hybrid/affine.py`)."""
 
 
 class HybridWeight(nn.Module):
@@ -86,6 +90,18 @@ class HybridWeight(nn.Module):
         for side in self.transforms:
             self.register_parameter(transform_name(side), nn.Parameter(torch.eye(side**2)))
         self._refuse_transforms()
+        if self.sharing.affine is not None:
+            self.register_parameter(FACTORS, nn.Parameter(torch.ones(self.sharing.affine.pieces)))
+
+    @property
+    def factors(self) -> nn.Parameter:
+        """What the layer trains of T, of a sharing that has one; they hold no channels."""
+        return self.get_parameter(FACTORS)
+
+    @property
+    def map_names(self) -> tuple[str, ...]:
+        """Names of the parameters that make what is read of what is stored; they hold no channels."""
+        return self.transform_names + ((FACTORS,) if self.sharing.affine is not None else ())
 
     @property
     def transform_names(self) -> tuple[str, ...]:
@@ -97,7 +113,7 @@ class HybridWeight(nn.Module):
         others = {*self.parameter_names, *self.buffer_names} - {"weight"}
         reasons = {
             f"trains {', '.join(sorted(others))} besides": bool(others),
-            "reads its weight through R": self.sharing.remap is not None,
+            f"reads its weight through {'T' if self.sharing.remap is None else 'R'}": self.sharing.converts,
             "publishes update directions, of which transforms have none": self.operator.publishes_updates,
         }
         reason = next((reason for reason, holds in reasons.items() if holds), None)
@@ -118,10 +134,13 @@ class HybridWeight(nn.Module):
 
     @torch.no_grad()
     def init_target(self) -> None:
-        """Draw the target's slice (and the bias) as the plain layer's would be; Gaussian if it is remapped."""
+        """Draw the target's slice (and the bias) as the plain layer's would be; Gaussian for R and T."""
         self._draw_target()
-        if self.sharing.remap is not None:
-            self._target_slice(self.weight).copy_(kaiming_normal(self.target_shape))
+        if self.sharing.converts:
+            stored, own = kaiming_normal(self.target_shape), self.target_slice(self.weight).clone()
+            self.target_slice(self.weight).copy_(stored)
+            if self.sharing.affine is not None:
+                self.factors.copy_(self.sharing.affine.first(stored, own))
         if self.bias is not None:
             self.bias.zero_()
 
@@ -129,7 +148,7 @@ class HybridWeight(nn.Module):
     def _draw_target(self) -> None:
         for name, value in self.operator.init_parameters(self.target_shape).items():
             parameter = getattr(self, name)
-            (self._target_slice(parameter) if name == "weight" else parameter).copy_(value)
+            (self.target_slice(parameter) if name == "weight" else parameter).copy_(value)
 
     @torch.no_grad()
     def init_augmented(self, widest: bool = False) -> None:
@@ -141,19 +160,24 @@ class HybridWeight(nn.Module):
         """
         if self.full_shape == self.target_shape:
             return
-        target = self._target_slice(self.weight).clone()
+        target = self.target_slice(self.weight).clone()
         if widest:
-            remapped = self.sharing.remap is not None
-            shape, operator = self.full_shape, self.operator
-            target = self._target_slice(
-                kaiming_normal(shape) if remapped else operator.init_parameters(shape)["weight"]
-            )
-        own = not self.sharing.multiplicative_augmentation and self.sharing.remap is None
+            drawn, before = self._drawn_widest(), target
+            target = self.target_slice(drawn)
+            if self.sharing.affine is not None and self.sharing.affine.start == "operator":
+                self.factors.mul_(before.std(correction=0) / target.std(correction=0))
+        own = not self.sharing.multiplicative_augmentation and not self.sharing.converts
         drawn = self.operator.init_parameters(self.full_shape)["weight"] if own else kaiming_uniform(self.full_shape)
         self.weight.copy_(drawn)
-        self._target_slice(self.weight).copy_(target)
+        self.target_slice(self.weight).copy_(target)
 
-    def _target_slice(self, parameter: Tensor) -> Tensor:
+    def _drawn_widest(self) -> Tensor:
+        if self.sharing.converts:
+            return kaiming_normal(self.full_shape)
+        return self.operator.init_parameters(self.full_shape)["weight"]
+
+    def target_slice(self, parameter: Tensor) -> Tensor:
+        """Return the target's part of a tensor that is laid out as the weight is."""
         return parameter[: self.target_shape[0], : self.target_shape[1]]
 
     def tensors(self) -> dict[str, Tensor]:
@@ -165,7 +189,7 @@ class HybridWeight(nn.Module):
         """The operator's trained tensors for the target, by name (of the weight, a view)."""
         parameters = {name: getattr(self, name) for name in self.parameter_names}
         if "weight" in parameters and self.full_shape != self.target_shape:
-            parameters["weight"] = self._target_slice(self.weight)
+            parameters["weight"] = self.target_slice(self.weight)
         return parameters
 
     def target_weight(self, kernel: int | None = None) -> Tensor:
@@ -213,11 +237,22 @@ class HybridWeight(nn.Module):
             side = self.transformed_kernel(kernel)
             weight = self.at_kernel(parameters["weight"], side, learn=not alternative.converts_gradients)
             return alternative.effective_weight(alternative.sharing.read([weight])[0])
-        if self.sharing.remap is not None:
-            return self.effective_weight(self.sharing.read([parameters["weight"]])[0])
+        if self.sharing.converts:
+            return self.effective_weight(self.read(parameters["weight"]))
         if self.transforms:
             parameters["weight"] = self.at_kernel(parameters["weight"], kernel)
         return self.operator.effective_weight({**self.tensors(), **parameters})
+
+    def read(self, weight: Tensor, measured: Tensor | None = None) -> Tensor:
+        """Return what the layer's operator reads of a slice of the stored weight: as it is, through R, or through T.
+
+        Args:
+            weight: the slice.
+            measured: whose mean and spread, or range, R or T takes; by default the slice's.
+        """
+        if self.sharing.affine is not None:
+            return self.sharing.affine.read(weight, self.factors, measured)
+        return self.sharing.read([weight])[0] if measured is None else self.sharing.read_around(weight, measured)
 
     def effective_weight(self, weight: Tensor, alternative: Reader | None = None) -> Tensor:
         """What the operator, or an alternative, computes with, given the `weight` it reads, remapped or as stored."""
@@ -230,8 +265,8 @@ class HybridWeight(nn.Module):
         """Let the operator update its buffers before an epoch begins."""
         if self.buffer_names:
             tensors = {**self.tensors(), **self.target_parameters()}
-            if self.sharing.remap is not None:
-                tensors["weight"] = self.sharing.read([tensors["weight"]])[0]
+            if "weight" in tensors:
+                tensors["weight"] = self.read(tensors["weight"])
             self.operator.between_epochs(tensors, epoch)
 
     def decay(self) -> Tensor | None:
@@ -240,7 +275,7 @@ class HybridWeight(nn.Module):
 
     @torch.no_grad()
     def project(self, shared: bool = False) -> None:
-        """Let the operator put its tensors where they belong after an optimiser step; not a weight stored for R.
+        """Let the operator put its tensors where they belong after an optimiser step; not a weight stored for R or T.
 
         Args:
             shared: whether other operators read the weight, too: it then stays where it is.
@@ -248,11 +283,11 @@ class HybridWeight(nn.Module):
         parameters = self.target_parameters()
         if "weight" in parameters and not self.sharing.multiplicative_augmentation:
             parameters["weight"] = self.weight
-        if shared or self.sharing.remap is not None:
+        if shared or self.sharing.converts:
             parameters.pop("weight", None)
         for name, parameter in parameters.items():
             value = parameter.detach()
-            _replace(value, self.operator.project(name, value))
+            replace(value, self.operator.project(name, value))
 
     @torch.no_grad()
     def rescale_gradients(
@@ -272,54 +307,15 @@ class HybridWeight(nn.Module):
             if gradient is None:
                 continue
             if name == "weight":
-                self._rescale_weight(gradient, reader, slope, cut)
+                rescale_weight(self, gradient, reader, slope, cut)
             else:
-                _replace(gradient, self.operator.rescale_gradient(name, parameter.detach(), gradient))
-
-    def _rescale_weight(self, gradient: Tensor, reader: Reader, slope: Tensor | None, cut: Cut | None) -> None:
-        operator, sharing = reader.operator, reader.sharing
-        if not sharing.multiplicative_augmentation:
-            self._rescale_augmented(gradient, reader)
-        stored, target = self._target_slice(self.weight).detach(), self._target_slice(gradient)
-        if slope is None:
-            (slope,) = sharing.slopes([stored])
-        read = sharing.read([stored])[0] if operator.rescales_by_value else stored
-        if cut is None:
-            _replace(target, sharing.update(operator, "weight", read, target, slope))
-            return
-        active = self._active_target(cut)
-        slope = None if slope is None else slope[active]
-        target[active] = sharing.update(operator, "weight", read[active], target[active], slope)
-
-    def _active_target(self, cut: Cut) -> tuple[slice | Tensor, ...]:
-        """The index of what a pass used of the target's slice."""
-        index: list[slice | Tensor] = [slice(cut.out.target), slice(None)]
-        if not self.depthwise:
-            index[1] = active_target_positions(self.sources, cut.sources)
-        if cut.kernel is not None:
-            side = max((cut.kernel, *self.transforms))  # of what a transformed kernel is made of
-            first = (self.full_shape[-1] - side) // 2
-            index += 2 * [slice(first, first + side)]
-        return tuple(index)
-
-    def _rescale_augmented(self, gradient: Tensor, reader: Reader) -> None:
-        """Rescale the gradient around the target: to the operator, what took part there is a tensor of its own."""
-        active = gradient != 0
-        self._target_slice(active).zero_()
-        if active.any():
-            stored, target = self.weight.detach(), self._target_slice(self.weight).detach()
-            operator, sharing = reader.operator, reader.sharing
-            (slope,) = sharing.slopes([stored], [target])
-            read = sharing.read_around(stored, target) if operator.rescales_by_value else stored
-            slope = slope if slope is None else slope[active]
-            updated = sharing.update(operator, "weight", read[active], gradient[active], slope)
-            gradient[active] = updated.to(gradient.dtype)
+                replace(gradient, self.operator.rescale_gradient(name, parameter.detach(), gradient))
 
     def positions(self, source: int) -> Tensor:
         """The columns of the weight that read a source's channels, in the channels' order; int64 (its max,)."""
         return positions(self.sources, source)
 
 
-def _replace(tensor: Tensor, value: Tensor) -> None:
-    if value is not tensor:
-        tensor.copy_(value)
+def is_map(name: str) -> bool:
+    """Return whether a parameter of that name, or path, makes what is read of what is stored: decayed it would fade."""
+    return is_transform(name) or name.rpartition(".")[2] == FACTORS

@@ -196,7 +196,7 @@ def _checked(net: Supernet) -> list[ChannelDim]:
     rows, widths = list(channel_dims(net)), space_widths(net)
     tensors = [*net.named_parameters(), *net.named_buffers()]
     layers = net.hybrid_layers().items()
-    own = {f"{name}.{key}" for name, layer in layers for key in (*layer.tensors(), *layer.transform_names)}
+    own = {f"{name}.{key}" for name, layer in layers for key in (*layer.tensors(), *layer.map_names)}
     forgotten = {name for name, tensor in tensors if tensor.dim() > 0} - {row.name for row in rows} - own
     assert not forgotten, f"which channels are these? {sorted(forgotten)}"
     for row in rows:

@@ -120,6 +120,7 @@ class Supernet(Net):
         self._layers = tuple(name for name, _ in layers)
         self._remapped = tuple(name for name, layer in layers if layer.sharing.remap is not None)
         self.graph.check(self.target_spec)  # what the plan keeps of itself is there before a compiler looks
+        self._affine = tuple(name for name, layer in layers if layer.sharing.affine is not None)
         self._own = frozenset(name for name, layer in layers if "weight" not in layer.parameter_names)
         self._readers = readers(self.alternatives, sharing, {layer.target_shape for _, layer in layers})
 
@@ -147,6 +148,12 @@ class Supernet(Net):
             assert isinstance(norm, HybridBatchNorm2d)
             norm.weight.fill_(EXTRA_NORM_WEIGHT)
 
+    def layer(self, name: str) -> HybridLayer:
+        """The layer with weights of that name."""
+        layer = self.module(name)
+        assert isinstance(layer, HybridLayer)
+        return layer
+
     def hybrid_layers(self) -> dict[str, HybridLayer]:
         """The layers with weights, by name."""
         return {name: module for name, module in self.named_modules() if isinstance(module, HybridLayer)}
@@ -172,7 +179,7 @@ class Supernet(Net):
     def operator_weights(
         self, multiplied: Collection[str] = (), operators: Collection[tuple[str, str]] = ()
     ) -> dict[str, Tensor]:
-        """What the operators compute with in the target's remapped layers, by name; with gradient.
+        """What the operators compute with in the target's layers that read R(W) or T(W), by name; with gradient.
 
         Read anew at each call; the passes of one step may share the result. R is computed for all layers together
         (which rounds otherwise than layer by layer would: what is exported comes from here, too).
@@ -186,6 +193,8 @@ class Supernet(Net):
             read = sharing.read([layer.target_parameters()["weight"] for layer in layers.values()])
             for (name, layer), weight in zip(layers.items(), read, strict=True):
                 weights[name] = layer.effective_weight(weight, chosen.get(name))
+        affine = {name: self.layer(name) for name in self._affine if name not in multiplied}
+        weights |= {name: layer.operator_weight() for name, layer in affine.items()}
         return weights
 
     def rescale_gradients(self, *specs: SubnetSpec) -> None:
@@ -216,8 +225,7 @@ class Supernet(Net):
         for name in self._layers if chosen else self._remapped:
             if name in multiplied:
                 continue
-            layer = self.module(name)
-            assert isinstance(layer, HybridLayer)
+            layer = self.layer(name)
             sharing = chosen[name].sharing if name in chosen else layer.sharing
             if sharing.remap is not None and not layer.transforms:
                 remapped.setdefault(sharing, {})[name] = layer
@@ -242,6 +250,9 @@ class Supernet(Net):
         never = [layer for layer in (*spec.multiplied, *(layer for layer, _ in spec.blends)) if layer in self._own]
         if never:
             raise ValueError(f"multiplied: {never[0]}: trains no weight that it could multiply by")
+        never = [layer for layer, _ in spec.blends if layer in self._affine]
+        if never:
+            raise ValueError(f"blends: {never[0]}: reads its weight through factors of sharing=affine; must be none")
         never = [layer for layer in self.chosen(spec.operators) if layer in self._own]
         if never:
             raise ValueError(f"operators: {never[0]}: trains no weight that an alternative could read")

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from shiftaddaug.hybrid.alternative import Reader
 from shiftaddaug.hybrid.cut import Cut
-from shiftaddaug.hybrid.layers import HybridLayer
 from shiftaddaug.nets.spec import SubnetSpec
 
 if TYPE_CHECKING:
@@ -67,9 +66,8 @@ def _cuts(net: "Supernet", specs: Sequence[SubnetSpec]) -> dict[str, Cut]:
         return cuts
     for node in net.graph.layers():
         kernel = max(each.get(node.name, node.kernel) for each in kernels)
-        sources, layer = net.graph.sources(node), net.module(node.name)
+        sources, layer = net.graph.sources(node), net.layer(node.name)
         if kernel < node.kernel or narrow & {*sources, node.space}:
-            assert isinstance(layer, HybridLayer)
             smaller = kernel if kernel < node.kernel else None
             cuts[node.name] = layer.cut([channels[space] for space in sources], channels[node.space], smaller)
     return cuts

@@ -43,6 +43,20 @@ def check_strategy(checked: Checked) -> None:
         )
 
 
+def check_sharing_of_blends(checked: Checked) -> None:
+    """Refuse layers that mix both results where the operator's share of the gradient would be divided by zeros.
+
+    Raises:
+        UserError: naming both keys.
+    """
+    turning = checked.config["callbacks"].get("block_variant")
+    if turning and turning.get("blend") and checked.sharing.learns:
+        raise UserError(
+            f"block_variant=blend: sharing={checked.sharing.name} has factors that may become 0, and a blended layer's "
+            f"gradient is divided by them; options: block_variant=layer, block, none"
+        )
+
+
 def check_frozen(config: Mapping[str, Any]) -> None:
     """Refuse mechanisms that would change an encoder which stays as it is.
 
@@ -73,7 +87,7 @@ def warn_of_operators(checked: Checked) -> None:
         training, multiplied = operator.training_warning(), operator.multiplied_warning()
         if training is not None:
             log.warning(training)
-        if multiplied is not None and turning and not sharing.remaps:
+        if multiplied is not None and turning and not sharing.converts:
             log.warning("block_variant with op=%s and sharing=%s: %s", operator.name, sharing.name, multiplied)
 
 

@@ -37,6 +37,10 @@ pieces (`commands/freed_memory.py`)."""
 R_TEMPORARIES = 8
 """Tensors that are made, at once, of all weights that are read through R (`hybrid/remap.py`)."""
 
+T_COPIES = 3
+"""Tensors that are kept for the backward pass of each weight that is read through T (`hybrid/affine.py`), in its
+elements: what is read, and an index of twice their size."""
+
 MASK = 1
 """Bytes of an element of a mask, such as of what a fixed-point input does not saturate."""
 
@@ -99,9 +103,12 @@ class Step:
         """Return the bytes of what passes read instead of the stored weights: slices, powers of two, R(W)."""
         target, widest = count_parameters(self.target), count_parameters(self.widest)
         copies = target + (widest if widest > target else 0)
-        remaps = any(operator.remap is not None for operator in self.assignment.operators())
-        through_r = R_TEMPORARIES * target if self.sharing.remaps and remaps else 0
-        return copies * self.precision.weight + through_r * max(4, self.precision.weight)
+        converted, operators = 0, self.assignment.operators()
+        if self.sharing.remaps and any(operator.remap is not None for operator in operators):
+            converted = R_TEMPORARIES * target
+        elif self.sharing.learns and any(operator.turns for operator in operators):
+            converted = T_COPIES * target
+        return copies * self.precision.weight + converted * max(4, self.precision.weight)
 
     def value_bytes(self) -> int:
         """Return the most bytes that are held of the values of one image."""

@@ -79,6 +79,9 @@ def _nothing_to_share(checked: Checked) -> str | None:
     if checked.sharing.remaps:
         remaps = any(operator.remap is not None for operator in checked.stated.values())
         return _operator_is_nowhere(checked) if remaps else f"op={checked.op} has no remap"
+    if checked.sharing.learns:
+        turns = any(operator.turns for operator in checked.stated.values())
+        return _operator_is_nowhere(checked) if turns else f"op={checked.op} reads its weights as they are stored"
     if not checked.sharing.penalises:
         return None
     priors = _priors(checked)
@@ -115,7 +118,8 @@ def _no_penalty(checked: Checked) -> str | None:
 def _another_remap(checked: Checked) -> str | None:
     sharing = checked.config["sharing"]
     if not checked.sharing.remaps:
-        return f"sharing={sharing['name']} reads weights as they are stored"
+        otherwise = "through factors that it trains" if checked.sharing.converts else "as they are stored"
+        return f"sharing={sharing['name']} reads weights {otherwise}"
     return "sharing.remap_file holds these constants" if sharing.get("remap_file") is not None else None
 
 
@@ -154,14 +158,16 @@ def _operator_rules(key: str, operator: OperatorSettings) -> Iterator[Rule]:
 
     def r_says(checked: Checked) -> str | None:
         sharing = checked.config["sharing"]
+        if checked.learns(operator) and sharing["start"] == "normal":
+            return "sharing.start=normal draws the factors of all weights alike"
         if not checked.remaps(operator):
             return None
         what = f"{key}.remap.laplace_scale" if sharing.get("remap_file") is None else "the remap file"
         return f"with sharing={sharing['name']} {what} says how large weights are"
 
     def stored_for_r(checked: Checked) -> str | None:
-        name = checked.config["sharing"]["name"]
-        return f"sharing={name} stores weights in Gaussian form" if checked.remaps(operator) else None
+        name, converted = checked.config["sharing"]["name"], checked.remaps(operator) or checked.learns(operator)
+        return f"sharing={name} stores weights in Gaussian form" if converted else None
 
     yield Rule(tuple(f"{key}.{name}" for name in operator.replaced_by_remap), r_says)
     yield Rule(tuple(f"{key}.{name}" for name in operator.without_remap), stored_for_r)

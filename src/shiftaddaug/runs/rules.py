@@ -80,6 +80,10 @@ class Checked:
         """Whether weights are read through R in layers of an operator, and there are any."""
         return self.sharing.remaps and operator.remap is not None and operator in self.assignment.operators()
 
+    def learns(self, operator: OperatorSettings) -> bool:
+        """Whether layers of an operator train what they read weights through, and there are any."""
+        return self.sharing.learns and operator.turns and operator in self.assignment.operators()
+
 
 Reason = Callable[[Checked], str | None]
 """Why keys have no effect, in words that follow "no effect, because"; None where they have one."""

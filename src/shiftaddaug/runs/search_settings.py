@@ -88,11 +88,7 @@ def read_search(cfg: DictConfig, catalogue: Catalogue) -> SearchSettings:
     check_net(config["net"], catalogue)
     space, hardware = check_space(config["space"]), hardware_from(config["hardware"])
     method, limits = check_method(config["search"]), check_group("limits", config["limits"], LimitSettings)
-    if kind_of_sharing(config["sharing"]).penalises:
-        raise UserError(
-            f"sharing={config['sharing']['name']}: is a penalty of a training, and a search reads weights; options: "
-            f"none, heterogeneous"
-        )
+    _refuse_what_is_trained(config["sharing"])
     data, arch = config["data"], archs.check_arch(config["arch"], catalogue)
     if arch.dense:
         raise UserError(f"arch={arch.name}: architectures are searched of classifiers; options: classifier")
@@ -113,6 +109,20 @@ def read_search(cfg: DictConfig, catalogue: Catalogue) -> SearchSettings:
         Path(paths.output_dir),
         str(data["name"]),
     )
+
+
+def _refuse_what_is_trained(sharing: Mapping[str, Any]) -> None:
+    """Refuse sharing that a search knows nothing of: it reads the weights of one supernet with several operators."""
+    kind, name = kind_of_sharing(sharing), sharing["name"]
+    if kind.penalises:
+        raise UserError(
+            f"sharing={name}: is a penalty of a training, and a search reads weights; options: none, heterogeneous"
+        )
+    if kind.learns:
+        raise UserError(
+            f"sharing={name}: trains factors for a layer's one operator, and a search reads weights with several; "
+            f"options: none, heterogeneous"
+        )
 
 
 def operators_of(names: list[str], catalogue: Catalogue) -> tuple[OperatorSettings, ...]:

@@ -36,6 +36,7 @@ from shiftaddaug.runs.joint_checks import (
     check_compile,
     check_frozen,
     check_operators,
+    check_sharing_of_blends,
     check_strategy,
     check_unvalidated,
     warn_of_operators,
@@ -162,6 +163,7 @@ def read_settings(
     checked = checked_of(config, written, groups, task, plan, catalogue)
     warn_of_searched_net(config)
     check_strategy(checked)
+    check_sharing_of_blends(checked)
     check_frozen(config)
     warn_of_settings(checked, typed)
     warn_of_operators(checked)

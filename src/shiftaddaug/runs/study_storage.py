@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import logging
 import random
 import re
 import sqlite3
@@ -16,6 +17,8 @@ from shiftaddaug.errors import UserError
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
+log = logging.getLogger(__name__)
+
 SQLITE, JOURNAL = "sqlite:///", "journal:///"
 """What the addresses of files begin with: a database, and a file that is only ever appended to."""
 TURNS = 5
@@ -29,6 +32,12 @@ INSTALLS = "; pip install 'shiftaddaug[postgresql]' for postgresql+psycopg://USE
 def shown(address: object) -> str:
     """Return the address of a database without its password."""
     return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", str(address))
+
+
+def warn_of_password(address: str | None) -> None:
+    """Warn of a password in an address, which the configuration of every run keeps, and loggers are told."""
+    if address is not None and shown(address) != address:
+        log.warning("%s: its password is written into each run's config.yaml; options: ~/.pgpass", shown(address))
 
 
 def open_storage(address: str | None, key: str = "hydra.sweeper.storage") -> "BaseStorage":
@@ -96,13 +105,13 @@ def answering_storage(address: object, key: str = "hydra.sweeper.storage") -> It
     """Answer in one line what a database, or the file that holds it, cannot do.
 
     Raises:
-        UserError: instead of Optuna's errors.
+        UserError: instead of Optuna's errors, and of those of the file.
     """
     from optuna.exceptions import OptunaError
 
     try:
         yield
-    except (OptunaError, json.JSONDecodeError) as error:
+    except (OptunaError, OSError, json.JSONDecodeError) as error:
         raise UserError(
             f"{key}={shown(address)}: failed ({_reason(error)}); the same command goes on where it can"
         ) from error

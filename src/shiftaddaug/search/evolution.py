@@ -7,7 +7,7 @@ seed alone: a search that was killed goes on as if it had not been. Several proc
 import json
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,8 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.hardware.candidates import Pricer
 from shiftaddaug.nas.settings import MethodSettings
 from shiftaddaug.nas.space import Choices, Point
-from shiftaddaug.runs.study_storage import answering_storage, open_storage
+from shiftaddaug.runs.study_storage import answering_storage, open_storage, warn_of_password
+from shiftaddaug.runs.study_storage import shown as shown_address
 from shiftaddaug.search.heartbeat import beat, beating, dead_trials
 from shiftaddaug.seeding import derive_seed
 from shiftaddaug.settings import shown
@@ -151,8 +152,9 @@ class Evolution:
 
         warnings.filterwarnings("ignore", category=ExperimentalWarning)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        opened, where = open_storage(storage, "search.storage"), storage or "memory"
+        opened, where = open_storage(storage, "search.storage"), shown_address(storage or "memory")
         directions: list[Any] = [f"{self.better}imize", "minimize"]
+        warn_of_password(storage)
         with answering_storage(where, "search.storage"):
             study = optuna.create_study(storage=opened, study_name=name, directions=directions, load_if_exists=True)
         theirs = study.user_attrs.get(SEARCH)
@@ -246,7 +248,7 @@ class Evolution:
         found = []
         for dead in dead_trials(self.study, HEARTBEAT_SECONDS):
             with suppress(RuntimeError, ValueError):  # another process was faster
-                self._seed_sampler()
+                self._seed_sampler([each for each in self._begun() if each.number < dead.number])
                 trial = optuna.trial.Trial(self.study, dead._trial_id)
                 beat(trial)
                 found.append(self._made(trial))
@@ -257,18 +259,22 @@ class Evolution:
 
     def _asked(self) -> "Trial":
         """Return the next trial."""
-        self._seed_sampler()
+        self._seed_sampler(self._begun())
         trial = self.study.ask()
         beat(trial)  # before it is made, which takes a while: many choices are written, one by one
         return self._made(trial)
 
-    def _seed_sampler(self) -> None:
-        """Make what a sampler draws next follow from the seed and from how many trials are done."""
-        import optuna
+    def _begun(self) -> "list[FrozenTrial]":
+        """Return the trials that are done, or in work."""
         from optuna.trial import TrialState
 
-        done = len(self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
-        seed = derive_seed("evolution", self.seed, done)
+        return self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING))
+
+    def _seed_sampler(self, before: "Sequence[FrozenTrial]") -> None:
+        """Make what a sampler draws for a trial follow from the seed and from how many were begun before it."""
+        import optuna
+
+        seed = derive_seed("evolution", self.seed, len(before))
         if self.method.sampler == "random":
             self.study.sampler = optuna.samplers.RandomSampler(seed=seed)
         else:

@@ -17,13 +17,14 @@ from shiftaddaug.settings import options_near
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
 
+PRICES = tuple(f"{name}_{mode}" for mode in MODES for name in ("energy_mj", "latency_ms"))
+"""Numbers of results.json where the hardware has an accelerator."""
 NUMBERS = (
     *("seed", "params", "macs", "multiplication_free_macs_percent", "supernet_params"),
-    *(f"{name}_{mode}" for mode in MODES for name in ("energy_mj", "latency_ms")),
     *("peak_sram_kib", "flash_kib"),
     *("train_seconds", "seconds_to_first_step", "images_per_s", "epochs", "extraction_max_difference"),
 )
-"""Numbers of results.json that every task has, if the hardware has them priced."""
+"""Numbers of results.json that every training has."""
 SPLITS = ("train", "val", "test")
 """Splits of the data, of which the figures of a task are measured."""
 
@@ -47,7 +48,8 @@ def refuse_unknown(settings: SweeperSettings, config: DictConfig) -> None:
     catalogue = catalogue_of(config.plugins)
     task: Any = OmegaConf.to_container(config.task, resolve=True)
     figures = tasks.settings_from(task, catalogue).measured
-    numbers = [*NUMBERS, *(figure.key(split) for split in SPLITS for figure in figures)]
+    prices = () if OmegaConf.select(config, "hardware.accelerator") is None else PRICES
+    numbers = [*NUMBERS, *prices, *(figure.key(split) for split in SPLITS for figure in figures)]
     ours = catalogue.modules(tasks.FOLDER).get(task["name"], "").startswith(f"{PACKAGE}.")
     for name in (*(settings.objectives or []), *(settings.constraints or {})):
         details = not ours and name.startswith(tuple(f"{split}_" for split in SPLITS))  # a plugin may measure more

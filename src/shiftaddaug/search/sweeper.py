@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from shiftaddaug.errors import TrainingDiverged, UserError, reason_of
 from shiftaddaug.runs.explain import describe
 from shiftaddaug.runs.searching import JOB, PRUNED, build_pruner
-from shiftaddaug.runs.study_storage import answering_storage, open_storage, shown
+from shiftaddaug.runs.study_storage import answering_storage, open_storage, shown, warn_of_password
 from shiftaddaug.search.conclusion import NO_SCORE, conclude
 from shiftaddaug.search.heartbeat import beat, beating, fail_the_dead, try_again
 from shiftaddaug.search.naming import study_name
@@ -125,6 +125,7 @@ class Search:
             raise UserError(f"hydra.sweeper.storage={shown(settings.storage)}: study {name} has other directions")
         headline = str(OmegaConf.select(self.config, "task.headline") or "score")
         study.set_metric_names([headline if name == HEADLINE else name for name in self.objectives])
+        warn_of_password(settings.storage)
         log.info("study %s in %s", name, shown(settings.storage or "memory"))
         return study
 

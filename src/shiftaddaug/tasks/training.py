@@ -10,8 +10,7 @@ from torch import Tensor
 
 from shiftaddaug.callbacks.checkpoint import LastCheckpoint, checkpoint_path
 from shiftaddaug.errors import TrainingDiverged, UserError
-from shiftaddaug.hybrid.kernel_transform import is_transform
-from shiftaddaug.hybrid.weight import HybridWeight
+from shiftaddaug.hybrid.weight import HybridWeight, is_map
 from shiftaddaug.nets import own_terms
 from shiftaddaug.nets.init_from import encoder_parameters
 from shiftaddaug.nets.spec import SubnetSpec
@@ -204,15 +203,16 @@ class Training(Evaluation):
     def new_optimizer(self) -> torch.optim.Optimizer:
         """Return an optimiser of the parameters, which has made no step.
 
-        Weights alone decay, and norms and biases if so wished; transforms of kernels never do, nor what operators keep
-        from it (`Operator.undecayed`): they add a term of their own to the loss. Groups of the encoder come last where
-        it has a learning rate of its own. What is frozen is in none.
+        Weights alone decay, and norms and biases if so wished. What makes a weight of a stored one never does
+        (transforms of kernels, factors of sharing=affine), nor what operators keep from it (`Operator.undecayed`): they
+        add a term of their own to the loss. Groups of the encoder come last where it has a learning rate of its own.
+        What is frozen is in none.
         """
         kept = own_terms.undecayed(self.net)
         slower = encoder_parameters(self.net) if self.encoder_lr_mult != 1 else set()
         groups: dict[tuple[bool, bool], list[Tensor]] = {(False, True): [], (False, False): []}
         for name, p in self.net.named_parameters():
-            decayed = (p.ndim > 1 or self.decay_norms) and not is_transform(name) and name not in kept
+            decayed = (p.ndim > 1 or self.decay_norms) and not is_map(name) and name not in kept
             if p.requires_grad:
                 groups.setdefault((name in slower, decayed), []).append(p)
         undecayed = {"weight_decay": 0.0}
