@@ -212,6 +212,14 @@ def test_what_comes_next_is_printed_and_operators_without_a_price_are_said(
     assert "hardware=stm32f412 has no energy: networks are compared by their MACs" in caplog.text
 
 
+def test_an_operator_that_trains_more_than_a_weight_is_refused_by_its_key(supernet: Path, tmp_path: Path) -> None:
+    from shiftaddaug.search.making import alternatives_of, make_supernet
+
+    trained = read_trained(settings_of(tmp_path, *SEARCHED, f"supernet={supernet}")[1], PACKAGE_ONLY)
+    with pytest.raises(UserError, match=r"^space.operators: shift_ps: "):
+        make_supernet(trained.config, trained.plan, alternatives_of(["shift_ps"], PACKAGE_ONLY))
+
+
 def test_the_key_of_an_empty_choice_is_named(tmp_path: Path, supernet: Path) -> None:
     """The deep sub-network is narrower than what is left."""
     copied = tmp_path / "supernet"

@@ -57,15 +57,21 @@ def make_supernet(
         plan: of the largest network.
         alternatives: operators by name.
         sharing: how they read its weights; by default as in its training.
+
+    Raises:
+        UserError: an operator that cannot share a layer's weight with others.
     """
-    return build_supernet(
-        plan,
-        assign(plan, Mult()),
-        sharing=sharing_from_config(config["sharing"] if sharing is None else sharing),
-        synchronised_norm=config["trainer"].get("sync_batchnorm", False),
-        kernel_transform=config[SUPERNET]["kernel_transform"],
-        alternatives=alternatives,
-    )
+    try:
+        return build_supernet(
+            plan,
+            assign(plan, Mult()),
+            sharing=sharing_from_config(config["sharing"] if sharing is None else sharing),
+            synchronised_norm=config["trainer"].get("sync_batchnorm", False),
+            kernel_transform=config[SUPERNET]["kernel_transform"],
+            alternatives=alternatives,
+        )
+    except UserError as error:  # of an operator whose layers have more than a weight
+        raise UserError(str(error).replace("alternatives: ", "space.operators: ", 1)) from None
 
 
 def load_supernet(path: Path, plan: Plan, alternatives: Mapping[str, Operator], sharing: Mapping[str, Any]) -> Supernet:
