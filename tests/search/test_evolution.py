@@ -18,7 +18,8 @@ from shiftaddaug.nas.settings import MethodSettings, check_space
 from shiftaddaug.nas.space import Choices, Point, largest_table
 from shiftaddaug.nets.tables import plan_net
 from shiftaddaug.search import heartbeat
-from shiftaddaug.search.evolution import Evolution, Limits, cheapest, drawn_within, refuse_unreachable
+from shiftaddaug.search.evolution import Evolution
+from shiftaddaug.search.limits import Limits
 
 BLOCK = {"block": "inverted_bottleneck", "channels": 8, "expand": 2, "depth": 2}
 TABLE: dict[str, Any] = {"name": "little", "divisor": 4, "stem": {"channels": 8}, "stages": [BLOCK]}
@@ -167,29 +168,6 @@ def test_a_space_that_is_used_up_ends(monkeypatch: pytest.MonkeyPatch, caplog: p
     run.run(quality)
     assert 4 <= len(run.scored()) <= few.kept(PRICES).sum()
     assert "the search ends at" in caplog.text
-
-
-def test_cheapest_is_the_cheapest_of_everything() -> None:
-    for cost in (COST, "energy_mj_paper", "latency_ms_fair", "flash_kib", "peak_sram_kib"):
-        point = cheapest(CHOICES, PRICER, cost)
-        assert PRICER.price(CHOICES.of([point]))[cost][0] == PRICES[cost].min()
-
-
-def test_draws_are_those_that_keep_the_limits() -> None:
-    kept = [point for point, keeps in zip(EVERY, LIMITS.kept(PRICES), strict=True) if keeps]
-    drawn = drawn_within(CHOICES, PRICER, LIMITS, np.random.default_rng(0), 3000)
-    assert len(drawn) == 3000
-    shares = [drawn.count(point) / 3000 for point in kept]
-    assert sum(shares) == pytest.approx(1) and max(shares) < 3 / len(kept)
-
-
-@pytest.mark.parametrize("name", [COST, "flash_kib", "peak_sram_kib"])
-def test_limits_that_nothing_keeps_say_what_can_be_had(name: str) -> None:
-    least = float(PRICES[name].min())
-    refuse_unreachable(CHOICES, PRICER, Limits({name: least}))
-    key = name.removesuffix("_fair")
-    with pytest.raises(UserError, match=rf"^limits.{key}=.*: no network of the space has less than {least:.4g}"):
-        refuse_unreachable(CHOICES, PRICER, Limits({name: 0.99 * least}))
 
 
 def test_limits_that_contradict_each_other_say_which_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:

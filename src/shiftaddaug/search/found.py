@@ -124,7 +124,7 @@ class Found:
         return {
             "network": trial.number,
             f"{self.figure.title} (inherited)": self.figure.written(self.figure.recorded(trial.values[0])),
-            cost: f"{costs[cost]:.4g}",
+            **({} if cost == "macs" else {cost: f"{costs[cost]:.4g}"}),
             "MACs": f"{costs['macs']:,.0f}",
             "SRAM KiB": f"{costs['peak_sram_kib']:.1f}",
             "Flash KiB": f"{costs['flash_kib']:.1f}",

@@ -31,8 +31,9 @@ from shiftaddaug.runs.rules import say_no_effect, typed_of
 from shiftaddaug.runs.search_settings import SearchSettings, operators_of
 from shiftaddaug.runs.study_storage import answering_storage
 from shiftaddaug.runs.target_plan import target_plan
-from shiftaddaug.search.evolution import Evolution, Limits
+from shiftaddaug.search.evolution import Evolution
 from shiftaddaug.search.found import Found
+from shiftaddaug.search.limits import Limits
 from shiftaddaug.search.supernet import CHECKPOINT, FILE, FORMAT
 
 if TYPE_CHECKING:
