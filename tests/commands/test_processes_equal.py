@@ -22,7 +22,8 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (config_dir() / group).glob("[!_]*.yaml"))
 
 
-CASES = [*product(options("aug"), options("block_variant"))]
+AUGS = [name for name in options("aug") if name != "searched"]  # which needs the file of a search
+CASES = [*product(AUGS, options("block_variant"))]
 LINE = (
     "net.stages=[{block: basic, channels: 8, depth: 2, act: relu}]", "data.image_size=8", "data.crop_padding=0",
     "trainer.accelerator=cpu", "trainer.enable_progress_bar=false", "trainer.max_epochs=3", "optim.lr=0.01",
