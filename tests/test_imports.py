@@ -110,6 +110,7 @@ def test_a_configuration_is_read_and_checked_without_torch() -> None:
         "shiftaddaug.runs.settings",
         "shiftaddaug.runs.eval_settings",
         "shiftaddaug.nets.tables",
+        "shiftaddaug.search.target",
     )
     script = f"""
 import importlib, sys

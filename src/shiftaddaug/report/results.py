@@ -13,7 +13,8 @@ from typing import Any
 from shiftaddaug.errors import DAMAGE
 from shiftaddaug.files import write_whole
 
-RUN, RESULTS, METRICS = "run.json", "results.json", "metrics.csv"
+RUN, RESULTS, METRICS, CONFIG = "run.json", "results.json", "metrics.csv", "config.yaml"
+"""Files of a run: what is known when it begins, what it measured, figures of each epoch, and its configuration."""
 PRUNED = "pruned.json"
 """File of a run that a search has stopped; it says after how many epochs."""
 INHERITED = "inherited_"

@@ -14,7 +14,7 @@ from shiftaddaug.catalogue import catalogue_of
 from shiftaddaug.errors import UserError
 from shiftaddaug.files import remove_halves, write_whole
 from shiftaddaug.hybrid.remap_file import with_remap_file
-from shiftaddaug.report.results import RESULTS, read_json
+from shiftaddaug.report.results import CONFIG, RESULTS, read_json
 from shiftaddaug.runs.compose import plain, quoted
 from shiftaddaug.runs.explain import compose_config
 from shiftaddaug.runs.identity import first_difference
@@ -24,8 +24,6 @@ from shiftaddaug.settings import shown
 
 PLAN = "ablation.json"
 """File in the study's folder: the overrides that all its runs share."""
-CONFIG = "config.yaml"
-"""File in a run's folder: its configuration, resolved."""
 LOCK = ".lock"
 """File in the study's folder: two calls at once would run everything twice."""
 

@@ -16,7 +16,16 @@ from shiftaddaug.nets.cost import NetCost, net_cost
 from shiftaddaug.nets.sizes import shown_size
 from shiftaddaug.report.cost import cost_record, cost_rows
 from shiftaddaug.report.guarded import GuardedLogger
-from shiftaddaug.report.results import RESULTS, RUN, code_hash, git_commit, print_result, shortest_path, write_json
+from shiftaddaug.report.results import (
+    CONFIG,
+    RESULTS,
+    RUN,
+    code_hash,
+    git_commit,
+    print_result,
+    shortest_path,
+    write_json,
+)
 from shiftaddaug.runs.compose import PACKAGE, ROOT
 from shiftaddaug.runs.identity import IDENTITY, identity_hash
 from shiftaddaug.runs.places import refuse_old_run
@@ -28,8 +37,6 @@ log = logging.getLogger(__name__)
 
 Record = dict[str, Any]
 """What run.json and results.json hold."""
-
-CONFIG = "config.yaml"
 
 
 def begin(run: Prepared) -> Record:

@@ -16,7 +16,7 @@ from yaml import YAMLError
 
 from shiftaddaug.data.checks import holds_any_images
 from shiftaddaug.errors import DAMAGE, UserError
-from shiftaddaug.report.results import RESULTS, REUSED, RUN, read_json, write_json
+from shiftaddaug.report.results import CONFIG, RESULTS, REUSED, RUN, read_json, write_json
 from shiftaddaug.runs.identity import IDENTITY, are_alike, first_difference, identity_hash
 from shiftaddaug.runs.settings import RunSettings
 
@@ -86,7 +86,7 @@ def _reuse(run: Path, settings: RunSettings) -> float:
 def _runs_alike(settings: RunSettings) -> Iterator[Path]:
     """Folders of other runs that train the same, the newest first."""
     found = [path.parent.absolute() for path in Path(settings.paths.log_dir).rglob(RUN)]
-    found = [run for run in found if run != settings.folder.absolute() and (run / "config.yaml").exists()]
+    found = [run for run in found if run != settings.folder.absolute() and (run / CONFIG).exists()]
     ours = identity_hash(settings.config)
     for run in sorted(found, key=lambda run: (run / RUN).stat().st_mtime, reverse=True):
         with suppress(OSError, YAMLError, *DAMAGE):  # a damaged one is none of ours
@@ -97,7 +97,7 @@ def _runs_alike(settings: RunSettings) -> Iterator[Path]:
 
 @lru_cache(maxsize=4096)
 def _config_in(run: Path) -> Mapping[str, Any]:
-    content: Any = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"), resolve=False)
+    content: Any = OmegaConf.to_container(OmegaConf.load(run / CONFIG), resolve=False)
     return cast("Mapping[str, Any]", content)
 
 

@@ -23,10 +23,9 @@ from shiftaddaug.nas.settings import SpaceSettings, check_space
 from shiftaddaug.nas.space import Choices, Point
 from shiftaddaug.nets import archs
 from shiftaddaug.nets.plan import Plan
-from shiftaddaug.report.results import read_json
+from shiftaddaug.report.results import CONFIG, read_json
 from shiftaddaug.runs.importing import importing_torch
 from shiftaddaug.runs.places import refuse_old_run
-from shiftaddaug.runs.record import CONFIG
 from shiftaddaug.runs.rules import say_no_effect, typed_of
 from shiftaddaug.runs.search_settings import SearchSettings, operators_of
 from shiftaddaug.runs.study_storage import answering_storage
