@@ -21,6 +21,7 @@ from shiftaddaug.report.results import print_table
 from shiftaddaug.runs.cells import Cell, cells_in, check_finished, check_overrides, finished_results, locked
 from shiftaddaug.runs.compose import (
     PACKAGE,
+    as_text,
     catalogue_in,
     config_dir,
     expand_home,
@@ -116,7 +117,7 @@ def _cells(settings: AblationSettings, overrides: list[str]) -> Iterator[Cell]:
 
 def _checked_overrides(given: Sequence[str]) -> list[str]:
     """Overrides that all runs share: how long, of which net, but nothing that a row is named after."""
-    overrides = [expand_home(override) for override in given]
+    overrides = [as_text(expand_home(override)) for override in given]
     refuse_names(overrides)
     for override in overrides:
         key = override.lstrip("+~").split("=")[0].split("@")[0]

@@ -10,9 +10,9 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from shiftaddaug.errors import UserError
+from shiftaddaug.errors import UnknownKey, UserError
 from shiftaddaug.runs.compose import (
-    OPTIONAL_GROUPS,
+    KEY,
     compose,
     config_dir,
     group_options,
@@ -20,7 +20,8 @@ from shiftaddaug.runs.compose import (
     plugin_config_dirs,
     quoted,
 )
-from shiftaddaug.settings import options_near
+from shiftaddaug.runs.nearest import chosen_config, elsewhere, hint_of
+from shiftaddaug.settings import did_you_mean, options_near
 
 
 def compose_config(config_name: str, overrides: list[str]) -> DictConfig:
@@ -43,6 +44,8 @@ def describe(error: Exception, config_name: str, arguments: list[str]) -> str:
         return no_option(str(error.missing_cfg_file), config_name, arguments, error.options)
     if isinstance(error, OmegaConfBaseException):
         return _not_resolved(error, arguments)
+    if isinstance(error, UnknownKey):
+        return _added_key(error, config_name, arguments)
     message = " ".join(str(error).split())
     cause = error.__cause__
     unknown = re.match(r"Could not override '([^']+)'", message)
@@ -122,9 +125,8 @@ def no_option(path: str, config_name: str, arguments: Iterable[str], found: Sequ
             options |= dict.fromkeys(f"{inside}/{name}" if inside else name for name in names)
     value = path.removeprefix(f"{group}/")
     near = get_close_matches(value, options, n=1, cutoff=0.75)
-    return (
-        f"{group}={value}: no such option; {f'did you mean {near[0]}? ' if near else ''}options: {', '.join(options)}"
-    )
+    elsewhere = [f"{each}={value}" for each in groups_of(config_name) if value in groups.get(each, ())]
+    return f"{group}={value}: no such option; {did_you_mean(near or elsewhere[:1])}options: {', '.join(options)}"
 
 
 def _no_override(argument: str) -> str:
@@ -134,7 +136,7 @@ def _no_override(argument: str) -> str:
         return f"{argument}: must be key=value, such as op=add"
     if value.startswith(("[", "{")):
         return f"{argument}: is no list or group of keys for Hydra; a text is quoted: {quoted_argument(argument)}"
-    if not re.fullmatch(r"[+~]*[\w./@:$-]+", key):
+    if not re.fullmatch(KEY, key):
         return (
             f"{argument}: {key} is no key; options: letters, digits, _, and dots before what is inside (net.stages.0)"
         )
@@ -177,18 +179,24 @@ def _no_such_key(key: str, config_name: str, arguments: list[str]) -> str:
         return f"{_typed(key, arguments)}: no such key of Hydra's; options: those that --cfg hydra lists"
     if "/" in key:
         return f"{_typed(key, arguments)}: no such group; {options_near(key, groups_of(config_name))}"
-    chosen = "|".join(group for group in group_options([config_dir()]) if group not in OPTIONAL_GROUPS)
-    groups = [argument for argument in arguments if re.fullmatch(rf"({chosen})=\w+|plugins=.*", argument)]
-    try:
-        node: Any = compose(config_name, groups)
-    except HydraException:  # a group that this command does not have
-        node = compose(config_name, [])
+    composed = node = chosen_config(config_name, arguments)
+    typed = (argument.lstrip("+").partition("=")[0] for argument in arguments)
+    key = next((each for each in typed if each.startswith(f"{key}.")), key)  # Hydra names what is absent of it
     parent = ""
     for part in key.split("."):
         if not OmegaConf.is_dict(node) or part not in node:
             break
         parent, node = f"{parent}{part}.", OmegaConf.select(node, part, throw_on_missing=False)
     options = [f"{parent}{name}" for name in node] if OmegaConf.is_dict(node) else []
-    near = get_close_matches(key, options, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return f"{key}: no such key; {hint}options: {', '.join(options) or 'none'} (+{key}=... adds a new one)"
+    hint = hint_of(key, config_name, composed, arguments)
+    adds = f" (+{key}=... adds a new one)" if parent else elsewhere(key, config_name, arguments)
+    return f"{key}: no such key; {hint}options: {', '.join(options) or 'none'}{adds}"
+
+
+def _added_key(error: UnknownKey, config_name: str, arguments: list[str]) -> str:
+    """Return a message on a key that was added with a +, and that nothing reads."""
+    message, key = str(error), error.key
+    if "did you mean" in message or not any(each.lstrip("+").startswith(f"{key}=") for each in arguments):
+        return message
+    hint = hint_of(key, config_name, chosen_config(config_name, arguments), arguments)
+    return message.replace("no such key; ", f"no such key; {hint}", 1)
