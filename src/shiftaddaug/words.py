@@ -101,7 +101,7 @@ def _of_the_same_name(word: str, known: Collection[str]) -> list[str]:
 
 
 def _written_alike(key: str, known: Collection[str]) -> list[str]:
-    """Return the key beside the typed one that is written most like it, or one elsewhere that is so but for a letter."""
+    """Return the key beside the typed one that is written most like it; if none is, one elsewhere."""
     place, _, word = key.rpartition(".")
     beside = {each.rpartition(".")[2]: each for each in known if each.rpartition(".")[0] == place}
     anywhere = {each.rpartition(".")[2]: each for each in sorted(known, key=lambda each: -each.count("."))}

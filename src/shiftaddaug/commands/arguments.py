@@ -63,7 +63,7 @@ def _refuse_dashes(arguments: Sequence[str], config_name: str) -> None:
         UserError: naming the first one, and how its key is typed.
     """
     for argument in arguments:
-        word, equals, value = argument.partition("=")
+        word, _, value = argument.partition("=")
         if word.startswith("--") and not any(flag.startswith(word) for flag in FLAGS):
             key = word[2:].replace("-", "_")
             meant = nearest(key, config_name, chosen_config(config_name, []), [])[:1] or [key]

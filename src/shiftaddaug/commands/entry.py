@@ -47,8 +47,8 @@ BUGS = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError,
 # module into the process that a launcher starts for it, before its configuration is composed
 warnings.filterwarnings("ignore", r"\s*'hydra/launcher/(joblib|submitit_\w+)' is validated against ConfigStore schema")
 
-LONGEST = 1000
-"""Characters of a message: a stored value may be a book."""
+LONGEST = 4000
+"""Characters of a message, which may hold a command: a stored value may be a book."""
 
 
 def run_command(config_name: str, function: Callable[[DictConfig], Any]) -> None:

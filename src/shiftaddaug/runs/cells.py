@@ -15,6 +15,7 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.files import remove_halves, write_whole
 from shiftaddaug.hybrid.remap_file import with_remap_file
 from shiftaddaug.report.results import CONFIG, RESULTS, read_json
+from shiftaddaug.runs.absolute import with_absolute_paths
 from shiftaddaug.runs.compose import plain, quoted
 from shiftaddaug.runs.explain import compose_config
 from shiftaddaug.runs.identity import first_difference
@@ -126,7 +127,7 @@ def check_finished(cell: Cell, overrides: list[str]) -> None:
         raise UserError(
             f"folder: {results.parent} is of a row that is no more ({error}); move {cell.folder}* away"
         ) from error
-    difference = first_difference(_stored(results.parent / CONFIG), _as_trained(plain(composed)))
+    difference = first_difference(_stored(results.parent / CONFIG), _as_trained(plain(with_absolute_paths(composed))))
     if difference is not None:
         key, was, is_now = difference
         raise UserError(

@@ -13,7 +13,13 @@ from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.report.cost import cost_record, cost_rows
 from shiftaddaug.report.results import RESULTS, print_result, write_json
 from shiftaddaug.runs.eval_settings import EvalSettings
-from shiftaddaug.runs.lightning_trainer import build_trainer, check_limits, interruptible, quieten_lightning
+from shiftaddaug.runs.lightning_trainer import (
+    build_trainer,
+    check_accelerator,
+    check_limits,
+    interruptible,
+    quieten_lightning,
+)
 from shiftaddaug.runs.rules import say_no_effect, typed_of
 from shiftaddaug.runs.subnetworks import Subnetwork, load_subnetwork, recalibrate_on_training_data
 from shiftaddaug.runs.target_plan import norm_of_one_pixel
@@ -29,6 +35,7 @@ def evaluate(settings: EvalSettings) -> float:
         UserError: a damaged checkpoint, or data or a sub-network that does not fit it.
     """
     quieten_lightning()
+    check_accelerator(settings.trainer)
     pl.seed_everything(settings.top.seed, workers=True, verbose=False)
     subnet, split = settings.subnet, settings.top.split
     subnetwork = load_subnetwork(settings.path, subnet.width_multiplier, subnet.expand_multiplier, settings.catalogue)

@@ -4,13 +4,13 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
-from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from shiftaddaug.errors import UnknownKey, UserError
+from shiftaddaug.runs.absolute import PATHS, whole_path
 from shiftaddaug.runs.compose import (
     KEY,
     compose,
@@ -19,6 +19,7 @@ from shiftaddaug.runs.compose import (
     groups_of,
     plugin_config_dirs,
     quoted,
+    text_of,
 )
 from shiftaddaug.runs.nearest import chosen_config, elsewhere, hint_of
 from shiftaddaug.settings import did_you_mean, options_near
@@ -38,12 +39,27 @@ def compose_config(config_name: str, overrides: list[str]) -> DictConfig:
 
 def describe(error: Exception, config_name: str, arguments: list[str]) -> str:
     """Return one line on a mistake in the overrides `arguments` that `config_name` was composed with."""
+    message = _described(error, config_name, arguments)
+    for typed in filter(_names_path, arguments):  # data.data_dir is paths.data_dir, say, and was made absolute
+        key = typed.lstrip("+").partition("=")[0]
+        path = re.escape(whole_path(text_of(typed)))
+        told = re.match(rf"[\w.]*\b{key.rpartition('.')[2]}={path}(?=[: ])", message)
+        if told is not None:
+            return f"{key}={text_of(typed)}{message[told.end() :]}"
+    return message
+
+
+def _names_path(argument: str) -> bool:
+    return argument.lstrip("+").partition("=")[0] in PATHS and bool(text_of(argument))
+
+
+def _described(error: Exception, config_name: str, arguments: list[str]) -> str:
     if isinstance(error, OverrideParseException):
         return _no_override(error.override)
     if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file is not None:
         return no_option(str(error.missing_cfg_file), config_name, arguments, error.options)
     if isinstance(error, OmegaConfBaseException):
-        return _not_resolved(error, arguments)
+        return _not_resolved(error, arguments, config_name)
     if isinstance(error, UnknownKey):
         return _added_key(error, config_name, arguments)
     message = " ".join(str(error).split())
@@ -56,7 +72,7 @@ def describe(error: Exception, config_name: str, arguments: list[str]) -> str:
         if found is not None:
             return words(_typed(found[1], arguments), found[1])
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
-        return _not_resolved(cause, arguments)
+        return _not_resolved(cause, arguments, config_name)
     return re.sub(r" See https://hydra\S+ for details", "", message)
 
 
@@ -143,7 +159,7 @@ def _no_override(argument: str) -> str:
     return f"{argument}: has characters that are no plain text for Hydra; quote the value: {quoted_argument(argument)}"
 
 
-def _not_resolved(error: OmegaConfBaseException, arguments: Sequence[str]) -> str:
+def _not_resolved(error: OmegaConfBaseException, arguments: Sequence[str], config_name: str) -> str:
     """Return a message on a value that is missing, or that is to be read from what is not there."""
     read = re.search(r"Interpolation key '([^']+)' not found", str(error))
     reading = [each for each in arguments if (f"${{{read[1]}}}" if read else "${") in each]
@@ -152,7 +168,7 @@ def _not_resolved(error: OmegaConfBaseException, arguments: Sequence[str]) -> st
     if typed == key and reading:  # what failed is made of what was typed
         typed = reading[-1]
     if isinstance(error, MissingMandatoryValue):
-        return f"{key}: is missing; must have a value: {key}=..."
+        return f"{key}: is missing; must have a value: {key}=...{_comment_on(key, config_name)}"
     if isinstance(error, InterpolationKeyError) and read is not None:
         gone = [each for each in arguments if each.startswith("~") and f"{read[1]}.".startswith(f"{each[1:]}.")]
         remedy = f"leave out {gone[0]}" if gone else "a key that --help lists, or text without ${...}"
@@ -161,6 +177,13 @@ def _not_resolved(error: OmegaConfBaseException, arguments: Sequence[str]) -> st
         return f"{typed}: must be of the kind that it replaces: a list, or a group of keys"
     reason = re.sub(r"^\w+ raised while resolving interpolation: ", "", str(error).splitlines()[0])
     return f"{typed}: cannot be read ({reason})"
+
+
+def _comment_on(key: str, config_name: str) -> str:
+    """Return what the yaml of a command says of a key that has no value, in brackets; "" if it says nothing."""
+    text = (config_dir() / f"{config_name}.yaml").read_text()
+    comment = re.search(rf"^{re.escape(key)}: \?\?\? # (.+)$", text, re.MULTILINE)
+    return f" ({comment[1]})" if comment else ""
 
 
 def _typed(key: str, arguments: Iterable[str]) -> str:

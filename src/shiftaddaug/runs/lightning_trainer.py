@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from hydra.utils import instantiate
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator, XLAAccelerator
 from lightning.pytorch.callbacks import ProgressBar
 from torch.utils.data import DataLoader
 
@@ -105,6 +107,32 @@ def warn_of_global_draws(data: pl.LightningDataModule, name: str) -> None:
             "data=%s: its training loader draws from the global generator, and a resumed run will not repeat an "
             "uninterrupted one; give it a generator of its own: DataLoader(..., generator=torch.Generator())",
             name,
+        )
+
+
+DEVICES = {
+    "gpu": (CUDAAccelerator, MPSAccelerator),
+    "cuda": (CUDAAccelerator,),
+    "mps": (MPSAccelerator,),
+    "tpu": (XLAAccelerator,),
+}
+"""What Lightning computes with by the value of trainer.accelerator."""
+
+
+def check_accelerator(config: Mapping[str, Any]) -> None:
+    """Refuse an accelerator that this machine does not have, before anything is built or read.
+
+    Args:
+        config: the `trainer` group.
+
+    Raises:
+        UserError: it has none.
+    """
+    wanted = str(config.get("accelerator"))
+    if wanted in DEVICES and not any(each.is_available() for each in DEVICES[wanted]):
+        raise UserError(
+            f"trainer.accelerator={wanted}: torch {torch.__version__} finds none on this machine; options: auto, which "
+            f"takes what there is, or cpu"
         )
 
 

@@ -27,6 +27,7 @@ from shiftaddaug.runs.idle import note_idle
 from shiftaddaug.runs.init_from import begin_from
 from shiftaddaug.runs.lightning_trainer import (
     build_trainer,
+    check_accelerator,
     check_interval,
     check_limits,
     quieten_lightning,
@@ -87,6 +88,7 @@ def prepare(settings: RunSettings, training: MakeTraining | None = None) -> Prep
     """
     quieten_lightning()
     config = settings.config
+    check_accelerator(config["trainer"])
     pl.seed_everything(settings.top.seed, workers=True, verbose=False)
     assignment = assigned_operators(config, settings.plan, settings.catalogue)
     for operator in assignment.operators():
@@ -161,7 +163,7 @@ def _resumed_checkpoint(settings: RunSettings, task: Training) -> Path | None:
         return None
     path = find_checkpoint(str(settings.top.ckpt_path), Path(settings.paths.log_dir), settings.config)
     checkpoint = read_checkpoint(path)
-    refuse_other_run(path, checkpoint, settings.config)
+    refuse_other_run(path, checkpoint, settings.config, settings.typed)
     refuse_unlike(path, checkpoint, task)
     log.info("resuming %s", path)
     return path

@@ -30,6 +30,7 @@ from shiftaddaug.nets.surroundings import choices
 from shiftaddaug.nets.timetable import check_timetables
 from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.operators.stated import make_stated
+from shiftaddaug.runs.absolute import with_absolute_paths
 from shiftaddaug.runs.compose import plain
 from shiftaddaug.runs.init_from import source_of
 from shiftaddaug.runs.joint_checks import (
@@ -153,6 +154,7 @@ def read_settings(
     Raises:
         UserError: the first mistake, by key.
     """
+    cfg = with_absolute_paths(cfg)
     task = tasks.settings_from(plain(cfg.task), catalogue)  # whose keys others are interpolated from
     config = with_searched_net(plain(cfg), catalogue)
     written: Any = OmegaConf.to_container(cfg, resolve=False)
