@@ -81,7 +81,10 @@ def meant(key: str, known: Collection[str]) -> list[str]:
     found = [each for target in SYNONYMS.get(word.lower(), ()) for each in _ending(target, known) if each != key]
     beside = [each for each in found if each.startswith(f"{place}.")]
     found = beside if place and beside else found
-    return found or _of_the_same_name(word, known) or _written_alike(key, known)
+    if found:
+        return found
+    same = [each for each in known if _last(each) == word]
+    return _highest(same) if same else _written_alike(key, known)
 
 
 def _ending(target: str, known: Collection[str]) -> list[str]:
@@ -92,11 +95,14 @@ def _ending(target: str, known: Collection[str]) -> list[str]:
     return [last] if "." in target and last in known and not any("." in each for each in known) else []
 
 
-def _of_the_same_name(word: str, known: Collection[str]) -> list[str]:
-    """Return the keys whose last part is the word, those that lie least deep; none where these are many."""
-    same = [each for each in known if each.replace("/", ".").rpartition(".")[2].lstrip("+") == word]
-    least = min((each.count(".") for each in same), default=0)
-    highest = [each for each in same if each.count(".") == least]
+def _last(key: str) -> str:
+    return key.replace("/", ".").rpartition(".")[2].lstrip("+")
+
+
+def _highest(keys: Collection[str]) -> list[str]:
+    """Return the keys that lie least deep; none where these are many."""
+    least = min(each.count(".") for each in keys)
+    highest = [each for each in keys if each.count(".") == least]
     return highest if len(highest) <= MOST else []
 
 

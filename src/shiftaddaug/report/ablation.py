@@ -8,11 +8,8 @@ from typing import Any
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.files import write_csv, write_whole
-from shiftaddaug.report.recorded import columns, headline_of
+from shiftaddaug.report.recorded import SPLITS, columns, headline_of
 from shiftaddaug.tasks.figures import Figure
-
-SPLITS = ("test", "val", "train")
-"""Whose headline figure is tabulated; gains are in the first."""
 
 
 def summarise(results: Sequence[Mapping[str, Any]], baseline: str) -> list[dict[str, Any]]:

@@ -1,16 +1,20 @@
 """A table of all jobs at the end of a multirun."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
-from shiftaddaug.errors import UserError
-from shiftaddaug.files import write_csv
+from shiftaddaug.errors import DAMAGE, UserError, reason_of
+from shiftaddaug.files import read_yaml, write_csv
 from shiftaddaug.hardware.rules import MODES
 from shiftaddaug.report.recorded import columns, headline_in
 from shiftaddaug.report.results import INHERITED, PRUNED, print_table, read_json, results_of
+
+log = logging.getLogger(__name__)
 
 COSTS = {
     **{f"mJ ({mode})": f"energy_mj_{mode}" for mode in MODES},
@@ -58,7 +62,25 @@ def jobs_in(folder: Path) -> list[tuple[list[str], Path]]:
     """Return the jobs of a multirun, by what Hydra has left in its folder: overrides, and the job's folder."""
     found = [path.parents[1] for path in folder.glob("*/.hydra/overrides.yaml")]
     found.sort(key=lambda job: (len(job.name), job.name))  # by number
-    return [(list(map(str, OmegaConf.load(job / ".hydra" / "overrides.yaml"))), job) for job in found]
+    return [(_overrides(job), job) for job in found]
+
+
+def _overrides(job: Path) -> list[str]:
+    """Return what a job was told, as far as that can be read."""
+    try:
+        return list(map(str, read_yaml(job / ".hydra" / "overrides.yaml")))
+    except (OSError, YAMLError, *DAMAGE) as error:
+        log.warning("%s: what it was told cannot be read (%s)", job, reason_of(error))
+        return []
+
+
+def _results(path: Path) -> dict[str, Any]:
+    """Return the results of a job; none where it has left none, or damaged ones."""
+    try:
+        return read_json(path) if path.exists() else {}
+    except (OSError, *DAMAGE) as error:
+        log.warning("%s: cannot be read (%s)", path, reason_of(error))
+        return {}
 
 
 def job_rows(jobs: list[tuple[list[str], Path]]) -> list[dict[str, Any]]:
@@ -71,7 +93,7 @@ def job_rows(jobs: list[tuple[list[str], Path]]) -> list[dict[str, Any]]:
     known = [headline_in(path.parent) for path in found if path.exists()]
     headlines = list(dict.fromkeys(known or [headline_in(folder) for _, folder in jobs]))
     figures = columns(headlines, ("val", "test"))
-    results = [read_json(path) if path.exists() else {} for path in found]
+    results = [_results(path) for path in found]
     inherited = dict.fromkeys(key for result in results for key in result if key.startswith(INHERITED))
     if inherited:  # of architectures that were searched, which nothing has trained
         figures = {key.replace("_percent", " %").replace("_", " "): key for key in inherited}
@@ -100,5 +122,5 @@ def _row(
     }
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.4g}")
+def _rounded(value: Any) -> float | None:
+    return float(f"{value:.4g}") if isinstance(value, int | float) else None

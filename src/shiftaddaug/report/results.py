@@ -75,8 +75,14 @@ def _plain(value: Any) -> Any:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Content of a json file that holds an object."""
-    content: dict[str, Any] = json.loads(path.read_text())
+    """Return the content of a json file that holds an object.
+
+    Raises:
+        OSError, and what is in `errors.DAMAGE`: it is not there, or holds anything else.
+    """
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise TypeError("holds no group of keys")
     return content
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from shiftaddaug.errors import DAMAGE
+from shiftaddaug.files import read_yaml
 from shiftaddaug.runs.compose import parsed, quoted, text_of
 from shiftaddaug.settings import shown
 
@@ -37,8 +38,8 @@ def overrides_of(run: Path) -> list[str] | None:
     Relative paths are taken from where the run was started.
     """
     try:
-        typed = yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text())
-        where = yaml.safe_load((run / ".hydra" / "hydra.yaml").read_text())["hydra"]["runtime"]["cwd"]
+        typed = read_yaml(run / ".hydra" / "overrides.yaml")
+        where = read_yaml(run / ".hydra" / "hydra.yaml")["hydra"]["runtime"]["cwd"]
         return [_from(Path(where), str(override)) for override in typed]
     except (OSError, yaml.YAMLError, *DAMAGE):
         return None

@@ -10,11 +10,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
-from omegaconf import OmegaConf
 from yaml import YAMLError
 
 from shiftaddaug.data.checks import holds_any_images
 from shiftaddaug.errors import DAMAGE, UserError
+from shiftaddaug.files import read_yaml
+from shiftaddaug.report.recorded import read_results
 from shiftaddaug.report.results import CONFIG, RESULTS, REUSED, RUN, read_json, write_json
 from shiftaddaug.runs.checkpoints import FOUND, find_checkpoint
 from shiftaddaug.runs.held import hold
@@ -48,7 +49,7 @@ def going_on(settings: RunSettings, held: ExitStack) -> tuple[RunSettings, float
     settings.folder.mkdir(parents=True, exist_ok=True)
     hold(settings.folder, held)
     alike = list(_runs_alike(settings))
-    finished = [run for run in alike if (run / RESULTS).exists() and _is_scored_alike(run, settings.config)]
+    finished = [run for run in alike if _has_results(run) and _is_scored_alike(run, settings.config)]
     if finished:
         return settings, _reuse(finished[0], settings)
     for run in alike:
@@ -97,7 +98,7 @@ def from_checkpoint(settings: RunSettings, path: str) -> RunSettings:
 def _reuse(run: Path, settings: RunSettings) -> float:
     """Return the score of a finished run, and note in the folder of this one where its results are."""
     write_json(settings.folder / REUSED, {"folder": str(run)})
-    headline, results = settings.task.headline_figure, read_json(run / RESULTS)
+    headline, results = settings.task.headline_figure, read_results(run / RESULTS)
     value = results.get(headline.key("val"))
     shown = "" if value is None else f": {headline.title} {headline.written(value)} on validation"
     log.info("resume=true: %s has finished%s", run, shown)
@@ -118,8 +119,16 @@ def _runs_alike(settings: RunSettings) -> Iterator[Path]:
 
 @lru_cache(maxsize=4096)
 def _config_in(run: Path) -> Mapping[str, Any]:
-    content: Any = OmegaConf.to_container(OmegaConf.load(run / CONFIG), resolve=False)
-    return cast("Mapping[str, Any]", content)
+    return cast("Mapping[str, Any]", read_yaml(run / CONFIG))
+
+
+def _has_results(run: Path) -> bool:
+    """Whether a run has finished, and what it measured can be read; one whose results are damaged trains again."""
+    try:
+        return (run / RESULTS).exists() and bool(read_results(run / RESULTS))
+    except UserError as error:
+        log.warning("resume=true: is not taken for finished: %s", error)
+        return False
 
 
 def _is_scored_alike(run: Path, config: Mapping[str, Any]) -> bool:

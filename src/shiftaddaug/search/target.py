@@ -10,7 +10,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -18,6 +17,7 @@ from shiftaddaug import tasks
 from shiftaddaug.catalogue import Catalogue, catalogue_of
 from shiftaddaug.data.checks import settings_of
 from shiftaddaug.errors import DAMAGE, UserError, reason_of
+from shiftaddaug.files import read_yaml
 from shiftaddaug.hardware.candidates import Pricer
 from shiftaddaug.nas.settings import SpaceSettings, check_space
 from shiftaddaug.nas.space import Choices, Point
@@ -124,7 +124,7 @@ def read_trained(settings: SearchSettings, catalogue: Catalogue) -> Trained:
         contents = read_json(folder / FILE)
         if contents["format"] != FORMAT:
             raise ValueError(f"{FILE} is of format {contents['format']}, this version reads {FORMAT}")
-        raw: Any = OmegaConf.to_container(OmegaConf.load(folder / CONFIG), resolve=True)
+        raw: Any = read_yaml(folder / CONFIG)
         config: dict[str, Any] = dict(raw)
         space = check_space(contents["space"])
         task = tasks.settings_from(config["task"], catalogue)
