@@ -182,6 +182,10 @@ def _check_subnet(subnet: SubnetSettings, top: TopLevel, path: Path) -> None:
         return
     if path.suffix != ".ckpt" or path.is_dir():
         key = "width_multiplier" if subnet.width_multiplier > 1 else "expand_multiplier"
-        raise UserError(f"subnet.{key}={getattr(subnet, key)}: {path} is no checkpoint of a supernet (a .ckpt file)")
+        best = path.parent / "checkpoints" / "best.ckpt"
+        remedy = f"; options: ckpt_path={best}" if path.is_dir() and best.exists() else ""
+        raise UserError(
+            f"subnet.{key}={getattr(subnet, key)}: {path} is no checkpoint of a supernet (a .ckpt file){remedy}"
+        )
     if top.recalibrate_batches == 0:
         raise UserError("recalibrate_batches=0: a widened sub-network has no batch-norm statistics of its own")

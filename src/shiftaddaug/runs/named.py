@@ -17,6 +17,12 @@ def checkpoint_in(path: Path) -> Path:
     return next((place for place in places if place.exists()), path)
 
 
+def trained(path: Path) -> Path:
+    """Return the best checkpoint of a run, or its last one, given its folder; anything else as it is."""
+    places = (path / CHECKPOINTS / name for name in ("best.ckpt", LAST_CHECKPOINT))
+    return next((place for place in places if place.exists()), path)
+
+
 def evaluated(key: str, named: str, log_dir: Path) -> Path:
     """Return a target's folder, or a file: what is evaluated.
 

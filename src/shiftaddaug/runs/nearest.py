@@ -68,7 +68,7 @@ def nearest(key: str, config_name: str, node: Any, arguments: list[str]) -> list
 def _known(config_name: str, node: Any, arguments: list[str]) -> list[str]:
     """Return all keys of a configuration: those that only repeat another one come last."""
     written: Any = OmegaConf.to_container(node, resolve=False)
-    keys, repeating = [], []
+    keys, repeating = list[str](), list[str]()
     for key, value in _walk(written):
         (repeating if isinstance(value, str) and re.fullmatch(r"\$\{[\w.]+\}", value) else keys).append(key)
     options = group_options([config_dir(), *_plugin_dirs(arguments)])

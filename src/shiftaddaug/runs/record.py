@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shlex
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -102,7 +103,7 @@ def _circumstances(run: Prepared) -> Record:
         "git_commit": git_commit(ROOT),
         "code": code_hash(PACKAGE),
         "torch": torch.__version__,
-        "command": " ".join(sys.argv),
+        "command": shlex.join(sys.argv),
         "folder": str(run.settings.folder),
         "idle": dict(run.idle),
         "resumed_from": None if run.ckpt_path is None else str(run.ckpt_path.absolute()),

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -90,7 +91,7 @@ def search_target(settings: SearchSettings, typed: Sequence[str]) -> float:
         "limits": settings.limits.by_cost(),
         "sampler": settings.method.sampler,
         "seed": settings.top.seed,
-        "command": " ".join(sys.argv),
+        "command": shlex.join(sys.argv),
     }
     operators = {each.name: each for each in operators_of(list(choices.operators), catalogue)}
     table, figure = trained.config["net"], inherited.figure
