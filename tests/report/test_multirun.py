@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from shiftaddaug.report.multirun import MultirunTable
+from shiftaddaug.report.multirun import MultirunTable, job_rows, jobs_in
 
 RESULT = {
     "val_top1_percent": 91.25,
@@ -53,6 +53,17 @@ def printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 def test_prints_every_job_whole_and_the_failed_one_too(printed: list[list[str]]) -> None:
     assert len(ADD) > 80
     assert printed == ROWS
+
+
+def test_what_cannot_be_read_is_an_empty_row(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name, told in (("0", "- op=add"), ("1", "{"), ("2", "3")):
+        (tmp_path / name / ".hydra").mkdir(parents=True)
+        (tmp_path / name / ".hydra" / "overrides.yaml").write_text(told)
+        (tmp_path / name / "results.json").write_text("[")
+    jobs = jobs_in(tmp_path)
+    assert [overrides for overrides, _ in jobs] == [["op=add"], [], []]
+    assert [row["overrides"] for row in job_rows(jobs)] == ["op=add", "", ""]
+    assert len(caplog.records) == 5
 
 
 @pytest.mark.usefixtures("printed")

@@ -29,8 +29,10 @@ def test_it_has_what_was_typed_but_where_the_run_lies() -> None:
     line = command(given, "/a b/epoch=0.ckpt")
     *_, op, stages, time, path = shlex.split(line)
     assert (op, stages, time) == ("op=add", "net.stages=[{a: 1}]", "+trainer.max_time=00:01:00:00")
-    assert text_of(path) == "/a b/epoch=0.ckpt"
+    assert path == "ckpt_path=/a b/epoch=0.ckpt"
     assert line.startswith("python src/train.py op=add ")
+    (*_, path) = shlex.split(command([], "/a,b"))
+    assert text_of(path) == "/a,b" and path != "ckpt_path=/a,b", "which would be two"
 
 
 def test_a_refused_resume_is_told_it(checkpoint: Path) -> None:
@@ -58,4 +60,4 @@ def test_a_default_that_has_changed_is_given(difference: tuple[str, Any, Any], a
 def test_relative_paths_are_those_of_where_the_run_began(checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere" / "images").mkdir(parents=True)
     typed(checkpoint, "data.data_dir=images", "op=add", "seed=1", cwd=tmp_path / "elsewhere")
-    assert overrides_of(tmp_path / "run") == [f"data.data_dir='{tmp_path}/elsewhere/images'", "op=add", "seed=1"]
+    assert overrides_of(tmp_path / "run") == [f"data.data_dir={tmp_path}/elsewhere/images", "op=add", "seed=1"]

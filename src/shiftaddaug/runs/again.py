@@ -11,7 +11,7 @@ import yaml
 
 from shiftaddaug.errors import DAMAGE
 from shiftaddaug.files import read_yaml
-from shiftaddaug.runs.compose import parsed, quoted, text_of
+from shiftaddaug.runs.compose import quoted, text_of, typed
 from shiftaddaug.settings import shown
 
 OF_ONE_RUN = ("ckpt_path", "resume", "paths.output_dir", "hydra", "sweep")
@@ -27,9 +27,7 @@ def command(overrides: Iterable[str], ckpt_path: object) -> str:
         ckpt_path: of the checkpoint.
     """
     kept = [each for each in overrides if not _starts(each, OF_ONE_RUN)]
-    path = str(ckpt_path)
-    resumes = f"ckpt_path={path if parsed(f'ckpt_path={path}') else quoted(path)}"
-    return f"{_program()} {shlex.join([*kept, resumes])}"
+    return f"{_program()} {shlex.join([*kept, typed('ckpt_path', ckpt_path)])}"
 
 
 def overrides_of(run: Path) -> list[str] | None:
@@ -38,28 +36,28 @@ def overrides_of(run: Path) -> list[str] | None:
     Relative paths are taken from where the run was started.
     """
     try:
-        typed = read_yaml(run / ".hydra" / "overrides.yaml")
+        overrides = read_yaml(run / ".hydra" / "overrides.yaml")
         where = read_yaml(run / ".hydra" / "hydra.yaml")["hydra"]["runtime"]["cwd"]
-        return [_from(Path(where), str(override)) for override in typed]
+        return [_from(Path(where), str(override)) for override in overrides]
     except (OSError, yaml.YAMLError, *DAMAGE):
         return None
 
 
-def to_resume(path: Path, typed: Sequence[str], difference: tuple[str, Any, Any]) -> str | None:
+def to_resume(path: Path, asked: Sequence[str], difference: tuple[str, Any, Any]) -> str | None:
     """Return the command that resumes a checkpoint as its run was; None if what was typed for that is unknown.
 
     Where the same was typed, and a default has changed since, it says what the default was.
 
     Args:
         path: of the checkpoint.
-        typed: what was typed now.
+        asked: what was typed now.
         difference: the first key that differs, what it was and what it is.
     """
     run = path.absolute().parents[1]
     theirs = overrides_of(run)
     if theirs is None:
         return None
-    if set(_kept(theirs)) == set(_kept(typed)):
+    if set(_kept(theirs)) == set(_kept(asked)):
         key, was, is_now = difference
         theirs = [*theirs, f"{'++' if is_now is None else ''}{key}={_typed(was)}"]
     return command(theirs, path)
@@ -86,7 +84,7 @@ def _from(where: Path, override: str) -> str:
     text = text_of(override)
     if where == Path.cwd() or not text or "/" in key or Path(text).is_absolute() or not (where / text).exists():
         return override
-    return f"{key}={quoted(where / text)}"
+    return typed(key, where / text)
 
 
 def _program() -> str:

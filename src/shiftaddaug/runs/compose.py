@@ -160,6 +160,14 @@ def as_text(argument: str, multirun: bool = False) -> str:
     return f"{key}={asked}" if all(parts) and parsed(f"{key}={asked}") is not None else argument
 
 
+def typed(key: str, value: object) -> str:
+    """Return an override that gives a key a text, without quotes where it is read so without."""
+    plain_one = f"{key}={value}"
+    override = parsed(as_text(plain_one))
+    as_meant = override is not None and not override.is_sweep_override() and text_of(as_text(plain_one)) == str(value)
+    return plain_one if as_meant else f"{key}={quoted(value)}"
+
+
 def expand_home(argument: str) -> str:
     """Return `key=~/folder` with the home folder: shells leave it to us, and Hydra's grammar has no such value.
 

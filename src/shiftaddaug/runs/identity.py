@@ -79,7 +79,7 @@ ADDED = {
 IDENTITY = "identity"
 """Key of run.json: the hash of what identifies the run. Reading hundreds of yamls instead takes half a minute."""
 
-FIRST = ("op", "net", "arch", "data", "aug", "sharing", "task", "optim", "seed", "trainer")
+FIRST = ("seed", "op", "net", "arch", "data", "aug", "sharing", "task", "optim", "trainer")
 """Groups in the order in which a difference is told: values of one are often interpolated into others."""
 
 
