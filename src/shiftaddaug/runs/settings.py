@@ -31,7 +31,7 @@ from shiftaddaug.nets.timetable import check_timetables
 from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.operators.stated import make_stated
 from shiftaddaug.runs.compose import plain
-from shiftaddaug.runs.init_from import source_of
+from shiftaddaug.runs.init_from import check_source
 from shiftaddaug.runs.joint_checks import (
     check_compile,
     check_frozen,
@@ -244,7 +244,7 @@ def read_groups(
     )
     check_places(config)
     if net.init_from is not None and top.ckpt_path is None:
-        source_of(net.init_from)
+        check_source(net.init_from)
     hardware = hardware_from(config["hardware"])
     return Groups(top=top, paths=paths, net=net, arch=arch, aug=aug, sharing=sharing, optim=optim, hardware=hardware)
 
