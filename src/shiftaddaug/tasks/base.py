@@ -1,7 +1,7 @@
 """What a task optimises and measures: the only part of a training that knows what outputs and labels mean."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -67,6 +67,14 @@ class Objective(ABC):
     @abstractmethod
     def predictions(self, outputs: Tensor) -> Tensor:
         """What the outputs say, in the form of `wanted`: labels, masks, values."""
+
+    def classes(self, held: Sequence[str] | None) -> Sequence[str] | None:
+        """Names of what each output channel stands for, in their order; None if they have none.
+
+        Args:
+            held: names of the classes that the data hold, in the order of labels; None if they have none.
+        """
+        return held if held is not None and len(held) == self.num_outputs else None
 
     def show(self, value: Tensor) -> "str | Tensor":
         """One image's prediction, or what was wanted of it, for people: a text, or a picture uint8 (3, H, W).
