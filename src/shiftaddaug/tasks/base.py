@@ -76,6 +76,13 @@ class Objective(ABC):
         """
         return held if held is not None and len(held) == self.num_outputs else None
 
+    def ranked(self, outputs: Tensor, most: int) -> tuple[Tensor, Tensor] | None:
+        """The most probable classes of each image, the best first, and their scores in 0..1, both (N, most).
+
+        None, as here: the task does not say one class of an image. Else `wanted` are labels (N,).
+        """
+        return None
+
     def show(self, value: Tensor) -> "str | Tensor":
         """One image's prediction, or what was wanted of it, for people: a text, or a picture uint8 (3, H, W).
 

@@ -61,5 +61,10 @@ class Classification(Objective):
         """Labels (N,)."""
         return outputs.argmax(1)
 
+    def ranked(self, outputs: Tensor, most: int) -> tuple[Tensor, Tensor]:
+        """Return classes by their softmax, best first, and that, float32 at least."""
+        scores, labels = at_least_float32(outputs).softmax(1).topk(min(most, self.num_outputs), 1)
+        return labels, scores
+
 
 OBJECTIVE = Classification
