@@ -55,7 +55,7 @@ def evaluate(settings: EvalSettings) -> float:
     results = _results(settings, subnetwork, module.results(split, metrics))
     if trainer.is_global_zero:
         settings.folder.mkdir(parents=True, exist_ok=True)
-        write_json(settings.folder / RESULTS, objective.settings.record() | results | costs)
+        write_json(settings.folder / RESULTS, objective.settings.record(objective.num_outputs) | results | costs)
         title = f"{subnetwork.plan.name}, op={subnetwork.assignment.title()}, data={data_config['name']}"
         print_result(title, {**results, **cost_rows(costs)})
     return float(metrics[f"{split}/{objective.settings.headline}"])

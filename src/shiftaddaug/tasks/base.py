@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from shiftaddaug.tasks.figures import Figure
 from shiftaddaug.tasks.settings import TaskSettings
 
 
@@ -27,6 +28,11 @@ class Objective(ABC):
 
     def __init__(self, settings: TaskSettings, num_outputs: int) -> None:
         self.settings, self.num_outputs = settings, num_outputs
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        """Figures that are measured of this network, besides the loss."""
+        return self.settings.figures_of(self.num_outputs)
 
     @abstractmethod
     def loss(self, outputs: Tensor, wanted: Tensor) -> Tensor:
@@ -50,7 +56,7 @@ class Objective(ABC):
 
     @abstractmethod
     def metrics(self) -> dict[str, Metric]:
-        """Fresh metrics by the names of `settings.figures`.
+        """Fresh metrics by the names of `figures`.
 
         They are updated with (outputs, wanted) and accumulate over a split; `compute` returns a scalar. Two figures
         that are computed from one state (a confusion matrix, say) may share it: then one metric owns it, and the other

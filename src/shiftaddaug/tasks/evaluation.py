@@ -30,7 +30,7 @@ class Evaluation(pl.LightningModule):
         self.net, self.objective = net, objective
         self.details: dict[str, Any] = {}
         """What the metrics of the last validation or test said besides the figures."""
-        figures, made = objective.settings.figures, objective.metrics()
+        figures, made = objective.figures, objective.metrics()
         metrics: dict[str, Metric] = {f"train_{f.name}": made[f.name] for f in figures if f.training}
         for split in ("val", "test"):
             made = objective.metrics()
@@ -61,14 +61,14 @@ class Evaluation(pl.LightningModule):
         loss = self._metric(split, LOSS)
         loss.update(self.objective.evaluation_loss(outputs, wanted), len(images))
         self.log(f"{split}/{LOSS.name}", loss, on_epoch=True, prog_bar=self._is_headline(LOSS))
-        for figure in self.objective.settings.figures:
+        for figure in self.objective.figures:
             metric = self._metric(split, figure)
             metric.update(outputs, wanted)
             self.log(f"{split}/{figure.name}", metric, on_epoch=True, prog_bar=self._is_headline(figure))
 
     def _take_details(self, split: str) -> None:
         """Keep what the metrics of a finished split say besides the figures, before Lightning empties them."""
-        figures = self.objective.settings.figures
+        figures = self.objective.figures
         self.details = self.objective.details({figure.name: self._metric(split, figure) for figure in figures})
 
     def results(self, split: str, metrics: Mapping[str, float]) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class Evaluation(pl.LightningModule):
             split: val or test.
             metrics: as the trainer returns them.
         """
-        measured = self.objective.settings.measured
+        measured = (*self.objective.figures, LOSS)
         figures = {figure.key(split): figure.recorded(metrics[f"{split}/{figure.name}"]) for figure in measured}
         return figures | {f"{split}_{name}": value for name, value in self.details.items()}
 

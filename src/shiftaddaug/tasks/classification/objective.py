@@ -50,11 +50,12 @@ class Classification(Objective):
         return temperature**2 * F.kl_div(given, wanted, reduction="batchmean", log_target=True)
 
     def metrics(self) -> dict[str, Metric]:
-        """Shares of images whose label is the first, or one of the first five, of the classes."""
-        classes = self.num_outputs
+        """Shares of images whose label is the first, or one of the first five, of the classes, if there are more."""
+        ranks = {"top1": 1, "top5": 5}
         return {
-            "top1": MulticlassAccuracy(classes, average="micro"),
-            "top5": MulticlassAccuracy(classes, top_k=min(5, classes), average="micro"),
+            figure.name: MulticlassAccuracy(self.num_outputs, top_k=ranks[figure.name], average="micro")
+            for figure in self.figures
+            if figure.name in ranks
         }
 
     def predictions(self, outputs: Tensor) -> Tensor:
