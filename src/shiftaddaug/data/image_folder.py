@@ -41,6 +41,10 @@ class FolderImages(DrawnItems):
     def __len__(self) -> int:
         return len(self.samples)
 
+    def file_of(self, index: int) -> Path:
+        """Return the file of an image."""
+        return self.samples[index][0]
+
     def _load(self, index: int) -> tuple[Tensor, int]:
         path, label = self.samples[index]
         return self.transform(read_picture(path, self.mode)), label

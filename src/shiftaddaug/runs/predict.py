@@ -81,14 +81,22 @@ def _device(settings: PredictSettings) -> torch.device:
 def _read(pictures: Sequence[Picture], transform: ImageTransform, failed: list[str]) -> Iterator[Seen]:
     """Yield the pictures that can be read; say of the others why, and add them to `failed`."""
     for picture in pictures:
-        try:
-            if picture.mistake is not None:
-                raise UserError(picture.mistake)
-            image = transform.read(picture.path)
-            yield picture, (image.height, image.width), transform.prepared(image)
-        except UserError as error:
-            log.error("%s", error)
+        seen = _seen(picture, transform)
+        if isinstance(seen, UserError):
+            log.error("%s", seen)
             failed.append(str(picture.path))
+        else:
+            yield seen
+
+
+def _seen(picture: Picture, transform: ImageTransform) -> Seen | UserError:
+    if picture.mistake is not None:
+        return UserError(picture.mistake)
+    try:
+        image = transform.read(picture.path)
+        return picture, (image.height, image.width), transform.prepared(image)
+    except UserError as error:
+        return error
 
 
 class _Writer:

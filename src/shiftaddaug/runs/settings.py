@@ -50,8 +50,8 @@ from shiftaddaug.runs.searching import is_multirun
 from shiftaddaug.runs.target_plan import check_batch, target_plan
 from shiftaddaug.runs.trainer_settings import check_processes, check_trainer
 from shiftaddaug.settings import CheckpointPath, PathName, PluginNames, Seed, check, check_group
-from shiftaddaug.tasks.optim_settings import OptimSettings, check_optim
 from shiftaddaug.tasks.figures import LOSS
+from shiftaddaug.tasks.optim_settings import OptimSettings, check_optim
 from shiftaddaug.tasks.settings import TaskSettings
 
 log = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ from shiftaddaug.callbacks.checkpoint import BestCheckpoint, checkpoint_path
 from shiftaddaug.nets.extract import load_target, save_target
 from shiftaddaug.nets.net import Net
 from shiftaddaug.nets.target_files import TARGET
+from shiftaddaug.runs.answers import KeepAnswers, write_kept
 from shiftaddaug.runs.checkpoints import read_checkpoint
 from shiftaddaug.runs.interface import interface_of
 from shiftaddaug.runs.lightning_trainer import build_trainer, interruptible
@@ -78,7 +79,8 @@ def test(run: Prepared, deployed: Deployed) -> dict[str, Any]:
     """
     options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     watching = [each for each in run.trainer.callbacks if getattr(each, "sees_target", False)]  # type: ignore[attr-defined]
-    trainer = build_trainer(run.settings.config["trainer"], callbacks=watching, sync_batchnorm=False, **options)
+    kept = KeepAnswers()
+    trainer = build_trainer(run.settings.config["trainer"], [*watching, kept], sync_batchnorm=False, **options)
     module, figures = Evaluation(deployed.net, run.task.objective), dict[str, Any]()
     splits = {"val": trainer.validate, "test": trainer.test}
     for split, evaluate in splits.items():
@@ -87,4 +89,6 @@ def test(run: Prepared, deployed: Deployed) -> dict[str, Any]:
         with interruptible(trainer):
             metrics = evaluate(module, datamodule=run.data, verbose=False)[0]
         figures |= module.results(split, metrics)
+    if trainer.is_global_zero:
+        write_kept(kept, run.settings.folder, run.task.objective, run.data, deployed.net.plan)
     return figures

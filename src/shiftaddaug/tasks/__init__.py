@@ -57,7 +57,8 @@ def build(config: Mapping[str, Any], num_outputs: int, catalogue: Catalogue = PA
         catalogue: of the package and the plugins in use.
 
     Raises:
-        UserError: as `settings_from`; a headline that is not measured of so many outputs; metrics other than the figures that the settings state.
+        UserError: as `settings_from`; a headline that is not measured of so many outputs; metrics other than the
+            figures that the settings state.
     """
     from torchmetrics import Metric
 

@@ -55,7 +55,8 @@ class Evaluation(pl.LightningModule):
     def _is_headline(self, figure: Figure) -> bool:
         return figure.name == self.objective.settings.headline
 
-    def _evaluate(self, batch: Batch, split: str) -> None:
+    def _evaluate(self, batch: Batch, split: str) -> Tensor:
+        """Measure a batch; return the outputs, which callbacks are handed."""
         images, wanted = batch
         outputs = self.objective.infer(self, images)
         loss = self._metric(split, LOSS)
@@ -65,6 +66,7 @@ class Evaluation(pl.LightningModule):
             metric = self._metric(split, figure)
             metric.update(outputs, wanted)
             self.log(f"{split}/{figure.name}", metric, on_epoch=True, prog_bar=self._is_headline(figure))
+        return outputs
 
     def _take_details(self, split: str) -> None:
         """Keep what the metrics of a finished split say besides the figures, before Lightning empties them."""
@@ -87,11 +89,11 @@ class Evaluation(pl.LightningModule):
         have put averages of the weights there, those that a checkpoint holds are validated everywhere."""
         take_from_first_process(self.net)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, "val")
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self._evaluate(batch, "val")
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, "test")
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self._evaluate(batch, "test")
 
     def on_validation_epoch_end(self) -> None:
         self._take_details("val")
