@@ -91,7 +91,7 @@ def _was_being_read(error: BaseException) -> bool:
 def _last_training_figures(run: Prepared) -> dict[str, float | None]:
     """Training figures of the last epoch; an earlier run trained it if this one had only its deployment left."""
     history, found = read_history(run.settings.folder), dict[str, float | None]()
-    for figure in (figure for figure in run.settings.task.figures if figure.training):
+    for figure in (figure for figure in run.task.objective.figures if figure.training):
         curve = history.get(f"train/{figure.name}", {})
         found[figure.key("train")] = figure.recorded(curve[max(curve)]) if curve else None
     return found

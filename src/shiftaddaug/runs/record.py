@@ -82,7 +82,7 @@ def _identity(run: Prepared) -> Record:
         "op": settings.config["op"]["name"],
         "aug": settings.aug.name,
         "data": settings.config["data"]["name"],
-        **settings.task.record(),
+        **settings.task.record(settings.plan.num_classes),
         "seed": settings.top.seed,
         IDENTITY: identity_hash(settings.config),
     }

@@ -50,6 +50,7 @@ from shiftaddaug.runs.searching import is_multirun
 from shiftaddaug.runs.target_plan import check_batch, target_plan
 from shiftaddaug.runs.trainer_settings import check_processes, check_trainer
 from shiftaddaug.settings import CheckpointPath, PathName, PluginNames, Seed, check, check_group
+from shiftaddaug.tasks.figures import LOSS
 from shiftaddaug.tasks.optim_settings import OptimSettings, check_optim
 from shiftaddaug.tasks.settings import TaskSettings
 
@@ -266,4 +267,14 @@ def _plan(config: Mapping[str, Any], arch: ArchSettings, task: TaskSettings, cat
     task.check_distillation(config["aug"]["distill_weight"])
     plan = target_plan(config, arch, task, catalogue)
     check_batch(config, arch, plan)
+    _check_figures(config, task, plan.num_classes)
     return plan
+
+
+def _check_figures(config: Mapping[str, Any], task: TaskSettings, outputs: int) -> None:
+    """Refuse a headline, and callbacks that watch a figure, that are not measured of so many outputs."""
+    task.check_outputs(outputs)
+    figures = task.figures_of(outputs)
+    if figures != task.figures:
+        measured = {figure.name: figure.better for figure in (*figures, LOSS)}
+        check_callbacks(config["callbacks"], measured, holds_validation(config["data"]))

@@ -117,7 +117,7 @@ class Training(Evaluation):
 
     def _measure(self, outputs: Tensor, wanted: Tensor) -> None:
         """Log the figures of the target on a batch, against what is wanted of it as it came from the data."""
-        for figure in self.objective.settings.figures:
+        for figure in self.objective.figures:
             if figure.training:
                 metric = self._metric("train", figure)
                 metric.update(outputs, wanted)
