@@ -3,17 +3,20 @@
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from shiftaddaug import operators
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.spec import SubnetSpec
-from shiftaddaug.runs.rules import Checked
+from shiftaddaug.runs.rules import Checked, typed_of
 from shiftaddaug.runs.searching import is_search
 
 log = logging.getLogger(__name__)
+
+RECIPES = ("shift", "add", "mult")
+"""Operators that configs/recipe has the best mechanisms of."""
 
 
 def check_unvalidated(callbacks: Mapping[str, Any]) -> None:
@@ -89,6 +92,23 @@ def warn_of_operators(checked: Checked) -> None:
             log.warning(training)
         if multiplied is not None and turning and not sharing.converts:
             log.warning("block_variant with op=%s and sharing=%s: %s", operator.name, sharing.name, multiplied)
+
+
+def warn_of_recipe(op: str, available: Sequence[str], typed: Sequence[str]) -> None:
+    """Say that a recipe is that of another operator, where a later choice has taken its operator's place.
+
+    Args:
+        op: name of the `op` group that was chosen.
+        available: names of all; a recipe that has another name says nothing of an operator.
+        typed: what the user typed.
+    """
+    named = [override.partition("=")[2] for override in typed_of(["recipe"], typed)]
+    if named and named[-1] in available and named[-1] != op:
+        remedy = f"recipe={op}" if op in RECIPES else "no recipe"
+        log.warning(
+            "recipe=%s: sets what was measured best for op=%s, and this run has op=%s; options: %s",
+            *(named[-1], named[-1], op, remedy),
+        )
 
 
 def check_operators(checked: Checked) -> None:
