@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
-
-from shiftaddaug.runs.settings import read_settings
 from tests.build import names
 from tests.commands.running import composed
+
+from shiftaddaug.runs.settings import read_settings
 
 RECIPES = {
     "shift": ("op=shift", "aug=expand", "reorder=l1", "bn=recalibrated"),
