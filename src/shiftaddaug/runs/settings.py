@@ -39,7 +39,9 @@ from shiftaddaug.runs.joint_checks import (
     check_sharing_of_blends,
     check_strategy,
     check_unvalidated,
+    warn_of_early_stop,
     warn_of_operators,
+    warn_of_recipe,
 )
 from shiftaddaug.runs.memory import Step, check_evaluation_memory, check_memory
 from shiftaddaug.runs.no_effect import warn_of_settings
@@ -168,6 +170,8 @@ def read_settings(
     check_frozen(config)
     warn_of_settings(checked, typed)
     warn_of_operators(checked)
+    warn_of_early_stop(checked)
+    warn_of_recipe(checked.op, operators.available(catalogue), typed)
     check_operators(checked)
     config = with_remap_file(config)
     settings = RunSettings(
