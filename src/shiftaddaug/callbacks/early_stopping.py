@@ -53,6 +53,7 @@ class StopEarly(EarlyStopping):
         """Stop a resumed run that had stopped."""
         if self._stopped:
             trainer.should_stop = True
+            log.info("callbacks.early_stopping has stopped the resumed run after epoch %d", self.stopped_epoch + 1)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look at the figure; all processes agree on what they saw."""
@@ -69,6 +70,7 @@ class StopEarly(EarlyStopping):
         if not self._wanted or epochs < (trainer.min_epochs or 0) or epochs == trainer.max_epochs:
             return
         self._stopped = trainer.should_stop = True
+        self.stopped_epoch = trainer.current_epoch
         no_number = self.stopping_reason == EarlyStoppingReason.NON_FINITE_METRIC
         log.info(
             "stopped after epoch %d of %s: %s %s (callbacks.early_stopping.patience=%d)",
