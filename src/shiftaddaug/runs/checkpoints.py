@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shiftaddaug.errors import UserError
+from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.files import remove_halves
-from shiftaddaug.report.results import resumed_run
+from shiftaddaug.report.results import RUN, read_json, resumed_run
 from shiftaddaug.runs.identity import first_difference
 from shiftaddaug.runs.longer import as_short, is_over, refuse_finished
 from shiftaddaug.runs.resumed import refuse_incomplete
@@ -70,7 +70,16 @@ def resumable(ckpt_path: str, log_dir: Path) -> list[Path]:
 
 
 def _last_ones(log_dir: Path) -> list[Path]:
-    return sorted(log_dir.rglob("checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
+    """Last checkpoints of runs, the newest first; nothing goes on from a run that was for debugging."""
+    found = [path for path in log_dir.rglob("checkpoints/last.ckpt") if not _was_debugged(path.parents[1])]
+    return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+
+
+def _was_debugged(run: Path) -> bool:
+    try:
+        return bool(read_json(run / RUN).get("debug"))
+    except (OSError, *DAMAGE):
+        return False
 
 
 def _stopped(found: Collection[Path]) -> list[Path]:

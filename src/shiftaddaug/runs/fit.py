@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Timer
 from shiftaddaug.callbacks.guests import before_on_exception, failed_guest
 from shiftaddaug.errors import UserError, reason_of
 from shiftaddaug.report.results import read_history
-from shiftaddaug.runs.lightning_trainer import interruptible
+from shiftaddaug.runs.lightning_trainer import interruptible, say_profile
 from shiftaddaug.runs.longer import ENDED_BY, MAX_EPOCHS, MAX_TIME
 from shiftaddaug.runs.prepare import Prepared
 from shiftaddaug.runs.processes import resuming
@@ -33,6 +33,7 @@ def fit(run: Prepared) -> dict[str, Any]:
     trainer = run.trainer
     with interruptible(trainer), _answering_guests(run):
         trainer.fit(run.task, datamodule=run.data, ckpt_path=run.ckpt_path)
+    say_profile(trainer)
     first, seconds = run.throughput.first_step_time, run.throughput.seconds
     return {
         "train_seconds": None if seconds is None else round(seconds, 1),

@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 def going_on(settings: RunSettings, held: ExitStack) -> tuple[RunSettings, float | None]:
     """Return what is left of a run: its settings, with a checkpoint if it was begun, and its score if it was finished.
 
-    Runs under `paths.log_dir` are looked at. One that another process trains is left alone, as far as the file system
-    knows locks.
+    Runs under `paths.log_dir` are looked at, unless this one is for debugging, which always trains. One that another
+    process trains is left alone, as far as the file system knows locks.
 
     Args:
         settings: of the run.
@@ -40,7 +40,7 @@ def going_on(settings: RunSettings, held: ExitStack) -> tuple[RunSettings, float
     Raises:
         UserError: a checkpoint is given, too.
     """
-    if not settings.top.resume:
+    if not settings.top.resume or settings.top.debug:
         return settings, None
     if settings.top.ckpt_path is not None:
         raise UserError(f"resume=true: finds what it resumes; leave out ckpt_path={settings.top.ckpt_path}")

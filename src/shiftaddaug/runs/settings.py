@@ -77,6 +77,7 @@ class TopLevel:
     ckpt_path: CheckpointPath | None = None
     resume: bool = False
     plugins: PluginNames = ()  # type: ignore[assignment]
+    debug: str | None = None
 
 
 @dataclass(frozen=True)

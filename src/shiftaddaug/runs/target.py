@@ -77,7 +77,7 @@ def test(run: Prepared, deployed: Deployed) -> dict[str, Any]:
 
     The test set is used here and nowhere else.
     """
-    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "profiler": None}
     watching = [each for each in run.trainer.callbacks if getattr(each, "sees_target", False)]  # type: ignore[attr-defined]
     kept = KeepAnswers()
     trainer = build_trainer(run.settings.config["trainer"], [*watching, kept], sync_batchnorm=False, **options)
