@@ -28,6 +28,7 @@ from shiftaddaug.report.results import (
 )
 from shiftaddaug.runs.compose import PACKAGE, ROOT
 from shiftaddaug.runs.identity import IDENTITY, identity_hash
+from shiftaddaug.runs.longer import LENGTHENED
 from shiftaddaug.runs.places import refuse_old_run
 from shiftaddaug.runs.prepare import Prepared
 from shiftaddaug.runs.target import Deployed
@@ -105,6 +106,7 @@ def _circumstances(run: Prepared) -> Record:
         "command": " ".join(sys.argv),
         "folder": str(run.settings.folder),
         "idle": dict(run.idle),
+        **({LENGTHENED: list(run.lengthened_from)} if run.lengthened_from else {}),
         "resumed_from": None if run.ckpt_path is None else str(run.ckpt_path.absolute()),
     }
 
