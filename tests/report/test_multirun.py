@@ -128,3 +128,27 @@ def test_jobs_of_other_processes_are_read_from_their_folders(tmp_path: Path) -> 
     assert [(row["overrides"], row["val top-1 %"]) for row in rows] == [
         *(("seed=0", "12.5"), ("seed=1", "pruned"), ("seed=2", "12.5"), ("seed=10", "failed")),
     ]
+
+
+def test_seeds_are_averaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = MultirunTable()
+    scores = {("op=add", 0): 80.0, ("op=add", 1): 82.0, ("op=shift", 0): 90.0, ("op=shift", 1): None}
+    for number, ((op, seed), score) in enumerate(scores.items()):
+        result = None if score is None else RESULT | {"test_top1_percent": score, "seed": seed}
+        end_job(table, tmp_path / str(number), [op, f"seed={seed}", "net=mbv2_micro"], result)
+    table.on_multirun_end(OmegaConf.create())
+    assert "over seeds: mean ± standard deviation" in capsys.readouterr().out
+    with (tmp_path / "seeds.csv").open(newline="", encoding="utf-8") as file:
+        assert list(csv.reader(file)) == [
+            ["overrides", "seeds", "val top-1 %", "test top-1 %"],
+            ["op=add", "2", "91.25 ± 0.00", "81.00 ± 1.41"],
+            ["op=shift", "1", "91.25", "90.00"],
+        ]
+
+
+def test_one_seed_has_no_spread(tmp_path: Path) -> None:
+    table = MultirunTable()
+    for number, op in enumerate(("op=add", "op=shift")):
+        end_job(table, tmp_path / str(number), [op, "seed=3"], RESULT)
+    table.on_multirun_end(OmegaConf.create())
+    assert not (tmp_path / "seeds.csv").exists()

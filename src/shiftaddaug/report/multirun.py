@@ -11,7 +11,8 @@ from yaml import YAMLError
 from shiftaddaug.errors import DAMAGE, UserError, reason_of
 from shiftaddaug.files import read_yaml, write_csv
 from shiftaddaug.hardware.rules import MODES
-from shiftaddaug.report.recorded import columns, headline_in
+from shiftaddaug.report.ablation import mean_and_spread
+from shiftaddaug.report.recorded import columns, headline_in, headline_of
 from shiftaddaug.report.results import INHERITED, PRUNED, print_table, read_json, results_of
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,10 @@ class MultirunTable(Callback):
         rows = job_rows(self.jobs)
         print_table("jobs", rows)
         write_csv(self.jobs[0][1].parent / "jobs.csv", list(rows[0]), rows)
+        seeds = seed_rows(self.jobs)
+        if seeds:
+            print_table("over seeds: mean ± standard deviation", seeds)
+            write_csv(self.jobs[0][1].parent / "seeds.csv", list(seeds[0]), seeds)
         failed = [folder for _, folder in self.jobs if not _has_ended(folder)]
         sweeper = OmegaConf.select(config, "hydra.sweeper._target_", default=".BasicSweeper")
         searches = not str(sweeper).endswith(".BasicSweeper")
@@ -102,6 +107,38 @@ def job_rows(jobs: list[tuple[list[str], Path]]) -> list[dict[str, Any]]:
         _row(" ".join(o for o in overrides if o not in shared), folder, result, figures, costs)
         for (overrides, folder), result in zip(jobs, results, strict=True)
     ]
+
+
+def seed_rows(jobs: list[tuple[list[str], Path]]) -> list[dict[str, Any]]:
+    """A row for each configuration that several jobs have trained with several seeds; none if there is none such.
+
+    It has the number of seeds that have finished, and mean and sample standard deviation of every headline.
+    """
+    rows = []
+    for overrides, folders in _without_seeds(jobs).items():
+        found = [results_of(folder) for folder in folders]
+        results = [read_json(path) for path in found if path.exists()]
+        headlines = list(dict.fromkeys(headline_of(result) for result in results))
+        values: dict[str, Any] = {}
+        for headline in headlines:
+            for title, key in columns([headline], ("val", "test")).items():
+                values[title] = mean_and_spread([r[key] for r in results if r.get(key) is not None], headline)
+        rows.append({"overrides": " ".join(overrides), "seeds": len(results), **values})
+    titles = dict.fromkeys(title for row in rows for title in row)
+    return [{title: row.get(title, "") for title in titles} for row in rows]
+
+
+def _without_seeds(jobs: list[tuple[list[str], Path]]) -> dict[tuple[str, ...], list[Path]]:
+    """Return the folders of jobs by their overrides without the seed, less what all share; none if no seed differs."""
+    groups: dict[tuple[str, ...], dict[str, Path]] = {}
+    for overrides, folder in jobs:
+        seed = next((override for override in overrides if override.startswith("seed=")), "")
+        others = tuple(override for override in overrides if override != seed)
+        groups.setdefault(others, {})[seed] = folder
+    if max(len(seeds) for seeds in groups.values()) < 2:
+        return {}
+    shared = set.intersection(*map(set, groups)) if len(groups) > 1 else set()
+    return {tuple(o for o in others if o not in shared): list(seeds.values()) for others, seeds in groups.items()}
 
 
 def _row(

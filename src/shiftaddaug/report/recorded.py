@@ -56,6 +56,16 @@ def _headline_in(path: Path) -> Figure | None:
         return None
 
 
+def title_of(folder: Path) -> str:
+    """Return what a run is, for the title of a figure: `mbv2_micro, op=shift, aug=none, data=digits, seed=0`."""
+    try:
+        said = read_json(folder / RUN)
+    except (OSError, *DAMAGE):
+        return ""
+    parts = [str(said["net"])] if "net" in said else []
+    return ", ".join(parts + [f"{key}={said[key]}" for key in ("op", "aug", "data", "seed") if key in said])
+
+
 def columns(figures: Sequence[Figure], splits: Sequence[str]) -> dict[str, str]:
     """Titles of a table's columns, and the keys of results.json that fill them."""
     return {figure.column(split): figure.key(split) for figure in figures for split in splits}

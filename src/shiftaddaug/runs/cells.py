@@ -28,6 +28,8 @@ PLAN = "ablation.json"
 """File in the study's folder: the overrides that all its runs share."""
 LOCK = ".lock"
 """File in the study's folder: two calls at once would run everything twice."""
+LENGTH = "@"
+"""In the name of a row: how many epochs its runs have, where these are others than the study's (`mf_direct@24`)."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,9 @@ class Cell:
 
     def overrides(self, shared: list[str]) -> list[str]:
         """Overrides that say what is trained, whatever the attempt."""
-        return [f"experiment=ablation/{self.row}", f"op={self.op}", f"seed={self.seed}", *shared]
+        row, _, epochs = self.row.partition(LENGTH)
+        longer = [f"trainer.max_epochs={epochs}"] if epochs else []
+        return [f"experiment=ablation/{row}", f"op={self.op}", f"seed={self.seed}", *shared, *longer]
 
     def command(self, shared: list[str], paths: PathsSettings) -> list[str]:
         """A training that writes into the next attempt's folder, from the last checkpoint an earlier one left.

@@ -2,13 +2,21 @@
 
 from pathlib import Path
 
-from shiftaddaug.errors import UserError
-from shiftaddaug.report.results import RESULTS
+from shiftaddaug.errors import DAMAGE, UserError
+from shiftaddaug.report.results import RESULTS, RUN, read_json
 
 LAST = "last"
 """`ckpt_path=last`: of a training, the newest run that was stopped; of an evaluation, the newest that has finished."""
 TARGET, ARCHITECTURE = "target", "architecture.json"
 CHECKPOINTS, LAST_CHECKPOINT = "checkpoints", "last.ckpt"
+
+
+def was_debugged(run: Path) -> bool:
+    """Whether a run was for debugging."""
+    try:
+        return bool(read_json(run / RUN).get("debug"))
+    except (OSError, *DAMAGE):
+        return False
 
 
 def checkpoint_in(path: Path) -> Path:
@@ -52,13 +60,13 @@ def evaluated(key: str, named: str, log_dir: Path) -> Path:
 
 
 def newest_target(key: str, log_dir: Path) -> Path:
-    """Return the target of the newest finished run.
+    """Return the target of the newest finished run, those for debugging left out.
 
     Raises:
         UserError: none has finished.
     """
     targets = [path.parent for path in log_dir.rglob(f"{TARGET}/{ARCHITECTURE}")]
-    finished = [target for target in targets if (target.parent / RESULTS).exists()]
+    finished = [path for path in targets if (path.parent / RESULTS).exists() and not was_debugged(path.parent)]
     if not finished:
         raise UserError(f"{key}={LAST}: no run under {log_dir} has finished; options: python src/train.py trains one")
     return max(finished, key=lambda target: (target.parent / RESULTS).stat().st_mtime)

@@ -20,6 +20,7 @@ from shiftaddaug.report.results import CONFIG, RESULTS, REUSED, RUN, read_json, 
 from shiftaddaug.runs.checkpoints import FOUND, find_checkpoint
 from shiftaddaug.runs.held import hold
 from shiftaddaug.runs.identity import IDENTITY, are_alike, first_difference, identity_hash
+from shiftaddaug.runs.longer import LENGTHENED, has_more_time
 from shiftaddaug.runs.named import LAST
 from shiftaddaug.runs.settings import RunSettings
 
@@ -29,8 +30,8 @@ log = logging.getLogger(__name__)
 def going_on(settings: RunSettings, held: ExitStack) -> tuple[RunSettings, float | None]:
     """Return what is left of a run: its settings, with a checkpoint if it was begun, and its score if it was finished.
 
-    Runs under `paths.log_dir` are looked at. One that another process trains is left alone, as far as the file system
-    knows locks.
+    Runs under `paths.log_dir` are looked at, unless this one is for debugging, which always trains. One that another
+    process trains is left alone, as far as the file system knows locks.
 
     Args:
         settings: of the run.
@@ -39,7 +40,7 @@ def going_on(settings: RunSettings, held: ExitStack) -> tuple[RunSettings, float
     Raises:
         UserError: a checkpoint is given, too.
     """
-    if not settings.top.resume:
+    if not settings.top.resume or settings.top.debug:
         return settings, None
     if settings.top.ckpt_path is not None:
         raise UserError(f"resume=true: finds what it resumes; leave out ckpt_path={settings.top.ckpt_path}")
@@ -54,7 +55,8 @@ def going_on(settings: RunSettings, held: ExitStack) -> tuple[RunSettings, float
         return settings, _reuse(finished[0], settings)
     for run in alike:
         last = run / "checkpoints" / "last.ckpt"
-        if last.exists() and not (run / RESULTS).exists() and hold(run, held):
+        ended = (run / RESULTS).exists() and not has_more_time(run, _config_in(run), settings.config)
+        if last.exists() and not ended and hold(run, held):
             log.info("resume=true: goes on from %s", last)
             os.environ[FOUND] = str(last)
             return from_checkpoint(settings, str(last)), None
@@ -112,7 +114,10 @@ def _runs_alike(settings: RunSettings) -> Iterator[Path]:
     ours = identity_hash(settings.config)
     for run in sorted(found, key=lambda run: (run / RUN).stat().st_mtime, reverse=True):
         with suppress(OSError, YAMLError, *DAMAGE):  # a damaged one is none of ours
-            alike = are_alike(str(read_json(run / RUN).get(IDENTITY)), ours)
+            said = read_json(run / RUN)
+            alike = are_alike(str(said.get(IDENTITY)), ours)
+            if said.get(LENGTHENED):
+                continue
             if alike or (alike is None and first_difference(_config_in(run), settings.config) is None):
                 yield run
 
