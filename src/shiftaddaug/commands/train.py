@@ -56,7 +56,8 @@ def _train(settings: "RunSettings", held: ExitStack) -> float:
 
     run = prepare(settings)
     record = begin(run)
-    hold(settings.folder, held)
+    if run.trainer.is_global_zero:
+        hold(settings.folder, held)
     last = settings.folder / "checkpoints" / "last.ckpt"
     with finishing(run) as ending, leading(run.trainer.strategy.launcher, last, run.ckpt_path):
         trained = fit(run)

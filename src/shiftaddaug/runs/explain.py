@@ -180,10 +180,10 @@ def _not_resolved(error: OmegaConfBaseException, arguments: Sequence[str], confi
 
 
 def _comment_on(key: str, config_name: str) -> str:
-    """Return what the yaml of a command says of a key that has no value, in brackets; "" if it says nothing."""
+    """Return what the yaml of a command says of a key that has no value, after a comma; "" if it says nothing."""
     text = (config_dir() / f"{config_name}.yaml").read_text()
     comment = re.search(rf"^{re.escape(key)}: \?\?\? # (.+)$", text, re.MULTILINE)
-    return f" ({comment[1]})" if comment else ""
+    return f", {comment[1]}" if comment else ""
 
 
 def _typed(key: str, arguments: Iterable[str]) -> str:

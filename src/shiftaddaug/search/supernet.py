@@ -134,7 +134,8 @@ def _train(settings: SearchSettings, run_settings: RunSettings, chosen: Setting,
 
     run = prepare(run_settings, supernet_training)
     record = begin(run)
-    hold(run_settings.folder, held)
+    if run.trainer.is_global_zero:
+        hold(run_settings.folder, held)
     last = run_settings.folder / "checkpoints" / "last.ckpt"
     with finishing(run) as ending, leading(run.trainer.strategy.launcher, last, run.ckpt_path):
         trained = fit(run)
