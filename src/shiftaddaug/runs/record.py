@@ -104,6 +104,7 @@ def _circumstances(run: Prepared) -> Record:
         "torch": torch.__version__,
         "command": " ".join(sys.argv),
         "folder": str(run.settings.folder),
+        "bn": run.statistics,
         "idle": dict(run.idle),
         "resumed_from": None if run.ckpt_path is None else str(run.ckpt_path.absolute()),
     }
