@@ -1,7 +1,7 @@
 """Write folders of classes to try `experiment=own_images` on: `make_folders.py CIFAR DEST`.
 
-CIFAR holds cifar-100-python/, as torchvision unpacks it. DEST becomes cifar_20/, cifar_100/ and cifar_500/, that many PNG
-files of each of the first ten classes' training images, and digits/, scikit-learn's 1,797 digits scaled to 32 px.
+CIFAR holds cifar-100-python/, as torchvision unpacks it. DEST gets cifar_20/, cifar_100/ and cifar_500/, with so many
+training images of each of the first ten classes as PNG files, and digits/, scikit-learn's 1,797 digits at 32 px.
 """
 
 import pickle

@@ -62,7 +62,10 @@ def test_a_class_may_be_called_train(make_folders: MakeFolders, caplog: pytest.L
         (("train",), r"there is no class folder in train/ \(expected"),
         (("train", "val"), r"there is no class folder in train/ \(expected"),
         (("Training/cat", "Validation/cat"), r"Training/ looks like a split, not like a class"),
-        (("photos/cat", "photos/dog"), r"photos is the only class folder in it; .*did you mean data\.data_dir=.*/photos\?"),
+        (
+            ("photos/cat", "photos/dog"),
+            r"photos is the only class folder in it; .*did you mean data\.data_dir=.*/photos\?",
+        ),
         ((), r"there is no class folder in it, only images without a class"),
     ],
 )

@@ -52,7 +52,9 @@ def test_it_depends_on_names_and_the_seed_alone() -> None:
 
 
 def test_names_may_be_composed_or_not() -> None:
-    made = [[(Path("/a/cat") / unicodedata.normalize(form, f"é{i}.png"), 0) for i in range(20)] for form in ("NFC", "NFD")]
+    made = [
+        [(Path("/a/cat") / unicodedata.normalize(form, f"é{i}.png"), 0) for i in range(20)] for form in ("NFC", "NFD")
+    ]
     rest = samples(Path("/a"), 0, 9)
     found = [{unicodedata.normalize("NFC", name) for name in names(split(each + rest).test)} for each in made]
     assert found[0] == found[1]

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from tests.commands.running import LITTLE, composed
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -19,6 +18,7 @@ from shiftaddaug.runs.prepare import Prepared, prepare
 from shiftaddaug.runs.record import begin
 from shiftaddaug.runs.settings import read_settings
 from shiftaddaug.runs.statistics import RECALIBRATED, RUNNING, Length, choose_statistics, length_of
+from tests.commands.running import LITTLE, composed
 
 WHOLE = [*LITTLE[:3], *LITTLE[6:], "aug=none"]
 """As LITTLE, with whole epochs."""
@@ -71,9 +71,7 @@ def lines(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
         (1, 1, RECALIBRATED, "an epoch has 1 optimiser step, fewer than 20"),
     ],
 )
-def test_the_length_chooses(
-    steps: int, epochs: int, wanted: str, why: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_length_chooses(steps: int, epochs: int, wanted: str, why: str, caplog: pytest.LogCaptureFixture) -> None:
     callback = RecalibrateBatchNorm(16, epoch_steps=20, total_steps=44)
     with caplog.at_level(logging.INFO, logger="shiftaddaug"):
         assert chosen(steps, epochs, callback) == wanted
@@ -124,7 +122,9 @@ def test_running_statistics_that_lag_are_warned_of(
 ) -> None:
     chosen(20, epochs, None)
     found = lines(caplog, logging.WARNING)
-    assert [f"{share} of batch-norm's running statistics (momentum 0.1)" in line for line in found] == [True] * bool(share)
+    assert [f"{share} of batch-norm's running statistics (momentum 0.1)" in line for line in found] == [True] * bool(
+        share
+    )
 
 
 def test_few_images_of_ones_own(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:

@@ -70,7 +70,9 @@ class ImageFolderSettings(ClassificationSettings):
     def without_effect(self) -> Mapping[str, str]:
         parts, root, idle = self._parts(), self.data_dir, dict[str, str]()
         if parts:
-            idle["test_fraction"] = f"{root} has a train/, and its test images in {'test' if 'test' in parts else 'val'}/"
+            idle["test_fraction"] = (
+                f"{root} has a train/, and its test images in {'test' if 'test' in parts else 'val'}/"
+            )
         if parts == SPLITS:
             idle |= dict.fromkeys(("val_fraction", "split_seed"), f"{root} has a test/ besides its val/")
         elif parts:
@@ -141,9 +143,9 @@ def require_folder(data_dir: str | Path | None, name: str = "image_folder") -> P
 def layout_of(root: Path) -> Layout:
     """Say how a folder is laid out; reads no image.
 
-    ROOT/train/ beside val/ or test/ are splits, whose class folders are the classes. ImageNet's own test/ has unlabelled
-    images only, and is none. Else every folder in ROOT is a class. Hidden folders, and others that a system or a program
-    left, are neither.
+    ROOT/train/ beside val/ or test/ are splits, whose class folders are the classes. ImageNet's own test/ has
+    unlabelled images only, and is none. Else every folder in ROOT is a class. Hidden folders, and others that a system
+    or a program left, are neither.
 
     Raises:
         UserError: it is laid out otherwise; there are fewer than two classes; the splits disagree on the classes.

@@ -30,8 +30,8 @@ def split_classes(
 ) -> Split:
     """Split the images of every class alike.
 
-    Each class gives round(test_fraction * images) for test, at least one, and round(val_fraction * rest) of the rest for
-    validation, at least one unless the fraction is 0; at least one is left for training.
+    Each class gives round(test_fraction * images) for test, at least one, and round(val_fraction * rest) of the rest
+    for validation, at least one unless the fraction is 0. At least one is left for training.
 
     Args:
         root: folder that all files lie in.

@@ -68,14 +68,15 @@ class _Cover:
 class ImageFolderDataModule(WorkerLoading, ClassificationDataModule):
     """Images in folders of classes, `data_dir/<class>/`, or in `data_dir/{train,val,test}/<class>/`.
 
-    Without train/, every class gives `test_fraction` of its images for test and `val_fraction` of the rest for validation,
-    by `split_seed`. With train/, val/ and test/ the splits are taken as they are. Where only one of val/ and test/ is there,
-    it is the test set, looked at once at the end, and validation images are carved out of train/ by `split_seed`:
-    ImageNet's own test labels are not public, and choosing the best epoch on val/ would leave nothing to report on.
+    Without train/, every class gives `test_fraction` of its images for test and `val_fraction` of the rest for
+    validation, by `split_seed`. With train/, val/ and test/ the splits are taken as they are. Where only one of val/
+    and test/ is there, it is the test set, looked at once at the end, and validation images are carved out of train/
+    by `split_seed`: ImageNet's own test labels are not public, and choosing the best epoch on val/ would leave nothing
+    to report on.
 
-    Training images are a random part of the file (`crop_area` to 100 % of its area) scaled to `image_size`, then mirrored
-    by chance, then made brighter and more colourful or less. The others are scaled until they cover `image_size` /
-    `eval_share`, rounded up (of a square: until their shorter side does), and cropped at the centre.
+    Training images are a random part of the file (`crop_area` to 100 % of its area) scaled to `image_size`, then
+    mirrored by chance, then made brighter and more colourful or less. The others are scaled until they cover
+    `image_size` / `eval_share`, rounded up (of a square: until their shorter side does), and cropped at the centre.
 
     What is no image of its class is left out, with a warning (`listing.py`). A picture is read as a viewer shows it,
     its transparent parts on white (`pixels.py`).
@@ -94,7 +95,8 @@ class ImageFolderDataModule(WorkerLoading, ClassificationDataModule):
         """List the files of every split, once.
 
         Raises:
-            UserError: the splits disagree on the classes, a class has no image or too few to be split, or a file is none.
+            UserError: the splits disagree on the classes, a class has no image or too few to be split, or a file is no
+                image.
         """
         if self.train_set is not None:
             return
@@ -125,9 +127,7 @@ class ImageFolderDataModule(WorkerLoading, ClassificationDataModule):
         train, last = images["train"], layout.parts[-1]
         labels = torch.tensor([label for _, label in train])
         kept, held_out = stratified_split(labels, settings.val_fraction, settings.split_seed)
-        split = Split(
-            [train[i] for i in kept.tolist()], [train[i] for i in held_out.tolist()], images[last]
-        )
+        split = Split([train[i] for i in kept.tolist()], [train[i] for i in held_out.tolist()], images[last])
         return split, f"test are those of {last}/, and train/ is split by data.split_seed={settings.split_seed}"
 
     def _trained_images(self) -> Dataset[Any]:

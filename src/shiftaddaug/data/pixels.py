@@ -65,20 +65,24 @@ def check_headers(paths: Sequence[Path]) -> None:
     Raises:
         UserError: there are some, naming the first.
     """
-    from PIL import Image
-
-    broken: list[tuple[Path, str]] = []
-    for path in paths if len(paths) <= MOST_HEADERS else ():
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)
-                Image.open(path).close()
-        except Exception as error:  # a damaged picture may raise nearly anything
-            broken.append((path, type(error).__name__))
+    reasons = {path: _header_fault(path) for path in (paths if len(paths) <= MOST_HEADERS else ())}
+    broken = [(path, reason) for path, reason in reasons.items() if reason is not None]
     if broken:
         path, reason = broken[0]
         more = f"; {len(broken) - 1} more cannot either" if len(broken) > 1 else ""
-        raise UserError(f"{path}: cannot be read as an image ({reason}){more}; options: mend or remove")
+        raise UserError(f"{path}: cannot be read as an image ({reason}){more}; options: mend it, or take it away")
+
+
+def _header_fault(path: Path) -> str | None:
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            Image.open(path).close()
+    except Exception as error:  # a damaged picture may raise nearly anything
+        return type(error).__name__
+    return None
 
 
 def as_shown(image: Any, mode: str, turned: bool = True) -> Any:

@@ -112,9 +112,7 @@ def prepare(settings: RunSettings, training: MakeTraining | None = None) -> Prep
     if is_multirun():
         refuse_processes_of_jobs(trainer.world_size)
     _read_data(settings, data, trainer.world_size)
-    statistics = choose_statistics(
-        config, data, trainer.world_size, callbacks, task.net, validated=settings.validated
-    )
+    statistics = choose_statistics(config, data, trainer.world_size, callbacks, task.net, validated=settings.validated)
     idle = note_idle(callbacks, trainer, task, settings.typed)
     # Lightning does so once a checkpoint has been read into it: float64 weights would come back rounded
     trainer.precision_plugin.convert_module(task)

@@ -57,11 +57,10 @@ def length_of(trainer: Mapping[str, Any], data: pl.LightningDataModule, processe
     for limit in limits:
         if limit is not None:
             batches = min(batches, limit) if isinstance(limit, int) else int(limit * batches)
-    images = getattr(loader, "dataset", None)
+    images: Any = getattr(loader, "dataset", None)
+    count = len(images) if hasattr(images, "__len__") else None
     steps = math.ceil(batches / accumulated)
-    return Length(
-        len(images) if hasattr(images, "__len__") else None, math.ceil(whole / accumulated), steps, steps * epochs
-    )
+    return Length(count, math.ceil(whole / accumulated), steps, steps * epochs)
 
 
 def choose_statistics(
@@ -114,7 +113,7 @@ def _choose(callback: RecalibrateBatchNorm, length: Length | None, averaged: boo
 
 
 def _warn_of_few_steps(config: Mapping[str, Any], length: Length, processes: int) -> None:
-    """Warn of batches that are too large for the images; whoever limits the batches of an epoch knows that they are few."""
+    """Warn of batches that are too large for the images; whoever limits an epoch's batches knows that they are few."""
     trainer, data = config["trainer"], config["data"]
     tried = trainer.get("fast_dev_run") or trainer.get("overfit_batches")
     batch = data.get("batch_size")
@@ -131,8 +130,8 @@ def _warn_of_few_steps(config: Mapping[str, Any], length: Length, processes: int
     if not options:
         options.append("more images")
     log.warning(
-        "data.batch_size=%d: %d training images make %d optimiser step%s an epoch, %d in all, and a net learns little in"
-        " so few; options: %s",
+        "data.batch_size=%d: %d training images make %d optimiser step%s an epoch, %d in all, and a net learns little"
+        " in so few; options: %s",
         *(batch, length.images, length.whole_epoch, "s" if length.whole_epoch != 1 else "", length.total),
         "; ".join(options),
     )
@@ -141,12 +140,14 @@ def _warn_of_few_steps(config: Mapping[str, Any], length: Length, processes: int
 def _warn_of_lag(length: Length, net: nn.Module) -> None:
     """Warn of running statistics that mostly are what they began with."""
     momenta = [norm.momentum for norm in net.modules() if isinstance(norm, NORMS)]
-    if not momenta or None in momenta:  # None: they are means over all steps
+    known = [momentum for momentum in momenta if momentum is not None]  # None: they are means over all steps
+    if not known:
         return
-    share = (1 - min(momenta)) ** length.total
+    slowest = min(known)
+    share = (1 - slowest) ** length.total
     if share > LAGGING_SHARE:
         log.warning(
-            "bn=running: after %d optimiser steps %.0f %% of batch-norm's running statistics (momentum %g) are still what"
-            " they began with, and the target is tested with them; bn=recalibrated measures them",
-            *(length.total, 100 * share, min(momenta)),
+            "bn=running: after %d optimiser steps %.0f %% of batch-norm's running statistics (momentum %g) are still"
+            " what they began with, and the target is tested with them; bn=recalibrated measures them",
+            *(length.total, 100 * share, slowest),
         )
