@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.commands.running import composed
 
 from shiftaddaug.commands.evaluate import evaluate
 from shiftaddaug.commands.train import train
+from tests.commands.running import composed
 
 RECIPE = ("experiment=own_images", "trainer.accelerator=cpu", "trainer.enable_progress_bar=false")
 SHORT = ("data.image_size=16", "data.min_epoch_batches=3", "data.num_workers=0", "trainer.max_epochs=1")

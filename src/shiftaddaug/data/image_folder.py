@@ -16,8 +16,10 @@ from shiftaddaug.data.folder_split import Split, split_classes
 from shiftaddaug.data.listing import list_images
 from shiftaddaug.data.loading import DrawnItems, RepeatedItems, WorkerLoading
 from shiftaddaug.data.pixels import PIL_MODES, check_headers, read_picture
+from shiftaddaug.data.prepare import covering
 from shiftaddaug.data.sampling import stratified_split
 from shiftaddaug.errors import printable
+from shiftaddaug.nets.interface import Preprocessing
 from shiftaddaug.nets.sizes import Size
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,10 @@ class FolderImages(DrawnItems):
     def __len__(self) -> int:
         return len(self.samples)
 
+    def file_of(self, index: int) -> Path:
+        """Return the file of an image."""
+        return self.samples[index][0]
+
     def _load(self, index: int) -> tuple[Tensor, int]:
         path, label = self.samples[index]
         return self.transform(read_picture(path, self.mode)), label
@@ -55,14 +61,12 @@ class _Cover:
     """Scale a PIL image until a size is at most a share of what it covers, its proportions kept."""
 
     def __init__(self, size: Size, share: float) -> None:
-        self.height, self.width = (math.ceil(side / share - 1e-9) for side in size)
+        self.size, self.share = size, share
 
     def __call__(self, image: Any) -> Any:
         from torchvision.transforms.v2.functional import resize
 
-        width, height = image.size
-        shorter_side = round(max(self.height / height, self.width / width) * min(width, height))
-        return resize(image, [shorter_side])
+        return resize(image, [covering((image.height, image.width), self.size, self.share)])
 
 
 class ImageFolderDataModule(WorkerLoading, ClassificationDataModule):
@@ -141,6 +145,22 @@ class ImageFolderDataModule(WorkerLoading, ClassificationDataModule):
     def transform(self, images: Tensor, train: bool) -> Tensor:
         """Normalise; the loader's workers have already augmented what is to be."""
         return self._normalise(images)
+
+    def class_names(self) -> list[str]:
+        """Return the names of the class folders."""
+        return list(layout_of(self.data_dir).names)
+
+    def preprocessing(self) -> Preprocessing:
+        """Return what `_eval_transform` does."""
+        return Preprocessing(
+            channels=self.settings.in_channels,
+            size=self.settings.size,
+            mean=self.settings.mean,
+            std=self.settings.std,
+            resize="cover",
+            interpolation="bilinear",
+            share=self.settings.eval_share,
+        )
 
     def _train_transform(self) -> Transform:
         from torchvision.transforms import v2

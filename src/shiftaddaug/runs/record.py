@@ -28,6 +28,7 @@ from shiftaddaug.report.results import (
 )
 from shiftaddaug.runs.compose import PACKAGE, ROOT
 from shiftaddaug.runs.identity import IDENTITY, identity_hash
+from shiftaddaug.runs.longer import LENGTHENED
 from shiftaddaug.runs.places import refuse_old_run
 from shiftaddaug.runs.prepare import Prepared
 from shiftaddaug.runs.target import Deployed
@@ -81,7 +82,7 @@ def _identity(run: Prepared) -> Record:
         "op": settings.config["op"]["name"],
         "aug": settings.aug.name,
         "data": settings.config["data"]["name"],
-        **settings.task.record(),
+        **settings.task.record(settings.plan.num_classes),
         "seed": settings.top.seed,
         IDENTITY: identity_hash(settings.config),
     }
@@ -106,6 +107,7 @@ def _circumstances(run: Prepared) -> Record:
         "folder": str(run.settings.folder),
         "bn": run.statistics,
         "idle": dict(run.idle),
+        **({LENGTHENED: list(run.lengthened_from)} if run.lengthened_from else {}),
         "resumed_from": None if run.ckpt_path is None else str(run.ckpt_path.absolute()),
     }
 
