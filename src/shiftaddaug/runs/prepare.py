@@ -38,6 +38,7 @@ from shiftaddaug.runs.proofs import prove_before_training
 from shiftaddaug.runs.resumed import refuse_unlike
 from shiftaddaug.runs.searching import PRUNED, is_multirun, running_trial
 from shiftaddaug.runs.settings import RunSettings
+from shiftaddaug.runs.statistics import choose_statistics
 from shiftaddaug.runs.trainer_settings import refuse_processes_of_jobs
 from shiftaddaug.tasks.base import Objective
 from shiftaddaug.tasks.optimizers import build_optim
@@ -67,6 +68,8 @@ class Prepared:
     results.json lie beside it."""
     idle: Mapping[str, str]
     """Why callbacks have nothing to do, by their names."""
+    statistics: str
+    """Batch-norm statistics that are validated and deployed: running or recalibrated."""
 
     @property
     def resumable(self) -> Path | None:
@@ -113,11 +116,14 @@ def prepare(settings: RunSettings, training: MakeTraining | None = None) -> Prep
     trainer = build_trainer(config["trainer"], [*callbacks.values(), throughput], **options)
     if is_multirun():
         refuse_processes_of_jobs(trainer.world_size)
-    idle = note_idle(callbacks, trainer, task, settings.typed)
     _read_data(settings, data, trainer.world_size)
+    statistics = choose_statistics(config, data, trainer.world_size, callbacks, task.net, validated=settings.validated)
+    idle = note_idle(callbacks, trainer, task, settings.typed)
     # Lightning does so once a checkpoint has been read into it: float64 weights would come back rounded
     trainer.precision_plugin.convert_module(task)
-    return Prepared(settings, assignment, task, data, trainer, throughput, *resumed, callbacks, loggers, idle)
+    return Prepared(
+        settings, assignment, task, data, trainer, throughput, *resumed, callbacks, loggers, idle, statistics
+    )
 
 
 def _pruning(settings: RunSettings) -> dict[str, pl.Callback]:

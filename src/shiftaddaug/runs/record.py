@@ -107,6 +107,7 @@ def _circumstances(run: Prepared) -> Record:
         "command": shlex.join(sys.argv),
         "folder": str(run.settings.folder),
         "debug": run.settings.top.debug,
+        "bn": run.statistics,
         "idle": dict(run.idle),
         **({LENGTHENED: list(run.lengthened_from)} if run.lengthened_from else {}),
         "resumed_from": None if run.ckpt_path is None else str(run.ckpt_path.absolute()),
