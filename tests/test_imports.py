@@ -31,7 +31,7 @@ ORDER = (
 )
 """A folder may import itself and those before it."""
 
-FOR_ALL = ("errors", "files", "settings", "sources", "signatures", "hydra_nodes", "seeding", "catalogue")
+FOR_ALL = ("errors", "files", "settings", "sources", "signatures", "hydra_nodes", "seeding", "catalogue", "terminal")
 """Modules beside the folders, which import none of them."""
 
 
