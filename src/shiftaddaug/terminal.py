@@ -14,8 +14,8 @@ USUAL = 80
 PAUSE = 0.1
 """Seconds between two states of the line, and between other output and the line: what goes through a pipe to the same
 terminal (`| tee`) arrives a little later."""
-ERASE = "\r\x1b[J"
-"""Go to the first column; clear the screen from there on."""
+ERASE = "\r\x1b[K\x1b[C\x1b[J\r"
+"""Clear the row, then the screen from its second column on: tmux would keep all of a screen that is cleared whole."""
 
 
 class StatusLine:

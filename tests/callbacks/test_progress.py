@@ -259,7 +259,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def _bars(screen: Screen) -> list[str]:
     """All states of the bar, the times in them as 0."""
-    states = re.findall(r"\x1b\[J([^\r\n]+)\r(?!\n)", screen.received)
+    states = re.findall(r"\x1b\[J\r([^\r\n]+)\r(?!\n)", screen.received)
     return [re.sub(r"\d+:\d\d left", "0 left", state) for state in states]
 
 
