@@ -231,14 +231,14 @@ def test_swapping_a_group_file_equals_composing_it() -> None:
 
 
 class TestInstantiates:
-    @pytest.mark.parametrize("name", ["default", "ema"])
+    @pytest.mark.parametrize("name", names("callbacks"))
     def test_callbacks(self, name: str, tmp_path: Path) -> None:
         cfg = composed_once(f"callbacks={name}").copy()
         cfg.paths.output_dir = str(tmp_path)
         made = {key: instantiate(callback) for key, callback in cfg.callbacks.items()}
         kinds = {"sample_subnets": "SampleSubnets", "reseed": "ReseedEachEpoch", "best_checkpoint": "BestCheckpoint"}
         assert kinds.items() <= {key: type(callback).__name__ for key, callback in made.items()}.items()
-        assert ("ema" in made) == (name == "ema")
+        assert {*made} & {"ema", "early_stopping"} == {name} - {"default"}
         assert (made["best_checkpoint"].monitor, made["best_checkpoint"].mode) == ("val/top1", "max")
         assert made["best_checkpoint"].dirpath == made["last_checkpoint"].dirpath == str(tmp_path / "checkpoints")
 

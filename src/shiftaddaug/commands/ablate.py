@@ -34,7 +34,7 @@ from shiftaddaug.runs.settings import PathsSettings, read_settings
 from shiftaddaug.settings import PathName, PositiveInt, Seed, check, check_group, shown
 
 CELLS_OWN = (
-    *("experiment", "op", "seed", "aug", "sharing", "reorder", "block_variant", "bn", "ckpt_path"),
+    *("recipe", "experiment", "op", "seed", "aug", "sharing", "reorder", "block_variant", "bn", "ckpt_path"),
     *("aug.operator", "aug.distill_weight", "aug.extra_blocks", "aug.width_multipliers", "aug.expand_multipliers"),
     *("callbacks.reorder", "callbacks.block_variant", "callbacks.recalibrate"),
     *("paths.output_dir", "hydra.run.dir"),

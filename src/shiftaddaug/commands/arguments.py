@@ -1,6 +1,7 @@
 """Refuse arguments that Hydra meets with a traceback, or that would give a wrong name to what is trained."""
 
 from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -16,6 +17,24 @@ NAMED = ("op", "net", "aug", "data", "task", "sharing", "hardware")
 
 SEVERAL = ("experiment", "logger", "callbacks")
 """Groups whose options add up."""
+
+VALUED = ("-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir", "-i",
+          "--info", "--experimental-rerun")  # fmt: skip
+"""Flags of Hydra's that the next argument is the value of."""
+
+
+def split_paths(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return (paths, other arguments): paths have no key, as a shell writes the files that a pattern finds.
+
+    A file whose name holds a `=` is one, too. What begins with `-`, and with `~` or `+` if no such file is there, is
+    left to Hydra.
+    """
+    paths, others = list[str](), list[str]()
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        flag = argument.startswith("-") or before in VALUED
+        plain = "=" not in argument and not argument.startswith(("~", "+"))
+        (paths if not flag and (plain or Path(argument).exists()) else others).append(argument)
+    return paths, others
 
 
 def refuse_arguments(arguments: Sequence[str], config_name: str) -> None:

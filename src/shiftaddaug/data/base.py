@@ -2,6 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 from shiftaddaug.data import augment
 from shiftaddaug.data.sampling import ShardSampler, equal_batches
 from shiftaddaug.data.settings import ClassificationSettings, ImageSettings, settings_from
+from shiftaddaug.nets.interface import Preprocessing
 from shiftaddaug.seeding import derive_seed
 
 Batch = tuple[Tensor, Tensor]
@@ -59,6 +61,17 @@ class ImageDataModule(LightningDataModule, ABC):
             wanted: what a loader yields beside the images.
         """
         return self.transform(images, train), wanted
+
+    def class_names(self) -> Sequence[str] | None:
+        """Return the names of the classes, in the order of labels, once `setup` is done; None if they have none."""
+        return None
+
+    def preprocessing(self) -> Preprocessing | None:
+        """Return what evaluation makes of a picture, as plain data that a deployed network carries.
+
+        None: not stated. Then nobody else can prepare a picture as evaluation does.
+        """
+        return None
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Transform a batch on the device that computes with it, augmenting it while training (Lightning's hook)."""

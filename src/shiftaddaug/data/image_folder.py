@@ -1,6 +1,5 @@
 """Any tree of class folders of images, read from disk as it trains; ImageNet is one."""
 
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,9 @@ from shiftaddaug.data.class_folders import ImageFolderSettings, class_names, has
 from shiftaddaug.data.listing import list_images
 from shiftaddaug.data.loading import DrawnItems, WorkerLoading
 from shiftaddaug.data.pixels import PIL_MODES, read_picture
+from shiftaddaug.data.prepare import covering
 from shiftaddaug.data.sampling import stratified_split
+from shiftaddaug.nets.interface import Preprocessing
 from shiftaddaug.nets.sizes import Size
 
 Transform = Callable[[Any], Tensor]
@@ -40,6 +41,10 @@ class FolderImages(DrawnItems):
     def __len__(self) -> int:
         return len(self.samples)
 
+    def file_of(self, index: int) -> Path:
+        """Return the file of an image."""
+        return self.samples[index][0]
+
     def _load(self, index: int) -> tuple[Tensor, int]:
         path, label = self.samples[index]
         return self.transform(read_picture(path, self.mode)), label
@@ -49,14 +54,12 @@ class _Cover:
     """Scale a PIL image until a size is at most a share of what it covers, its proportions kept."""
 
     def __init__(self, size: Size, share: float) -> None:
-        self.height, self.width = (math.ceil(side / share - 1e-9) for side in size)
+        self.size, self.share = size, share
 
     def __call__(self, image: Any) -> Any:
         from torchvision.transforms.v2.functional import resize
 
-        width, height = image.size
-        shorter_side = round(max(self.height / height, self.width / width) * min(width, height))
-        return resize(image, [shorter_side])
+        return resize(image, [covering((image.height, image.width), self.size, self.share)])
 
 
 class ImageFolderDataModule(WorkerLoading, ClassificationDataModule):
@@ -108,6 +111,22 @@ class ImageFolderDataModule(WorkerLoading, ClassificationDataModule):
     def transform(self, images: Tensor, train: bool) -> Tensor:
         """Normalise; the loader's workers have already augmented what is to be."""
         return self._normalise(images)
+
+    def class_names(self) -> list[str]:
+        """Return the names of the class folders."""
+        return class_names(self.data_dir)
+
+    def preprocessing(self) -> Preprocessing:
+        """Return what `_eval_transform` does."""
+        return Preprocessing(
+            channels=self.settings.in_channels,
+            size=self.settings.size,
+            mean=self.settings.mean,
+            std=self.settings.std,
+            resize="cover",
+            interpolation="bilinear",
+            share=self.settings.eval_share,
+        )
 
     def _train_transform(self) -> Transform:
         from torchvision.transforms import v2

@@ -90,6 +90,20 @@ def folders_in(folder: Path) -> list[str]:
     return sorted(name for name in names if not is_left_behind(name))
 
 
+def images_below(folder: Path) -> list[Path]:
+    """Return the images in a folder and the folders in it, sorted; links to folders are not followed.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    entries = [entry for entry in _entries(str(folder), "images") if not is_left_behind(entry.name)]
+    found = [Path(entry.path) for entry in entries if entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.is_file()]
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            found += images_below(Path(entry.path))
+    return sorted(found)
+
+
 def list_images(root: Path, splits: Sequence[str], names: Sequence[str]) -> dict[str, list[tuple[Path, int]]]:
     """List the images of every split, each file once; warn once of what is left out.
 
@@ -212,12 +226,12 @@ def _kind(entry: "os.DirEntry[str]") -> str:
         return "other"
 
 
-def _entries(folder: str) -> list["os.DirEntry[str]"]:
+def _entries(folder: str, key: str = "data.data_dir") -> list["os.DirEntry[str]"]:
     try:
         with os.scandir(folder) as entries:
             return list(entries)
     except OSError as error:
-        raise UserError(f"data.data_dir={folder}: cannot be read ({error.strerror})") from error
+        raise UserError(f"{key}={folder}: cannot be read ({error.strerror})") from error
 
 
 def _repeated(found: Mapping[Place, list[_File]], left: _LeftOut) -> set[str]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.files import remove_halves
-from shiftaddaug.report.results import RESULTS, resumed_run
+from shiftaddaug.report.results import resumed_run
 from shiftaddaug.runs.identity import first_difference
+from shiftaddaug.runs.longer import as_short, is_over, refuse_finished
 from shiftaddaug.runs.resumed import refuse_incomplete
 from shiftaddaug.settings import shown
 
@@ -53,7 +54,7 @@ def _find_last(log_dir: Path, config: Mapping[str, Any]) -> Path:
     if not stopped:
         raise UserError(
             f"ckpt_path=last: all runs under {log_dir} that left a checkpoint have finished, the newest in "
-            f"{found[0].parents[1]}; leave it out to train anew"
+            f"{found[0].parents[1]}; leave it out to train anew, or name that one and a larger trainer.max_epochs"
         )
     return next((path for path in stopped if _trains_the_same(path, config)), stopped[0])
 
@@ -82,7 +83,7 @@ def _finished_runs(folders: Iterable[Path]) -> set[Path]:
     runs = {folder.absolute() for folder in folders}
     finished: set[Path] = set()
     for run in runs:
-        attempt: Path | None = run if (run / RESULTS).exists() else None
+        attempt: Path | None = run if is_over(run) else None
         while attempt is not None and attempt not in finished:
             finished.add(attempt)
             attempt = resumed_run(attempt)
@@ -103,7 +104,7 @@ def check_resumed(settings: "RunSettings") -> None:
 
     Raises:
         UserError: there is none, it is damaged or incomplete, of another run, written within an epoch, or of a run that
-            has finished: resuming that would test the same target once more.
+            has finished and gets no more epochs: resuming that would test the same target once more.
     """
     if settings.top.ckpt_path is None:
         return
@@ -111,8 +112,7 @@ def check_resumed(settings: "RunSettings") -> None:
     content = _read_plainly(path)
     theirs = content["config"]
     refuse_other_run(path, {"config": theirs}, settings.config)
-    if (path.absolute().parents[1] / RESULTS).exists():
-        raise UserError(f"ckpt_path={path}: that run has finished: there is nothing left to train")
+    refuse_finished(path, theirs, settings.config)
     _refuse_half_epoch(path, content)
     refuse_incomplete(
         path, content, best=settings.validated and bool(settings.config["callbacks"].get("best_checkpoint"))
@@ -228,10 +228,13 @@ def _unreadable(path: Path, error: Exception) -> UserError:
 def refuse_other_run(path: Path, checkpoint: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     """Refuse to resume what was not the same run: half of it would be the one, half the other.
 
+    A run that has finished may get more epochs.
+
     Raises:
         UserError: naming the first key that differs, and both values.
     """
-    difference = first_difference(checkpoint["config"], config)
+    theirs = checkpoint["config"]
+    difference = first_difference(theirs, as_short(path, theirs, config))
     if difference is not None:
         key, was, is_now = difference
         raise UserError(

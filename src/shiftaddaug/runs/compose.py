@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parents[1]
 """The checkout, if the package runs from one."""
 
-OPTIONAL_GROUPS = ("experiment", "sweep", "debug")
+OPTIONAL_GROUPS = ("recipe", "experiment", "sweep", "debug")
 """Config groups of which a run may have none."""
 
 

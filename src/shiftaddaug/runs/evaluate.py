@@ -11,7 +11,9 @@ from shiftaddaug.data.checks import holds_validation, read_stored
 from shiftaddaug.data.stored import data_module_of
 from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.report.cost import cost_record, cost_rows
+from shiftaddaug.report.drawing import draw_figures
 from shiftaddaug.report.results import RESULTS, print_result, write_json
+from shiftaddaug.runs.answers import KeepAnswers, write_kept
 from shiftaddaug.runs.eval_settings import EvalSettings
 from shiftaddaug.runs.lightning_trainer import build_trainer, check_limits, interruptible, quieten_lightning
 from shiftaddaug.runs.rules import say_no_effect, typed_of
@@ -39,7 +41,8 @@ def evaluate(settings: EvalSettings) -> float:
         raise UserError(f"split=val: ckpt_path={settings.path} held no images out (data.val_fraction=0); options: test")
     data: Any = data_module_of(data_config, settings.catalogue)
     check_data(settings, subnetwork, objective.settings, data)
-    trainer = build_trainer(settings.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    kept, options = KeepAnswers(), {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = build_trainer(settings.trainer, [kept], **options)
     data.prepare_data()
     data.setup("validate" if split == "val" else "test")
     check_limits(settings.trainer, data, trainer.world_size, [split])
@@ -55,7 +58,9 @@ def evaluate(settings: EvalSettings) -> float:
     results = _results(settings, subnetwork, module.results(split, metrics))
     if trainer.is_global_zero:
         settings.folder.mkdir(parents=True, exist_ok=True)
-        write_json(settings.folder / RESULTS, objective.settings.record() | results | costs)
+        if write_kept(kept, settings.folder, objective, data, subnetwork.plan):
+            draw_figures(settings.folder, settings.catalogue)
+        write_json(settings.folder / RESULTS, objective.settings.record(objective.num_outputs) | results | costs)
         title = f"{subnetwork.plan.name}, op={subnetwork.assignment.title()}, data={data_config['name']}"
         print_result(title, {**results, **cost_rows(costs)})
     return float(metrics[f"{split}/{objective.settings.headline}"])

@@ -32,6 +32,7 @@ from shiftaddaug.runs.lightning_trainer import (
     quieten_lightning,
     warn_of_global_draws,
 )
+from shiftaddaug.runs.longer import is_longer, lengthened_from
 from shiftaddaug.runs.proofs import prove_before_training
 from shiftaddaug.runs.resumed import refuse_unlike
 from shiftaddaug.runs.searching import PRUNED, is_multirun, running_trial
@@ -56,6 +57,8 @@ class Prepared:
     throughput: Throughput
     ckpt_path: Path | None
     """Checkpoint that the run resumes."""
+    lengthened_from: Sequence[int]
+    """Epochs of the finished runs that it trains further."""
     callbacks: Mapping[str, pl.Callback]
     """The callbacks of the configuration, by their names."""
     loggers: Sequence[GuardedLogger]
@@ -95,7 +98,7 @@ def prepare(settings: RunSettings, training: MakeTraining | None = None) -> Prep
     task = (training or _target_training)(settings, assignment, objective)
     prove_before_training(task.net)
     begin_from(task.net, settings.config, settings.catalogue, resumed=settings.top.ckpt_path is not None)
-    ckpt_path = _resumed_checkpoint(settings, task)
+    resumed = _resumed_checkpoint(settings, task)
     data: pl.LightningDataModule = build("data", config["data"])
     settings.task.refuse_other_data(config["data"]["name"], getattr(data, "task", None))
     throughput = Throughput()
@@ -112,7 +115,7 @@ def prepare(settings: RunSettings, training: MakeTraining | None = None) -> Prep
     _read_data(settings, data, trainer.world_size)
     # Lightning does so once a checkpoint has been read into it: float64 weights would come back rounded
     trainer.precision_plugin.convert_module(task)
-    return Prepared(settings, assignment, task, data, trainer, throughput, ckpt_path, callbacks, loggers, idle)
+    return Prepared(settings, assignment, task, data, trainer, throughput, *resumed, callbacks, loggers, idle)
 
 
 def _pruning(settings: RunSettings) -> dict[str, pl.Callback]:
@@ -156,15 +159,19 @@ def training_options(settings: RunSettings) -> dict[str, Any]:
     }
 
 
-def _resumed_checkpoint(settings: RunSettings, task: Training) -> Path | None:
+def _resumed_checkpoint(settings: RunSettings, task: Training) -> tuple[Path | None, list[int]]:
+    """Return the checkpoint that a run resumes, and the epochs of the finished runs that it trains further."""
     if settings.top.ckpt_path is None:
-        return None
+        return None, []
     path = find_checkpoint(str(settings.top.ckpt_path), Path(settings.paths.log_dir), settings.config)
     checkpoint = read_checkpoint(path)
     refuse_other_run(path, checkpoint, settings.config)
     refuse_unlike(path, checkpoint, task)
     log.info("resuming %s", path)
-    return path
+    theirs = checkpoint["config"]
+    if is_longer(path, theirs, settings.config):
+        task.lengthened_from = theirs["trainer"]["max_epochs"]
+    return path, lengthened_from(path, theirs, settings.config)
 
 
 def _read_data(settings: RunSettings, data: pl.LightningDataModule, processes: int) -> None:

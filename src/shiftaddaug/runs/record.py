@@ -29,6 +29,7 @@ from shiftaddaug.report.results import (
 )
 from shiftaddaug.runs.compose import PACKAGE, ROOT
 from shiftaddaug.runs.identity import IDENTITY, identity_hash
+from shiftaddaug.runs.longer import LENGTHENED
 from shiftaddaug.runs.places import refuse_old_run
 from shiftaddaug.runs.prepare import Prepared
 from shiftaddaug.runs.target import Deployed
@@ -85,7 +86,7 @@ def _identity(run: Prepared) -> Record:
         "op": settings.config["op"]["name"],
         "aug": settings.aug.name,
         "data": settings.config["data"]["name"],
-        **settings.task.record(),
+        **settings.task.record(settings.plan.num_classes),
         "seed": settings.top.seed,
         IDENTITY: identity_hash(settings.config),
     }
@@ -109,6 +110,7 @@ def _circumstances(run: Prepared) -> Record:
         "command": " ".join(sys.argv),
         "folder": str(run.settings.folder),
         "idle": dict(run.idle),
+        **({LENGTHENED: list(run.lengthened_from)} if run.lengthened_from else {}),
         "resumed_from": None if run.ckpt_path is None else str(run.ckpt_path.absolute()),
     }
 

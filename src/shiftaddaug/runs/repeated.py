@@ -18,6 +18,7 @@ from shiftaddaug.data.checks import holds_any_images
 from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.report.results import CONFIG, RESULTS, REUSED, RUN, read_json, write_json
 from shiftaddaug.runs.identity import IDENTITY, are_alike, first_difference, identity_hash
+from shiftaddaug.runs.longer import LENGTHENED, has_more_time
 from shiftaddaug.runs.settings import RunSettings
 
 FOUND = "SHIFTADDAUG_RESUMED"
@@ -54,7 +55,8 @@ def going_on(settings: RunSettings, held: ExitStack) -> tuple[RunSettings, float
         return settings, _reuse(finished[0], settings)
     for run in alike:
         last = run / "checkpoints" / "last.ckpt"
-        if last.exists() and not (run / RESULTS).exists() and _is_free(run, held):
+        ended = (run / RESULTS).exists() and not has_more_time(run, _config_in(run), settings.config)
+        if last.exists() and not ended and _is_free(run, held):
             log.info("resume=true: goes on from %s", last)
             os.environ[FOUND] = str(last)
             return _from_checkpoint(settings, str(last)), None
@@ -90,7 +92,10 @@ def _runs_alike(settings: RunSettings) -> Iterator[Path]:
     ours = identity_hash(settings.config)
     for run in sorted(found, key=lambda run: (run / RUN).stat().st_mtime, reverse=True):
         with suppress(OSError, YAMLError, *DAMAGE):  # a damaged one is none of ours
-            alike = are_alike(str(read_json(run / RUN).get(IDENTITY)), ours)
+            said = read_json(run / RUN)
+            alike = are_alike(str(said.get(IDENTITY)), ours)
+            if said.get(LENGTHENED):
+                continue
             if alike or (alike is None and first_difference(_config_in(run), settings.config) is None):
                 yield run
 

@@ -31,7 +31,7 @@ from shiftaddaug.nets.timetable import check_timetables
 from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.operators.stated import make_stated
 from shiftaddaug.runs.compose import plain
-from shiftaddaug.runs.init_from import source_of
+from shiftaddaug.runs.init_from import check_source
 from shiftaddaug.runs.joint_checks import (
     check_compile,
     check_frozen,
@@ -39,7 +39,9 @@ from shiftaddaug.runs.joint_checks import (
     check_sharing_of_blends,
     check_strategy,
     check_unvalidated,
+    warn_of_early_stop,
     warn_of_operators,
+    warn_of_recipe,
 )
 from shiftaddaug.runs.memory import Step, check_evaluation_memory, check_memory
 from shiftaddaug.runs.no_effect import warn_of_settings
@@ -50,6 +52,7 @@ from shiftaddaug.runs.searching import is_multirun
 from shiftaddaug.runs.target_plan import check_batch, target_plan
 from shiftaddaug.runs.trainer_settings import check_processes, check_trainer
 from shiftaddaug.settings import CheckpointPath, PathName, PluginNames, Seed, check, check_group
+from shiftaddaug.tasks.figures import LOSS
 from shiftaddaug.tasks.optim_settings import OptimSettings, check_optim
 from shiftaddaug.tasks.settings import TaskSettings
 
@@ -167,6 +170,8 @@ def read_settings(
     check_frozen(config)
     warn_of_settings(checked, typed)
     warn_of_operators(checked)
+    warn_of_early_stop(checked)
+    warn_of_recipe(checked.op, operators.available(catalogue), typed)
     check_operators(checked)
     config = with_remap_file(config)
     settings = RunSettings(
@@ -244,7 +249,7 @@ def read_groups(
     )
     check_places(config)
     if net.init_from is not None and top.ckpt_path is None:
-        source_of(net.init_from)
+        check_source(net.init_from)
     hardware = hardware_from(config["hardware"])
     return Groups(top=top, paths=paths, net=net, arch=arch, aug=aug, sharing=sharing, optim=optim, hardware=hardware)
 
@@ -266,4 +271,14 @@ def _plan(config: Mapping[str, Any], arch: ArchSettings, task: TaskSettings, cat
     task.check_distillation(config["aug"]["distill_weight"])
     plan = target_plan(config, arch, task, catalogue)
     check_batch(config, arch, plan)
+    _check_figures(config, task, plan.num_classes)
     return plan
+
+
+def _check_figures(config: Mapping[str, Any], task: TaskSettings, outputs: int) -> None:
+    """Refuse a headline, and callbacks that watch a figure, that are not measured of so many outputs."""
+    task.check_outputs(outputs)
+    figures = task.figures_of(outputs)
+    if figures != task.figures:
+        measured = {figure.name: figure.better for figure in (*figures, LOSS)}
+        check_callbacks(config["callbacks"], measured, holds_validation(config["data"]))

@@ -1,5 +1,6 @@
 """The third and the fourth step of a run: deploy the target, and test what was deployed."""
 
+import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,16 +9,16 @@ from typing import Any
 from shiftaddaug.callbacks.checkpoint import BestCheckpoint, checkpoint_path
 from shiftaddaug.nets.extract import load_target, save_target
 from shiftaddaug.nets.net import Net
+from shiftaddaug.nets.target_files import TARGET
+from shiftaddaug.runs.answers import KeepAnswers, write_kept
 from shiftaddaug.runs.checkpoints import read_checkpoint
+from shiftaddaug.runs.interface import interface_of
 from shiftaddaug.runs.lightning_trainer import build_trainer, interruptible
 from shiftaddaug.runs.prepare import Prepared
 from shiftaddaug.runs.proofs import extract_checked, refuse_difference
 from shiftaddaug.tasks.evaluation import Evaluation
 
 log = logging.getLogger(__name__)
-
-TARGET = "target"
-"""Folder of the target, in the run's."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def deploy(run: Prepared) -> Deployed:
         task.load_state_dict(read_checkpoint(best)["state_dict"])
     folder = Path(strategy.broadcast(str(settings.folder / TARGET)))
     target = extract_checked(task.net, {"data": settings.config["data"], "task": settings.config["task"]})
+    target = dataclasses.replace(target, interface=interface_of(task.objective, run.data, settings.plan))
     if run.trainer.is_global_zero:
         save_target(target, folder)
     strategy.barrier()
@@ -77,7 +79,8 @@ def test(run: Prepared, deployed: Deployed) -> dict[str, Any]:
     """
     options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     watching = [each for each in run.trainer.callbacks if getattr(each, "sees_target", False)]  # type: ignore[attr-defined]
-    trainer = build_trainer(run.settings.config["trainer"], callbacks=watching, sync_batchnorm=False, **options)
+    kept = KeepAnswers()
+    trainer = build_trainer(run.settings.config["trainer"], [*watching, kept], sync_batchnorm=False, **options)
     module, figures = Evaluation(deployed.net, run.task.objective), dict[str, Any]()
     splits = {"val": trainer.validate, "test": trainer.test}
     for split, evaluate in splits.items():
@@ -86,4 +89,6 @@ def test(run: Prepared, deployed: Deployed) -> dict[str, Any]:
         with interruptible(trainer):
             metrics = evaluate(module, datamodule=run.data, verbose=False)[0]
         figures |= module.results(split, metrics)
+    if trainer.is_global_zero:
+        write_kept(kept, run.settings.folder, run.task.objective, run.data, deployed.net.plan)
     return figures

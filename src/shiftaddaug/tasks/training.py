@@ -19,7 +19,7 @@ from shiftaddaug.operators.base import Operator
 from shiftaddaug.tasks.base import Objective
 from shiftaddaug.tasks.evaluation import Batch, Evaluation
 from shiftaddaug.tasks.last_validation import LastValidation
-from shiftaddaug.tasks.scheduler import COSINE
+from shiftaddaug.tasks.scheduler import COSINE, Lengthened
 
 
 class Training(Evaluation):
@@ -83,6 +83,8 @@ class Training(Evaluation):
         self.augmented_spec: SubnetSpec | None = None
         self.target_loss: Tensor | None = None
         """Loss of the target at the last step, for those who watch."""
+        self.lengthened_from: int | None = None
+        """Epochs of the finished run that is trained further, in its first part."""
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, wanted = self.objective.mixed(*batch)
@@ -118,7 +120,7 @@ class Training(Evaluation):
 
     def _measure(self, outputs: Tensor, wanted: Tensor) -> None:
         """Log the figures of the target on a batch, against what is wanted of it as it came from the data."""
-        for figure in self.objective.settings.figures:
+        for figure in self.objective.figures:
             if figure.training:
                 metric = self._metric("train", figure)
                 metric.update(outputs, wanted)
@@ -201,6 +203,9 @@ class Training(Evaluation):
             )
         steps, epochs = int(self.trainer.estimated_stepping_batches), max(1, self.trainer.max_epochs or 1)
         schedule = self.scheduler(optimizer, steps, epochs)
+        if self.lengthened_from is not None:
+            shorter = self.scheduler(self.new_optimizer(), steps // epochs * self.lengthened_from, self.lengthened_from)
+            schedule = Lengthened(schedule, shorter)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def new_optimizer(self) -> torch.optim.Optimizer:
