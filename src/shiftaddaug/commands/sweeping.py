@@ -34,7 +34,7 @@ class Jobs:
     failed: list[str] = field(default_factory=list)
     """Messages of those that could not be run."""
     refused: list[Path] = field(default_factory=list)
-    """Their folders."""
+    """Folders of these jobs."""
 
     def mistake(self, arguments: Sequence[str], error: Exception | None, job: CodeType) -> str | None:
         """Return what to say at the end; None if there is nothing, or it is not about the multirun.
