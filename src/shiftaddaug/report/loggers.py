@@ -2,9 +2,14 @@
 
 import netrc
 import os
+import shlex
+import sys
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from shiftaddaug.report.results import shortest_path
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger, WandbLogger
@@ -34,7 +39,9 @@ def log_figure(logger: "Logger", name: str, figure: "Figure", step: int | None =
 
 
 def wandb_logger(offline: bool | None = None, **arguments: Any) -> "WandbLogger":
-    """A `WandbLogger`; offline unless a key is set or `offline` says otherwise.
+    """A `WandbLogger` that prints nothing; offline unless a key is set or `offline` says otherwise.
+
+    `whereabouts` says where its run is. WANDB_SILENT=false brings back what W&B prints.
 
     Args:
         offline: True or False decide; None leaves it to W&B's own WANDB_MODE and, where that is not set, means offline
@@ -48,7 +55,23 @@ def wandb_logger(offline: bool | None = None, **arguments: Any) -> "WandbLogger"
         offline = mode in ("offline", "dryrun") if mode else not _has_key()
     if offline:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # it would reach for the network otherwise
-    return WandbLogger(offline=offline, **arguments)
+    os.environ.setdefault("WANDB_SILENT", "true")
+    logger = WandbLogger(offline=offline, **arguments)
+    if "anonymous" not in arguments:  # which Lightning hands over all the same, and W&B warns of
+        getattr(logger, "_wandb_init", {}).pop("anonymous", None)
+    return logger
+
+
+def whereabouts(logger: "Logger") -> str | None:
+    """Return where the run is that a logger of W&B writes, and how it is uploaded if it is offline; None of others."""
+    wandb: Any = sys.modules.get("wandb")
+    run = None if wandb is None else getattr(logger, "experiment", None)
+    if run is None or not isinstance(run, wandb.Run):
+        return None
+    if not run.offline:
+        return f"W&B run {run.url}"
+    folder = shortest_path(Path(run.dir).parent)
+    return f"W&B run {run.id}, offline; upload it: wandb sync {shlex.quote(folder)}"
 
 
 def _has_key() -> bool:
