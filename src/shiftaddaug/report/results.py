@@ -89,7 +89,7 @@ def print_table(title: str, rows: list[dict[str, Any]]) -> None:
         table.add_column(key, justify="left" if isinstance(value, str) else "right", no_wrap=True)
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
-    _print_whole(table)
+    print_whole(table)
 
 
 def print_result(title: str, result: dict[str, Any]) -> None:
@@ -101,18 +101,18 @@ def print_result(title: str, result: dict[str, Any]) -> None:
     table.add_column(no_wrap=True)
     for key, value in result.items():
         table.add_row(key, str(value))
-    _print_whole(table)
+    print_whole(table)
 
 
-def _print_whole(table: Any) -> None:
-    """Print at the width the table needs: a path is for copying, so it is never cut or folded."""
+def print_whole(shown: Any) -> None:
+    """Print a table or a tree at the width that it needs: a path is for copying, so it is never cut or folded."""
     from rich.console import Console
     from rich.measure import Measurement
 
     console = Console(markup=False, emoji=False)  # an override such as [stem] is no markup
-    needed = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
+    needed = Measurement.get(console, console.options.update(max_width=10_000), shown).maximum
     console.width = max(console.width, needed)
-    console.print(table)
+    console.print(shown)
 
 
 def shortest_path(path: Path) -> str:
