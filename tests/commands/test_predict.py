@@ -167,7 +167,7 @@ def test_a_shell_gives_it_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["target=nowhere"], r"^target=nowhere: no such file; options: a run's folder, or its target folder$"),
+        (["target=nowhere"], r"^target=nowhere: no such file; options: last, a run's folder, or its target"),
         (["target={run}"], r"^images=\[\]: nothing to look at; options: files and folders"),
         (["target={run}", "images=gone.png"], r"^gone\.png: no such file$"),
         (["target={run}", "images={tmp}/empty"], r"empty: no image in this folder$"),

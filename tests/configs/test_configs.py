@@ -162,7 +162,7 @@ BASES = sorted(str(path.parent.relative_to(CONFIGS)) for path in CONFIGS.rglob("
 
 
 def test_bases_are_found() -> None:
-    assert BASES == ["aug", "block_variant", "experiment/ablation", "search", "sweep"]
+    assert BASES == ["aug", "block_variant", "debug", "experiment/ablation", "search", "sweep"]
 
 
 @pytest.mark.parametrize("group", BASES)
