@@ -172,7 +172,7 @@ def test_a_shell_gives_it_files(tmp_path: Path) -> None:
         (["target={run}", "images=gone.png"], r"^gone\.png: no such file$"),
         (["target={run}", "images={tmp}/empty"], r"empty: no image in this folder$"),
         (["target={run}", "images=gone.png", "top=0"], r"^top=0: must be a whole number >= 1$"),
-        (["target={tmp}/empty", "images=gone.png"], r"empty: no architecture\.json there; options: a run's folder"),
+        (["target={tmp}/empty", "images=gone.png"], r"empty: no architecture\.json there; options: last, a run"),
         ([f"target={FORMAT1}", "images=gone.png"], r"does not say how images are prepared; it was written by an earl"),
     ],
 )
