@@ -41,6 +41,24 @@ def test_a_group_takes_one_option() -> None:
         refuse_arguments(["op=[]"], "train")
 
 
+@pytest.mark.parametrize(
+    ("argument", "command", "message"),
+    [
+        (
+            "--epochs=3",
+            "train",
+            r"^--epochs=3: keys are typed without dashes, .*; did you mean trainer\.max_ep.*=3",
+        ),
+        ("--batch-size", "eval", r"did you mean data\.batch_size=\.\.\.\?$"),
+        ("--seed=1", "search", r"did you mean seed=1\?$"),
+    ],
+)
+def test_keys_have_no_dashes(argument: str, command: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        refuse_arguments([argument], command)
+    refuse_arguments(["--multirun", "--config-dir=x", "--cfg", "job"], command)
+
+
 def test_an_ablation_gives_no_other_names() -> None:
     with pytest.raises(UserError, match=r"^net\.name=mine: is the name of what net= chooses; options: net=mbv2_micro"):
         _checked_overrides(["net.name=mine"])

@@ -21,6 +21,7 @@ TRAIN_MISTAKES = (
     *("data=camvid", "data=mask_folder", "data=shapes task.loss=bce", "data=shapes task.window=99"),
     *("task=regression", "task.name=regression", "task.headline=top2", "task.better=min", "task.label_smoothing=2"),
 )
+PREDICT_MISTAKES = ("target=nowhere a.png", "target=. a.png", "images=a.png", "target=nowhere a.png top=0")
 EVAL_MISTAKES = ("ckpt_path=nowhere.ckpt", "ckpt_path=. data.batch_size=0", "ckpt_path=. trainer.precision=17")
 
 
@@ -69,7 +70,11 @@ def test_an_evaluation_that_is_refused_imports_nothing_heavy(tmp_path: Path) -> 
     assert heavy_imports("evaluate", [*EVAL_MISTAKES], 2, tmp_path) == {line: [] for line in EVAL_MISTAKES}
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_a_prediction_that_is_refused_imports_nothing_heavy(tmp_path: Path) -> None:
+    assert heavy_imports("predict", [*PREDICT_MISTAKES], 2, tmp_path) == {line: [] for line in PREDICT_MISTAKES}
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict"])
 def test_help_imports_nothing_heavy(command: str, tmp_path: Path) -> None:
     assert heavy_imports(command, ["--help", "-h"], 0, tmp_path) == {"--help": [], "-h": []}
 

@@ -4,7 +4,7 @@ import logging
 from typing import Any, Literal
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks.early_stopping import EarlyStopping, EarlyStoppingReason
 
 from shiftaddaug.callbacks.order import Stage
 from shiftaddaug.settings import NonNegativeNumber, PositiveInt, checked
@@ -53,6 +53,7 @@ class StopEarly(EarlyStopping):
         """Stop a resumed run that had stopped."""
         if self._stopped:
             trainer.should_stop = True
+            log.info("callbacks.early_stopping has stopped the resumed run after epoch %d", self.stopped_epoch + 1)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look at the figure; all processes agree on what they saw."""
@@ -69,9 +70,12 @@ class StopEarly(EarlyStopping):
         if not self._wanted or epochs < (trainer.min_epochs or 0) or epochs == trainer.max_epochs:
             return
         self._stopped = trainer.should_stop = True
+        self.stopped_epoch = trainer.current_epoch
+        no_number = self.stopping_reason == EarlyStoppingReason.NON_FINITE_METRIC
         log.info(
-            "stopped after epoch %d of %s: %s has not become better for %d validations (callbacks.early_stopping)",
-            *(epochs, trainer.max_epochs, self.monitor, self.wait_count),
+            "stopped after epoch %d of %s: %s %s (callbacks.early_stopping.patience=%d)",
+            *(epochs, trainer.max_epochs, self.monitor, "is no number" if no_number else "has not become better"),
+            self.patience,
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -4,13 +4,12 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override
-from hydra.errors import HydraException
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.runs.compose import OPTIONAL_GROUPS, config_dir, group_options, groups_of, takes_group
+from shiftaddaug.runs.compose import OPTIONAL_GROUPS, config_dir, group_options, groups_of, parsed, takes_group
 from shiftaddaug.runs.explain import no_option
+from shiftaddaug.runs.nearest import chosen_config, nearest
 
 NAMED = ("op", "net", "aug", "data", "task", "sharing", "hardware")
 """Groups whose options state their name."""
@@ -48,9 +47,10 @@ def refuse_arguments(arguments: Sequence[str], config_name: str) -> None:
         UserError: naming the argument and the options.
     """
     groups = group_options([config_dir()])
+    _refuse_dashes(arguments, config_name)
     refuse_names(arguments, groups_of(config_name))
     for argument in arguments:
-        override = None if argument.startswith("-") else _parsed(argument)
+        override = None if argument.startswith("-") else parsed(argument)
         if override is None:  # what cannot be parsed is answered by `explain`
             continue
         group = override.key_or_group
@@ -66,6 +66,30 @@ def refuse_arguments(arguments: Sequence[str], config_name: str) -> None:
             _refuse_to_delete(argument, group, groups)
         elif not all(_is_name(value) for value in _values(override)) or _is_elsewhere(override, group, config_name):
             _refuse_choice(argument, group, config_name, arguments)
+
+
+FLAGS = (
+    *("--help", "--hydra-help", "--version", "--cfg", "--resolve", "--package", "--run", "--multirun", "--info"),
+    *("--shell-completion", "--config-path", "--config-name", "--config-dir", "--experimental-rerun"),
+)
+"""Hydra's own, which may be cut short."""
+
+
+def _refuse_dashes(arguments: Sequence[str], config_name: str) -> None:
+    """Answer `--lr 0.1` and `--epochs=3`, as other programs take them.
+
+    Raises:
+        UserError: naming the first one, and how its key is typed.
+    """
+    for argument in arguments:
+        word, _, value = argument.partition("=")
+        if word.startswith("--") and not any(flag.startswith(word) for flag in FLAGS):
+            key = word[2:].replace("-", "_")
+            meant = nearest(key, config_name, chosen_config(config_name, []), [])[:1] or [key]
+            raise UserError(
+                f"{argument}: keys are typed without dashes, and with an equals sign; did you mean "
+                f"{meant[0]}={value or '...'}?"
+            )
 
 
 def refuse_names(arguments: Iterable[str], groups: Collection[str] = NAMED) -> None:
@@ -86,13 +110,6 @@ def refuse_names(arguments: Iterable[str], groups: Collection[str] = NAMED) -> N
                 f"{argument}: is the name of what {group}= chooses; options: {options}, or a yaml of your own in "
                 f"configs/{group}"
             )
-
-
-def _parsed(argument: str) -> Override | None:
-    try:
-        return OverridesParser.create().parse_override(argument)
-    except HydraException:
-        return None
 
 
 def _values(override: Override) -> list[Any]:

@@ -23,12 +23,13 @@ from yaml import YAMLError
 from shiftaddaug.commands.arguments import refuse_arguments
 from shiftaddaug.commands.folders import claim_folders, leave_no_jobs, leave_nothing, refuse_within_runs
 from shiftaddaug.commands.output import answering_threads, enduring_output
-from shiftaddaug.commands.sweeping import Jobs, going_on
+from shiftaddaug.commands.sweeping import MULTIRUN, Jobs, going_on
 from shiftaddaug.commands.usage import asks_for_help, help_text
 from shiftaddaug.errors import Failed, TrainingDiverged, TrialPruned, UserError
 from shiftaddaug.report.log_file import note, noting_failures
 from shiftaddaug.report.results import PRUNED, write_json
 from shiftaddaug.runs.compose import (
+    as_text,
     config_dir,
     default_root,
     expand_home,
@@ -54,8 +55,8 @@ TRACEBACKS = "SHIFTADDAUG_TRACEBACKS"
 """Variable of the environment: what the user has given as HYDRA_FULL_ERROR, for processes that a command starts."""
 OFF = ("", "0", "false", "no", "off")
 
-LONGEST = 1000
-"""Characters of a message: a stored value may be a book."""
+LONGEST = 4000
+"""Characters of a message, which may hold a command: a stored value may be a book."""
 
 
 def run_command(config_name: str, function: Callable[[DictConfig], Any]) -> None:
@@ -97,7 +98,8 @@ def _run(config_name: str, function: Callable[[DictConfig], Any]) -> None:
     jobs, made = Jobs(), list[Path]()
     answering = _answering_mistakes(config_name, function, jobs, made)
     command = main(answering)
-    sys.argv[1:] = map(expand_home, sys.argv[1:])
+    multirun = bool(MULTIRUN & set(sys.argv[1:]))
+    sys.argv[1:] = [as_text(expand_home(argument), multirun) for argument in sys.argv[1:]]
     try:
         if asks_for_help(sys.argv[1:]):
             folders = [config_dir(), *plugin_config_dirs(sys.argv[1:])]

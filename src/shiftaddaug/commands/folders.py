@@ -10,6 +10,7 @@ from pathlib import Path
 from shiftaddaug.commands import STARTED
 from shiftaddaug.errors import UserError
 from shiftaddaug.files import refuse_unwritable
+from shiftaddaug.runs.compose import text_of
 
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "paths.log_dir", "paths.root_dir", "paths.output_dir", "folder")
 """Keys of folders that Hydra, or a command, writes into."""
@@ -36,9 +37,9 @@ def claim_folders(arguments: list[str], command: str | None = None, made: list[P
     """
     if "LOCAL_RANK" in os.environ:  # a rank of a run that was already let in
         return
-    given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    given = _given(arguments)
     for key in FOLDERS:
-        if given.get(key, "unset").strip("'\"") in ("", "null"):
+        if given.get(key, "unset") in ("", "null"):
             raise UserError(f"{key}={given[key]}: must name a folder")
     folders = _folders(arguments)
     _refuse_runs(folders)
@@ -49,9 +50,7 @@ def claim_folders(arguments: list[str], command: str | None = None, made: list[P
     _refuse_runs(folders)  # one may have ended meanwhile
     root = folders.get("paths.root_dir", Path(os.environ["SHIFTADDAUG_ROOT"]))
     folders.setdefault("paths.log_dir", root / "logs")
-    elsewhere = {
-        key: Path(given[key].strip("'\"")) for key in WITHIN if given.get(key, "").strip("'\"").startswith("/")
-    }
+    elsewhere = {key: Path(given[key]) for key in WITHIN if given.get(key, "").startswith("/")}
     for key, folder in (folders | elsewhere).items():
         refuse_unwritable(key, folder)
     within = [] if command is None else [folders["paths.log_dir"] / command / name for name in ("runs", "multiruns")]
@@ -151,10 +150,13 @@ def refuse_within_runs(arguments: list[str], config_name: str) -> None:
 
 def _folders(arguments: list[str]) -> dict[str, Path]:
     """Return the folders that arguments name, by key, as far as they are no interpolations."""
-    given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    return {
-        key: Path(given[key].strip("'\"")).expanduser() for key in FOLDERS if key in given and "${" not in given[key]
-    }
+    given = _given(arguments)
+    return {key: Path(given[key]).expanduser() for key in FOLDERS if key in given and "${" not in given[key]}
+
+
+def _given(arguments: list[str]) -> dict[str, str]:
+    """Return what arguments give the keys of folders, as text."""
+    return {key: text_of(each) for each in arguments for key in (*FOLDERS, *WITHIN) if each.startswith(f"{key}=")}
 
 
 def _of_runs(folders: dict[str, Path]) -> dict[str, Path]:

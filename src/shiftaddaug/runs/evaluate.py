@@ -15,7 +15,14 @@ from shiftaddaug.report.drawing import draw_figures
 from shiftaddaug.report.results import RESULTS, print_result, write_json
 from shiftaddaug.runs.answers import KeepAnswers, write_kept
 from shiftaddaug.runs.eval_settings import EvalSettings
-from shiftaddaug.runs.lightning_trainer import build_trainer, check_limits, interruptible, quieten_lightning
+from shiftaddaug.runs.lightning_trainer import (
+    build_trainer,
+    check_accelerator,
+    check_limits,
+    interruptible,
+    quieten_lightning,
+    say_profile,
+)
 from shiftaddaug.runs.rules import say_no_effect, typed_of
 from shiftaddaug.runs.subnetworks import Subnetwork, load_subnetwork, recalibrate_on_training_data
 from shiftaddaug.runs.target_plan import norm_of_one_pixel
@@ -31,6 +38,7 @@ def evaluate(settings: EvalSettings) -> float:
         UserError: a damaged checkpoint, or data or a sub-network that does not fit it.
     """
     quieten_lightning()
+    check_accelerator(settings.trainer)
     pl.seed_everything(settings.top.seed, workers=True, verbose=False)
     subnet, split = settings.subnet, settings.top.split
     subnetwork = load_subnetwork(settings.path, subnet.width_multiplier, subnet.expand_multiplier, settings.catalogue)
@@ -52,6 +60,7 @@ def evaluate(settings: EvalSettings) -> float:
     run = trainer.validate if split == "val" else trainer.test
     with interruptible(trainer):
         metrics = run(module, datamodule=data, verbose=False)[0]
+    say_profile(trainer)
     costs: dict[str, Any] = {}
     if not settings.subnet.is_widened:  # else layers compute with two operators at once
         costs = cost_record(subnetwork.plan, subnetwork.assignment, settings.hardware)

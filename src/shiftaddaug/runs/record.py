@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shlex
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -107,12 +108,21 @@ def _circumstances(run: Prepared) -> Record:
         "git_commit": git_commit(ROOT),
         "code": code_hash(PACKAGE),
         "torch": torch.__version__,
-        "command": " ".join(sys.argv),
+        "command": shlex.join(sys.argv),
         "folder": str(run.settings.folder),
+        "debug": run.settings.top.debug,
+        "bn": run.statistics,
+        "tags": list(run.settings.top.tags),
         "idle": dict(run.idle),
         **({LENGTHENED: list(run.lengthened_from)} if run.lengthened_from else {}),
-        "resumed_from": None if run.ckpt_path is None else str(run.ckpt_path.absolute()),
+        "resumed_from": None,
+        **({} if run.ckpt_path is None else {_from(run): str(run.ckpt_path.absolute())}),
     }
+
+
+def _from(run: Prepared) -> str:
+    """Return the key of the checkpoint: a run whose weights are only deployed has not gone on, nor has it finished."""
+    return "resumed_from" if run.settings.top.train else "deployed_from"
 
 
 def _announce(run: Prepared, cost: NetCost, supernet_params: int) -> None:
@@ -178,10 +188,11 @@ def _print(run: Prepared, deployed: Deployed, r: Mapping[str, Any]) -> None:
     validation = "none: data.val_fraction=0, the last epoch is deployed"
     if deployed.validated:
         validation = headline.written(r[headline.key("val")])
+    test = headline.written(r[headline.key("test")]) if r["tested"] else "none: test=false"
     print_result(
         f"target of {r['net']}, op={r['op']}, aug={r['aug']}, data={r['data']}, seed={r['seed']}",
         {
-            f"{headline.title} (test)": headline.written(r[headline.key("test")]),
+            f"{headline.title} (test)": test,
             f"{headline.title} (validation)": validation,
             "params": f"{r['params']:,}",
             "MACs": f"{r['macs']:,} ({r['multiplication_free_macs_percent']} % multiplication-free)",
