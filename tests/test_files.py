@@ -123,5 +123,8 @@ def test_a_yaml_of_nested_aliases_is_refused_before_it_is_written_out(tmp_path: 
     (tmp_path / "endless.yaml").write_text("&a [*a]")
     with pytest.raises(UserError, match="aliases"):
         read_yaml(tmp_path / "endless.yaml")
+    (tmp_path / "deep.yaml").write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"^holds lists within lists, more than 100 deep"):
+        read_yaml(tmp_path / "deep.yaml")
     (tmp_path / "a.yaml").write_text("a: &a {x: 1e-05}\nb: *a\nc: ${oc.env:HOME}\n")
     assert read_yaml(tmp_path / "a.yaml") == {"a": {"x": 1e-5}, "b": {"x": 1e-5}, "c": "${oc.env:HOME}"}
