@@ -12,7 +12,7 @@ from typing import Any
 
 from shiftaddaug.errors import UserError
 
-MOST_VALUES = 100_000
+MOST_VALUES = 10_000
 """Values that a yaml with aliases holds at most."""
 DEEPEST = 100
 """Lists within lists in a yaml, at most."""
