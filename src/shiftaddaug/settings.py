@@ -49,6 +49,7 @@ PathName = Annotated[str, Meta(min_length=1, title="a path")]
 CheckpointPath = Annotated[PathName | int, Meta(title="a path")]
 """A file or folder may be named by a number."""
 PluginNames = Annotated[list[str], Meta(title="a list of importable packages, such as [my_operators]")]
+Tags = Annotated[list[str], Meta(title="a list of words, such as [first,wider]")]
 Order = Literal["shallow_to_deep", "deep_to_shallow"]
 Granularity = Literal["layer", "block"]
 

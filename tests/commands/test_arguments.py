@@ -15,8 +15,9 @@ from shiftaddaug.errors import UserError
     ("argument", "message"),
     [
         ("op=null", r"op=null: no such group; options: paths, trainer, hardware$"),
-        ("trainer=3", r"trainer=3: no such option; options: ddp, default$"),
+        ("trainer=3", r"trainer=3: no such option; options: cpu, ddp, default, gpu$"),
         ("experiment/ablation=_base", r"experiment/ablation=_base: no such group; options: paths, trainer, hardware$"),
+        ("+experiment=cifar100_w02", r"\+experiment=cifar100_w02: no such group; options: paths, trainer, hardware$"),
     ],
 )
 def test_a_command_answers_with_its_own_groups(argument: str, message: str) -> None:

@@ -64,7 +64,7 @@ def refuse_arguments(arguments: Sequence[str], config_name: str) -> None:
             raise UserError(f"{argument}: takes one option; options: {group}=NAME, or -m {group}={jobs}")
         if override.is_delete():
             _refuse_to_delete(argument, group, groups)
-        elif not all(_is_name(value) for value in _values(override)):
+        elif not all(_is_name(value) for value in _values(override)) or _is_elsewhere(override, group, config_name):
             _refuse_choice(argument, group, config_name, arguments)
 
 
@@ -125,6 +125,11 @@ def _is_name(value: Any) -> bool:
         return True
     text = getattr(value, "text", value)
     return isinstance(text, str) and bool(text) and not text.rpartition("/")[2].startswith("_")
+
+
+def _is_elsewhere(override: Override, group: str, config_name: str) -> bool:
+    """Whether an option is chosen of a group of other commands; keys of such a name may be set: eval.py has data."""
+    return not takes_group(config_name, group) and not any(isinstance(value, dict) for value in _values(override))
 
 
 def _refuse_to_delete(argument: str, group: str, groups: dict[str, list[str]]) -> None:

@@ -22,14 +22,15 @@ MOMENT = "%Y-%m-%d_%H-%M-%S-%f"
 """How folders are named by the moment at which a command began (configs/hydra/default.yaml)."""
 
 
-def claim_folders(arguments: list[str], made: list[Path] | None = None) -> None:
+def claim_folders(arguments: list[str], command: str | None = None, made: list[Path] | None = None) -> None:
     """Refuse a folder that holds a run already, that another run is at work in, or that cannot be made.
 
     That is before Hydra writes into it. Folders of runs stay locked until the process ends.
 
     Args:
         arguments: of the command.
-        made: to which folders are added that are made here, those that hold others first.
+        command: its name, by which the folders are called that its runs lie in.
+        made: to which folders are added that are made here, or later by Hydra; those that hold others first.
 
     Raises:
         UserError: naming the key.
@@ -52,7 +53,8 @@ def claim_folders(arguments: list[str], made: list[Path] | None = None) -> None:
     elsewhere = {key: Path(given[key]) for key in WITHIN if given.get(key, "").startswith("/")}
     for key, folder in (folders | elsewhere).items():
         refuse_unwritable(key, folder)
-    made += _missing(folders["paths.log_dir"])
+    within = [] if command is None else [folders["paths.log_dir"] / command / name for name in ("runs", "multiruns")]
+    made += dict.fromkeys(each for folder in (folders["paths.log_dir"], *within) for each in _missing(folder))
     folders["paths.log_dir"].mkdir(parents=True, exist_ok=True)  # a sweep's study is opened before any run
 
 
@@ -77,6 +79,28 @@ def leave_nothing(folder: Path | None, made: Sequence[Path]) -> None:
     for each in reversed(made):
         with suppress(OSError):  # it is not empty
             each.rmdir()
+
+
+def leave_no_jobs(refused: Sequence[Path], started: int, made: Sequence[Path]) -> None:
+    """Remove what a multirun has written if all of its jobs were refused before they wrote anything themselves.
+
+    Args:
+        refused: folders of jobs that were refused.
+        started: number of all jobs.
+        made: folders that this start has made, as in `leave_nothing`.
+    """
+    sweep = refused[0].parent if refused else None
+    if sweep is None or len(refused) < started or not (sweep in made or _is_of_this_start(sweep.name)):
+        return
+    with suppress(OSError):
+        for folder in refused:
+            _remove_records(folder)
+        ours = [sweep / name for name in ("multirun.yaml", "jobs.csv")]
+        if {*sweep.iterdir()} <= {*ours}:
+            for file in ours:
+                file.unlink(missing_ok=True)
+            sweep.rmdir()
+    leave_nothing(None, made)
 
 
 def _is_of_this_start(name: str) -> bool:

@@ -24,6 +24,7 @@ def train(cfg: DictConfig) -> float:
     Raises:
         UserError: a mistake in the configuration, before anything expensive; a loss that is no longer a number.
     """
+    from shiftaddaug.report.config_tree import print_tree
     from shiftaddaug.runs.checkpoints import check_resumed
     from shiftaddaug.runs.places import refuse_begun_run
     from shiftaddaug.runs.repeated import found, going_on
@@ -32,6 +33,8 @@ def train(cfg: DictConfig) -> float:
     typed, started = _asked_for()
     settings = read_settings(cfg, typed, catalogue_of(cfg.plugins), started)
     refuse_begun_run(settings.folder)
+    if settings.top.print_config:
+        print_tree(settings.config)
     with ExitStack() as held:
         settings, score = going_on(settings, held)
         if score is not None:
@@ -49,7 +52,7 @@ def _train(settings: "RunSettings", held: ExitStack) -> float:
 
     with importing_torch():  # torch and lightning, now that the configuration is known good
         from shiftaddaug.runs.finishing import finishing
-        from shiftaddaug.runs.fit import fit
+        from shiftaddaug.runs.fit import adopt, fit
         from shiftaddaug.runs.prepare import prepare
         from shiftaddaug.runs.record import begin, report
         from shiftaddaug.runs.target import deploy, test
@@ -60,7 +63,7 @@ def _train(settings: "RunSettings", held: ExitStack) -> float:
         hold(settings.folder, held)
     last = settings.folder / "checkpoints" / "last.ckpt"
     with finishing(run) as ending, leading(run.trainer.strategy.launcher, last, run.ckpt_path):
-        trained = fit(run)
+        trained = fit(run) if settings.top.train else adopt(run)
         ending.trained = True
         deployed = deploy(run)
         tested = test(run, deployed)

@@ -127,10 +127,12 @@ def check_resumed(settings: "RunSettings") -> None:
     """
     if settings.top.ckpt_path is None:
         return
-    path = find_checkpoint(str(settings.top.ckpt_path), Path(settings.paths.log_dir), settings.config)
+    path = find_checkpoint(str(settings.top.ckpt_path), Path(settings.paths.log_dir), settings.trained)
     content = _read_plainly(path)
     theirs = content["config"]
-    refuse_other_run(path, {"config": theirs}, settings.config, settings.typed)
+    refuse_other_run(path, {"config": theirs}, settings.trained, settings.typed)
+    if not settings.top.train:  # its weights are deployed as they are, whenever they were saved
+        return
     refuse_finished(path, theirs, settings.config)
     _refuse_half_epoch(path, content)
     refuse_incomplete(

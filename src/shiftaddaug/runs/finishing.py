@@ -59,3 +59,8 @@ def _close(exit_code: int) -> None:
     if "wandb" in sys.modules:
         with harmless("W&B could not be told that the run has ended"):
             sys.modules["wandb"].finish(exit_code=exit_code)
+    if "comet_ml" in sys.modules:  # which would go on with the same experiment in the next job
+        with harmless("Comet could not be told that the run has ended"):
+            experiment = sys.modules["comet_ml"].get_running_experiment()
+            if experiment is not None:
+                experiment.end()

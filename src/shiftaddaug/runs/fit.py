@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Timer
 from shiftaddaug.callbacks.guests import before_on_exception, failed_guest
 from shiftaddaug.errors import UserError, reason_of
 from shiftaddaug.report.results import read_history
+from shiftaddaug.runs.checkpoints import read_checkpoint
 from shiftaddaug.runs.lightning_trainer import interruptible, say_profile
 from shiftaddaug.runs.longer import ENDED_BY, MAX_EPOCHS, MAX_TIME
 from shiftaddaug.runs.prepare import Prepared
@@ -43,6 +44,21 @@ def fit(run: Prepared) -> dict[str, Any]:
         ENDED_BY: _ended_by(run),
         **_last_training_figures(run),
     }
+
+
+def adopt(run: Prepared) -> dict[str, Any]:
+    """Load the weights of `ckpt_path` into the network in `run.task`, in place of a training; return what `fit` does.
+
+    Nobody knows how long they were trained, but in epochs.
+    """
+    assert run.ckpt_path is not None, "runs/settings.py refuses train=false without one"
+    checkpoint = read_checkpoint(run.ckpt_path)
+    run.task.load_state_dict(checkpoint["state_dict"])
+    what = "deploying" if run.settings.top.test else "test=false: deploying and validating, but not testing,"
+    log.info("train=false: %s the weights of %s", what, run.ckpt_path)
+    epoch = checkpoint.get("epoch")
+    unknown = dict.fromkeys(("train_seconds", "seconds_to_first_step", "images_per_s"))
+    return {**unknown, "epochs": None if epoch is None else epoch + 1, ENDED_BY: "train=false"}
 
 
 @contextmanager

@@ -20,6 +20,9 @@ FREE = {
     "ckpt_path": "what is resumed",
     "resume": "what is resumed, or not repeated",
     "plugins": "where code is found; what is used of it is named by other keys",
+    "test": "whether the test set is looked at in the end",
+    "tags": "what a run is found by",
+    "print_config": "what is shown",
     "hydra": "how the command is run",
     "sweep": "how it is searched",
     "paths": "where files lie",
@@ -67,6 +70,7 @@ WATCHERS = {
 Others state `only_watches = True` in their class, or are taken for what changes it."""
 
 ADDED = {
+    "train": True,
     "trainer.sync_batchnorm": False,
     "net.classifier_norm": False,
     "net.freeze_encoder": False,

@@ -24,6 +24,15 @@ log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
 PROFILE = "profile"
 """Name of a profiler's report, behind that of the stage: fit-profile.txt."""
+NOISE = (
+    "does not have many workers",
+    "suggested max number of worker",  # as many as data=image_folder has, on a machine of two cores
+    "exists and is not empty",
+    "LeafSpec",
+    "You requested to overfit but enabled",
+    "smaller than the logging",  # metrics.csv has a row an epoch all the same
+)
+"""What warnings hold that are no news to anybody who left our settings as they are."""
 LEAVES_OUT = "ddp_find_unused_parameters_true"
 """Strategy for weights that a step may leave out, as an augmented sub-network and a retired block do."""
 
@@ -32,8 +41,7 @@ def quieten_lightning() -> None:
     """Leave out what says nothing about this run: tips, absent devices, advice on loader workers."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    leave_out = ("does not have many workers", "exists and is not empty", "LeafSpec", "smaller than the logging")
-    for message in (*leave_out, "You requested to overfit but enabled"):
+    for message in NOISE:
         warnings.filterwarnings("ignore", f".*{message}.*")
 
 

@@ -3,7 +3,7 @@
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -38,7 +38,7 @@ def going_on(settings: RunSettings, held: ExitStack) -> tuple[RunSettings, float
         held: is left when the run ends; until then its folder, and that of the run that it goes on from, are locked.
 
     Raises:
-        UserError: a checkpoint is given, too.
+        UserError: a checkpoint is given, too; or what has finished was not tested, and this run is to be.
     """
     if not settings.top.resume or settings.top.debug:
         return settings, None
@@ -52,7 +52,7 @@ def going_on(settings: RunSettings, held: ExitStack) -> tuple[RunSettings, float
     alike = list(_runs_alike(settings))
     finished = [run for run in alike if _has_results(run) and _is_scored_alike(run, settings.config)]
     if finished:
-        return settings, _reuse(finished[0], settings)
+        return settings, _reuse(_tested(finished, settings), settings)
     for run in alike:
         last = run / "checkpoints" / "last.ckpt"
         ended = (run / RESULTS).exists() and not has_more_time(run, _config_in(run), settings.config)
@@ -76,12 +76,28 @@ def found(settings: RunSettings, held: ExitStack) -> RunSettings:
     named = settings.top.ckpt_path
     if named is None:
         return settings
-    path = find_checkpoint(str(named), Path(settings.paths.log_dir), settings.config)
+    path = find_checkpoint(str(named), Path(settings.paths.log_dir), settings.trained)
     if "LOCAL_RANK" not in os.environ:
         os.environ[FOUND] = str(path)
         if named == LAST:
             hold(path.parents[1], held)
     return from_checkpoint(settings, str(path))
+
+
+def _tested(finished: Sequence[Path], settings: RunSettings) -> Path:
+    """Return the newest finished run, of those that have been tested if this one is to be.
+
+    Raises:
+        UserError: none has been. What was trained need not be trained again.
+    """
+    tested = [run for run in finished if not settings.top.test or _config_in(run).get("test", True)]
+    if not tested:
+        best = finished[0] / "checkpoints" / ("best.ckpt" if settings.validated else "last.ckpt")
+        raise UserError(
+            f"resume=true: {finished[0]} has finished with test=false, and this run has test=true; options: "
+            f"test=false, or train=false ckpt_path={best}, which tests it"
+        )
+    return tested[0]
 
 
 def _following(settings: RunSettings) -> RunSettings:

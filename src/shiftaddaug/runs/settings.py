@@ -14,6 +14,7 @@ from shiftaddaug.callbacks.settings import check_callbacks
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.data.checks import check_data_config, holds_validation
 from shiftaddaug.data.settings import ClassesSettings
+from shiftaddaug.errors import UserError
 from shiftaddaug.hardware.budget import check_budget
 from shiftaddaug.hardware.settings import Hardware, hardware_from
 from shiftaddaug.hybrid.remap_file import with_remap_file
@@ -30,6 +31,7 @@ from shiftaddaug.nets.surroundings import choices
 from shiftaddaug.nets.timetable import check_timetables
 from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.operators.stated import make_stated
+from shiftaddaug.report.loggers import check_packages
 from shiftaddaug.runs.absolute import with_absolute_paths
 from shiftaddaug.runs.compose import plain
 from shiftaddaug.runs.init_from import check_source
@@ -52,7 +54,7 @@ from shiftaddaug.runs.searched import warn_of_searched_net, with_searched_net
 from shiftaddaug.runs.searching import is_multirun
 from shiftaddaug.runs.target_plan import check_batch, target_plan
 from shiftaddaug.runs.trainer_settings import check_processes, check_trainer
-from shiftaddaug.settings import CheckpointPath, PathName, PluginNames, Seed, check, check_group
+from shiftaddaug.settings import CheckpointPath, PathName, PluginNames, Seed, Tags, check, check_group
 from shiftaddaug.tasks.figures import LOSS
 from shiftaddaug.tasks.optim_settings import OptimSettings, check_optim
 from shiftaddaug.tasks.settings import TaskSettings
@@ -79,6 +81,10 @@ class TopLevel:
     resume: bool = False
     plugins: PluginNames = ()  # type: ignore[assignment]
     debug: str | None = None
+    train: bool = True
+    test: bool = True
+    tags: Tags = ()  # type: ignore[assignment]
+    print_config: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,6 +135,11 @@ class RunSettings(Groups):
     def folder(self) -> Path:
         """Where the run leaves everything."""
         return Path(self.paths.output_dir)
+
+    @property
+    def trained(self) -> Mapping[str, Any]:
+        """The configuration of the training that the weights are of: with `train=false` it was another run's."""
+        return {**self.config, "train": True}
 
     @property
     def step(self) -> Step:
@@ -238,6 +249,11 @@ def read_groups(
         UserError: the first mistake, by key.
     """
     top = check_group("", config, TopLevel, more=GROUPS)
+    if not top.train and top.ckpt_path is None:
+        raise UserError(
+            "train=false: deploys and tests the weights of a checkpoint, and ckpt_path=null names none; options: "
+            "ckpt_path=RUN/checkpoints/best.ckpt"
+        )
     paths = check_group("paths", config["paths"], PathsSettings)
     net, arch = check_net(config["net"], catalogue), archs.check_arch(config["arch"], catalogue)
     aug, sharing = check_aug(config["aug"]), check_sharing(config["sharing"])
@@ -246,6 +262,7 @@ def read_groups(
     optim = check_optim(config["optim"], written_optim, config["trainer"]["max_epochs"])
     check_node("data", config["data"], IMAGES)
     check("logger", config.get("logger"), dict[str, Any] | None)
+    check_packages(config.get("logger") or {})
     check_node("logger", config.get("logger") or {})
     check_callbacks(
         config["callbacks"], {figure.name: figure.better for figure in task.measured}, holds_validation(config["data"])
