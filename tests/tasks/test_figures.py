@@ -56,6 +56,7 @@ def test_what_a_run_records_comes_back() -> None:
         ({"digits": -1}, "figure a: digits=-1: must be a whole number"),
         ({"title": float("nan")}, "figure a: title=nan: must be a word"),
         ({"unit": {}}, "figure a: unit={}: must be a word"),
+        ({"training": []}, "figure a: training=\\[\\]: must be true or false"),
         ({"better": []}, "figure a: better=\\[\\]: must be a word"),
     ],
 )

@@ -40,6 +40,8 @@ class Figure:
         for key in ("title", "unit", "better"):
             if not isinstance(getattr(self, key), str):
                 raise UserError(f"figure {self.name}: {key}={getattr(self, key)}: must be a word")
+        if not isinstance(self.training, bool):
+            raise UserError(f"figure {self.name}: training={self.training}: must be true or false")
         if self.better not in BETTER:
             raise UserError(f"figure {self.name}: better={self.better}: no such option; options: {', '.join(BETTER)}")
         if isinstance(self.digits, bool) or not isinstance(self.digits, int) or self.digits < 0:
