@@ -195,7 +195,7 @@ def read_history(
     resumed = resumed_run(folder)
     seen = (*seen, folder)
     history = {} if resumed is None or resumed in seen else read_history(resumed, file, read, seen)
-    own = read(folder / file) if (folder / file).exists() else {}
+    own = read(folder / file) if (folder / file).is_file() else {}
     first = min((epoch for values in own.values() for epoch in values), default=math.inf)
     before = {name: {e: v for e, v in values.items() if e < first} for name, values in history.items()}
     return {name: before.get(name, {}) | own.get(name, {}) for name in before | own}
