@@ -31,7 +31,18 @@ ORDER = (
 )
 """A folder may import itself and those before it."""
 
-FOR_ALL = ("errors", "files", "settings", "sources", "signatures", "hydra_nodes", "seeding", "catalogue")
+FOR_ALL = (
+    "errors",
+    "files",
+    "settings",
+    "sources",
+    "signatures",
+    "hydra_nodes",
+    "seeding",
+    "catalogue",
+    "terminal",
+    "words",
+)
 """Modules beside the folders, which import none of them."""
 
 FACE = "__init__.py"

@@ -27,7 +27,7 @@ def train(cfg: DictConfig) -> float:
     from shiftaddaug.report.config_tree import print_tree
     from shiftaddaug.runs.checkpoints import check_resumed
     from shiftaddaug.runs.places import refuse_begun_run
-    from shiftaddaug.runs.repeated import going_on
+    from shiftaddaug.runs.repeated import found, going_on
     from shiftaddaug.runs.settings import read_settings
 
     typed, started = _asked_for()
@@ -39,12 +39,14 @@ def train(cfg: DictConfig) -> float:
         settings, score = going_on(settings, held)
         if score is not None:
             return score
+        settings = found(settings, held)
         check_resumed(settings)
-        return _train(settings)
+        return _train(settings, held)
 
 
-def _train(settings: "RunSettings") -> float:
-    """Train what is known to be sound."""
+def _train(settings: "RunSettings", held: ExitStack) -> float:
+    """Train what is known to be sound; until `held` is left others see that the run is at work."""
+    from shiftaddaug.runs.held import hold
     from shiftaddaug.runs.importing import importing_torch
     from shiftaddaug.runs.processes import leading
 
@@ -57,9 +59,12 @@ def _train(settings: "RunSettings") -> float:
 
     run = prepare(settings)
     record = begin(run)
+    if run.trainer.is_global_zero:
+        hold(settings.folder, held)
     last = settings.folder / "checkpoints" / "last.ckpt"
-    with finishing(run), leading(run.trainer.strategy.launcher, last, run.ckpt_path):
+    with finishing(run) as ending, leading(run.trainer.strategy.launcher, last, run.ckpt_path):
         trained = fit(run) if settings.top.train else adopt(run)
+        ending.trained = True
         deployed = deploy(run)
         tested = test(run, deployed)
         return report(run, deployed, record | trained | deployed.record() | tested)

@@ -78,7 +78,7 @@ class ImageDataModule(LightningDataModule, ABC):
         return self.transform_batch(*batch, train=self.trainer is not None and bool(self.trainer.training))
 
     def train_dataloader(self) -> DataLoader[Any]:
-        dataset = self._ready(self.train_set)
+        dataset = self._trained_images()
         replicas, rank = self._replicas()
         seed = derive_seed("order", self.settings.seed)  # the sampler adds the epoch to it
         sampler = self._train_sampler(dataset, num_replicas=replicas, rank=rank, seed=seed, drop_last=True)
@@ -92,6 +92,10 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def test_dataloader(self) -> DataLoader[Any]:
         return self._eval_loader(self._ready(self.test_set))
+
+    def _trained_images(self) -> Dataset[Any]:
+        """Return what an epoch trains."""
+        return self._ready(self.train_set)
 
     def _train_sampler(self, dataset: Dataset[Any], **options: Any) -> DistributedSampler[Any]:
         return DistributedSampler(dataset, shuffle=True, **options)

@@ -18,6 +18,12 @@ log = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
+UNREAD_SUFFIXES = (
+    *(".gif", ".heic", ".heif", ".avif", ".jfif", ".jpe", ".jp2", ".jxl", ".svg", ".psd", ".ico", ".tga", ".exr"),
+    *(".dng", ".cr2", ".nef", ".arw", ".raw"),
+)
+"""Pictures of kinds that are not read."""
+
 SYSTEM_FOLDERS = frozenset(
     {
         *("__macosx", "lost+found", "$recycle.bin", "recycler", "recycled", "system volume information"),
@@ -32,6 +38,7 @@ LEFT_BEHIND = "left by a system or a program"
 SPECIAL = "no regular file"
 ELSEWHERE = "lies in another class or split"
 TWICE = "reached twice"
+UNREAD = f"no kind of image that is read ({', '.join(suffix[1:] for suffix in IMAGE_SUFFIXES)})"
 
 
 class _File(NamedTuple):
@@ -112,7 +119,7 @@ def list_images(root: Path, splits: Sequence[str], names: Sequence[str]) -> dict
 
     Args:
         root: holds the splits' folders.
-        splits: such as train, val, test: in this order.
+        splits: such as train, val, test: in this order; an empty name is `root` itself.
         names: of the classes; the label of one is its place.
 
     Returns:
@@ -198,6 +205,18 @@ def _files_in(top: Path, place: Place, owners: Mapping[str, Place], left: _LeftO
                         yield _File(entry.path, _real(entry, real), inode, is_link)
                     else:
                         left.add(reason, entry.path)
+                elif entry.name.lower().endswith(UNREAD_SUFFIXES) and not is_left_behind(entry.name):
+                    left.add(UNREAD, entry.path)
+
+
+def holds_images(folder: Path) -> bool:
+    """Whether images lie in a folder directly.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    names = (entry.name for entry in _entries(str(folder)))
+    return any(name.lower().endswith(IMAGE_SUFFIXES) and not is_left_behind(name) for name in names)
 
 
 def _no_image(

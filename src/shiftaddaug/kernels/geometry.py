@@ -37,7 +37,7 @@ def conv2d_geometry(x: Tensor, w: Tensor, stride: Pair, padding: Pair, dilation:
     """
     _check_tensors(x, w)
     symbolic = any(isinstance(size, torch.SymInt) for size in (*x.shape, *w.shape))  # and so without a hash
-    work_out = _geometry.__wrapped__ if symbolic else _geometry
+    work_out = _geometry.__wrapped__ if symbolic or torch.compiler.is_compiling() else _geometry
     return work_out(
         tuple(x.shape),
         tuple(w.shape),

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from shiftaddaug.kernels.tracing import is_recorded
+
 
 class _StraightThrough(torch.autograd.Function):
     @staticmethod
@@ -23,7 +25,9 @@ class _StraightThrough(torch.autograd.Function):
 
 
 def straight_through(value: Tensor, replacement: Tensor) -> Tensor:
-    """Return `replacement`, exactly, with the gradient of `value`; same shape and dtype."""
+    """Return `replacement`, exactly, with the gradient of `value`; same shape and dtype. What is recorded has none."""
+    if is_recorded():  # a trace would hold the function itself, which is not there where it runs
+        return replacement
     result: Tensor = _StraightThrough.apply(value, replacement)
     return result
 
@@ -50,8 +54,10 @@ def round_power_of_two(w: Tensor, min_exponent: int, max_exponent: int) -> Tenso
     """
     with torch.no_grad():
         half = w.dtype in (torch.float16, torch.bfloat16)
-        by_bits = min_exponent > -126 and not torch.jit.is_tracing()  # a trace cannot hold another dtype's view
-        if w.dtype == torch.float32 and by_bits:
+        by_bits = min_exponent > -126
+        if is_recorded():
+            rounded = _round_by_comparing(w, min_exponent, max_exponent)
+        elif w.dtype == torch.float32 and by_bits:
             rounded = _round_float32(w, min_exponent, max_exponent)
         elif half and by_bits:
             rounded = _round_float32(w.float(), min_exponent, max_exponent).to(w.dtype)
@@ -96,6 +102,21 @@ def _round_any(w: Tensor, min_exponent: int, max_exponent: int) -> Tensor:
     power = power.clamp(max=2.0**max_exponent)
     is_zero = (magnitude == 0) | (power < 2.0**min_exponent)
     return torch.where(is_zero, 0.0, torch.copysign(power, w)).to(w.dtype)
+
+
+_LEAST_OF_ONE = {torch.float32: float.fromhex("0x1.6a09e8p-1"), torch.float64: float.fromhex("0x1.6a09e667f3bcdp-1")}
+"""The least number of a dtype that rounds to 1: the first one above sqrt(1/2)."""
+
+
+def _round_by_comparing(w: Tensor, min_exponent: int, max_exponent: int) -> Tensor:
+    """Round by comparisons with all powers of two, which every format of recorded passes has."""
+    wide = w if w.dtype == torch.float64 else w.float()
+    exponents = range(min_exponent, max_exponent + 1)
+    powers = torch.tensor([2.0**exponent for exponent in exponents], dtype=wide.dtype, device=w.device)
+    magnitude = torch.maximum(wide, -wide)  # no abs, whose elements are counted (`kernels/tracing.py`)
+    power = torch.where(magnitude.unsqueeze(-1) >= powers * _LEAST_OF_ONE[wide.dtype], powers, 0.0).amax(-1)
+    rounded = torch.where(wide < 0, -power, power) + (wide - wide)  # nan where w is not finite
+    return rounded.to(w.dtype)
 
 
 def fixed_point(x: Tensor, integer_bits: int, fraction_bits: int) -> Tensor:

@@ -16,7 +16,7 @@ LABEL = "label"
 class Answer(NamedTuple):
     """What was said of one image."""
 
-    index: int
+    number: int
     """Place of the image in its split."""
     file: str | None
     """File of the image, if it has one of its own."""
@@ -42,7 +42,7 @@ def write_answers(folder: Path, answers: Sequence[Answer], count: int, classes: 
     place = "index" if any(answer.file is None for answer in answers) else "file"
     rows = [
         {
-            place: getattr(answer, place),
+            place: answer.number if place == "index" else answer.file,
             "label": names[answer.label],
             "predicted": names[answer.predicted],
             "score": round(answer.score, DIGITS),

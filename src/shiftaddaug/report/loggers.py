@@ -4,6 +4,8 @@ import importlib.util
 import logging
 import netrc
 import os
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from shiftaddaug.errors import UserError
+from shiftaddaug.report.results import shortest_path
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import CometLogger, Logger, MLFlowLogger, WandbLogger
@@ -68,7 +71,9 @@ def log_figure(logger: "Logger", name: str, figure: "Figure", step: int | None =
 def wandb_logger(
     offline: bool | None = None, group: str | None = None, tags: Sequence[str] = (), **arguments: Any
 ) -> "WandbLogger":
-    """A `WandbLogger`; offline unless a key is set or `offline` says otherwise.
+    """A `WandbLogger` that prints nothing; offline unless a key is set or `offline` says otherwise.
+
+    `whereabouts` says where its run is. WANDB_SILENT=false brings back what W&B prints.
 
     Args:
         group: under which W&B shows runs together; None is `group_of_command`.
@@ -84,9 +89,25 @@ def wandb_logger(
         offline = mode in ("offline", "dryrun") if mode else not _has_key()
     if offline:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # it would reach for the network otherwise
+    os.environ.setdefault("WANDB_SILENT", "true")
     told = {"group": group or group_of_command(), "tags": list(tags)}
     arguments |= {key: value for key, value in told.items() if value}
-    return WandbLogger(offline=offline, **arguments)
+    logger = WandbLogger(offline=offline, **arguments)
+    if "anonymous" not in arguments:  # which Lightning hands over all the same, and W&B warns of
+        getattr(logger, "_wandb_init", {}).pop("anonymous", None)
+    return logger
+
+
+def whereabouts(logger: "Logger") -> str | None:
+    """Return where the run is that a logger of W&B writes, and how it is uploaded if it is offline; None of others."""
+    wandb: Any = sys.modules.get("wandb")
+    run = None if wandb is None else getattr(logger, "experiment", None)
+    if run is None or not isinstance(run, wandb.Run):
+        return None
+    if not run.offline:
+        return f"W&B run {run.url}"
+    folder = shortest_path(Path(run.dir).parent)
+    return f"W&B run {run.id}, offline; upload it: wandb sync {shlex.quote(folder)}"
 
 
 def group_of_command() -> str | None:

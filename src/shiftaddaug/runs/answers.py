@@ -76,7 +76,7 @@ class KeepAnswers(pl.Callback):
             parts: list[Any] = [None] * trainer.world_size
             torch.distributed.all_gather_object(parts, self.answers)
             self.answers = [answer for part in parts for answer in part]
-        self.answers.sort(key=lambda answer: answer.index)
+        self.answers.sort(key=lambda answer: answer.number)
 
 
 def write_kept(kept: KeepAnswers, folder: Path, objective: Objective, data: Any, plan: Plan) -> bool:

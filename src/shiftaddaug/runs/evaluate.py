@@ -17,6 +17,7 @@ from shiftaddaug.runs.answers import KeepAnswers, write_kept
 from shiftaddaug.runs.eval_settings import EvalSettings
 from shiftaddaug.runs.lightning_trainer import (
     build_trainer,
+    check_accelerator,
     check_limits,
     interruptible,
     quieten_lightning,
@@ -37,6 +38,7 @@ def evaluate(settings: EvalSettings) -> float:
         UserError: a damaged checkpoint, or data or a sub-network that does not fit it.
     """
     quieten_lightning()
+    check_accelerator(settings.trainer)
     pl.seed_everything(settings.top.seed, workers=True, verbose=False)
     subnet, split = settings.subnet, settings.top.split
     subnetwork = load_subnetwork(settings.path, subnet.width_multiplier, subnet.expand_multiplier, settings.catalogue)

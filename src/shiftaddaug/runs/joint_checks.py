@@ -27,6 +27,12 @@ RECIPES = ("shift", "add", "mult")
 """Operators that configs/recipe has the best mechanisms of."""
 
 
+def measures_always(callbacks: Mapping[str, Any]) -> bool:
+    """Whether batch-norm statistics are measured whatever the length of the run (bn=recalibrated)."""
+    node = callbacks.get("recalibrate") or {}
+    return bool(node) and node.get("epoch_steps") is None and node.get("total_steps") is None
+
+
 def check_unvalidated(callbacks: Mapping[str, Any]) -> None:
     """Refuse what cannot be had of a run that validates nothing.
 
@@ -35,7 +41,7 @@ def check_unvalidated(callbacks: Mapping[str, Any]) -> None:
     """
     if is_search():
         raise UserError("data.val_fraction=0: leaves a search no score on validation; options: a share, such as 0.1")
-    if callbacks.get("ema") and callbacks.get("recalibrate"):
+    if callbacks.get("ema") and measures_always(callbacks):
         raise UserError(
             "bn=recalibrated: measures statistics of averaged weights (callbacks=ema) when they are validated, and "
             "data.val_fraction=0 leaves nothing to validate; options: bn=running"

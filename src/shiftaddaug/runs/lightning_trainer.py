@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from hydra.utils import instantiate
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator, XLAAccelerator
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.profilers import PassThroughProfiler
 from torch.utils.data import DataLoader
@@ -22,6 +24,15 @@ log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
 PROFILE = "profile"
 """Name of a profiler's report, behind that of the stage: fit-profile.txt."""
+NOISE = (
+    "does not have many workers",
+    "suggested max number of worker",  # as many as data=image_folder has, on a machine of two cores
+    "exists and is not empty",
+    "LeafSpec",
+    "You requested to overfit but enabled",
+    "smaller than the logging",  # metrics.csv has a row an epoch all the same
+)
+"""What warnings hold that are no news to anybody who left our settings as they are."""
 LEAVES_OUT = "ddp_find_unused_parameters_true"
 """Strategy for weights that a step may leave out, as an augmented sub-network and a retired block do."""
 
@@ -30,8 +41,7 @@ def quieten_lightning() -> None:
     """Leave out what says nothing about this run: tips, absent devices, advice on loader workers."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    leave_out = ("does not have many workers", "exists and is not empty", "LeafSpec", "smaller than the logging")
-    for message in (*leave_out, "You requested to overfit but enabled"):
+    for message in NOISE:
         warnings.filterwarnings("ignore", f".*{message}.*")
 
 
@@ -112,6 +122,32 @@ def warn_of_global_draws(data: pl.LightningDataModule, name: str) -> None:
             "data=%s: its training loader draws from the global generator, and a resumed run will not repeat an "
             "uninterrupted one; give it a generator of its own: DataLoader(..., generator=torch.Generator())",
             name,
+        )
+
+
+DEVICES = {
+    "gpu": (CUDAAccelerator, MPSAccelerator),
+    "cuda": (CUDAAccelerator,),
+    "mps": (MPSAccelerator,),
+    "tpu": (XLAAccelerator,),
+}
+"""What Lightning computes with by the value of trainer.accelerator."""
+
+
+def check_accelerator(config: Mapping[str, Any]) -> None:
+    """Refuse an accelerator that this machine does not have, before anything is built or read.
+
+    Args:
+        config: the `trainer` group.
+
+    Raises:
+        UserError: it has none.
+    """
+    wanted = str(config.get("accelerator"))
+    if wanted in DEVICES and not any(each.is_available() for each in DEVICES[wanted]):
+        raise UserError(
+            f"trainer.accelerator={wanted}: torch {torch.__version__} finds none on this machine; options: auto, which "
+            f"takes what there is, or cpu"
         )
 
 

@@ -57,6 +57,7 @@ def predict(settings: PredictSettings) -> list[dict[str, Any]]:
             outputs = objective.infer(module, images).cpu()
         rows += writer.rows(batch, outputs)
     columns = list(dict.fromkeys(column for row in rows for column in row))
+    settings.folder.mkdir(parents=True, exist_ok=True)
     write_csv(settings.folder / PREDICTIONS, columns, rows)
     _print(settings, target, [{column: row.get(column) for column in columns} for row in rows])
     if failed:

@@ -16,6 +16,7 @@ from shiftaddaug.nets.interface import Interface
 from shiftaddaug.nets.target_files import ARCHITECTURE, INTERFACE, target_folder
 from shiftaddaug.report.predictions import PREDICTIONS
 from shiftaddaug.runs.compose import plain
+from shiftaddaug.runs.named import LAST, newest_target
 from shiftaddaug.runs.settings import PathsSettings
 from shiftaddaug.settings import CheckpointPath, PathName, PluginNames, PositiveInt, check_group
 
@@ -71,7 +72,8 @@ def read_predict_settings(cfg: DictConfig, paths: Sequence[str] = ()) -> Predict
     config = plain(cfg)
     keys = check_group("", config, PredictKeys, more=("paths",))
     folders = check_group("paths", config["paths"], PathsSettings)
-    path = Path(str(keys.target)).expanduser()
+    target = str(keys.target)
+    path = newest_target("target", Path(folders.log_dir)) if target == LAST else Path(target).expanduser()
     _check_target(path)
     catalogue = catalogue_of(keys.plugins)
     given = keys.images if isinstance(keys.images, list | tuple) else [keys.images]
@@ -103,12 +105,12 @@ def _check_target(path: Path) -> None:
         UserError: there is none, or it does not say how images are prepared.
     """
     if not path.exists():
-        raise UserError(f"target={path}: no such file; options: a run's folder, or its target folder")
+        raise UserError(f"target={path}: no such file; options: last, a run's folder, or its target/")
     if path.suffix == ".ckpt" and not path.is_dir():
         raise UserError(f"target={path}: a supernet's checkpoint; options: its run's folder, or that one's target/")
     file = target_folder(path) / ARCHITECTURE
     if not file.is_file():
-        raise UserError(f"target={path}: no {ARCHITECTURE} there; options: a run's folder, or its target folder")
+        raise UserError(f"target={path}: no {ARCHITECTURE} there; options: last, a run's folder, or its target/")
     try:
         raw = json.loads(file.read_text())[INTERFACE]
         known = Interface.from_dict(raw)

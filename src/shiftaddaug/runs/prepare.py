@@ -28,6 +28,7 @@ from shiftaddaug.runs.init_from import begin_from
 from shiftaddaug.runs.lightning_trainer import (
     SPLITS,
     build_trainer,
+    check_accelerator,
     check_interval,
     check_limits,
     quieten_lightning,
@@ -38,6 +39,7 @@ from shiftaddaug.runs.proofs import prove_before_training
 from shiftaddaug.runs.resumed import refuse_unlike
 from shiftaddaug.runs.searching import PRUNED, is_multirun, running_trial
 from shiftaddaug.runs.settings import RunSettings
+from shiftaddaug.runs.statistics import choose_statistics
 from shiftaddaug.runs.trainer_settings import refuse_processes_of_jobs
 from shiftaddaug.tasks.base import Objective
 from shiftaddaug.tasks.optimizers import build_optim
@@ -67,6 +69,8 @@ class Prepared:
     results.json lie beside it."""
     idle: Mapping[str, str]
     """Why callbacks have nothing to do, by their names."""
+    statistics: str
+    """Batch-norm statistics that are validated and deployed: running or recalibrated."""
 
     @property
     def resumable(self) -> Path | None:
@@ -91,6 +95,7 @@ def prepare(settings: RunSettings, training: MakeTraining | None = None) -> Prep
     """
     quieten_lightning()
     config = settings.config
+    check_accelerator(config["trainer"])
     pl.seed_everything(settings.top.seed, workers=True, verbose=False)
     assignment = assigned_operators(config, settings.plan, settings.catalogue)
     for operator in assignment.operators():
@@ -116,11 +121,14 @@ def prepare(settings: RunSettings, training: MakeTraining | None = None) -> Prep
         raise UserError(
             f"train=false: deploys and tests in one process, not in {trainer.world_size}; options: trainer.devices=1"
         )
-    idle = note_idle(callbacks, trainer, task, settings.typed)
     _read_data(settings, data, trainer.world_size)
+    statistics = choose_statistics(config, data, trainer.world_size, callbacks, task.net, validated=settings.validated)
+    idle = note_idle(callbacks, trainer, task, settings.typed)
     # Lightning does so once a checkpoint has been read into it: float64 weights would come back rounded
     trainer.precision_plugin.convert_module(task)
-    return Prepared(settings, assignment, task, data, trainer, throughput, *resumed, callbacks, loggers, idle)
+    return Prepared(
+        settings, assignment, task, data, trainer, throughput, *resumed, callbacks, loggers, idle, statistics
+    )
 
 
 def _pruning(settings: RunSettings) -> dict[str, pl.Callback]:
@@ -170,7 +178,7 @@ def _resumed_checkpoint(settings: RunSettings, task: Training) -> tuple[Path | N
         return None, []
     path = find_checkpoint(str(settings.top.ckpt_path), Path(settings.paths.log_dir), settings.trained)
     checkpoint = read_checkpoint(path)
-    refuse_other_run(path, checkpoint, settings.trained)
+    refuse_other_run(path, checkpoint, settings.trained, settings.typed)
     refuse_unlike(path, checkpoint, task, settings.top.train)
     if not settings.top.train:
         return path, []

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shlex
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from shiftaddaug.nets.cost import NetCost, net_cost
 from shiftaddaug.nets.sizes import shown_size
 from shiftaddaug.report.cost import cost_record, cost_rows
 from shiftaddaug.report.guarded import GuardedLogger
+from shiftaddaug.report.loggers import whereabouts
 from shiftaddaug.report.results import (
     CONFIG,
     RESULTS,
@@ -49,11 +51,14 @@ def begin(run: Prepared) -> Record:
     settings, cost = run.settings, net_cost(run.settings.plan, run.assignment)
     priced = cost_record(settings.plan, run.assignment, settings.hardware)
     record = _identity(run) | _cost(cost) | priced | _circumstances(run)
-    _announce(run, cost, record["supernet_params"])
     if run.trainer.is_global_zero:
+        _announce(run, cost, record["supernet_params"])
         refuse_old_run(settings.folder)
     for logger in run.loggers:
         _introduce(logger, _hyperparameters(run, record))
+        place = whereabouts(logger.guarded) if run.trainer.is_global_zero else None
+        if place is not None:
+            log.info("%s: %s", logger.key, place)
     if run.trainer.is_global_zero:
         settings.folder.mkdir(parents=True, exist_ok=True)
         write_whole(settings.folder / CONFIG, OmegaConf.to_yaml(settings.config))
@@ -103,9 +108,10 @@ def _circumstances(run: Prepared) -> Record:
         "git_commit": git_commit(ROOT),
         "code": code_hash(PACKAGE),
         "torch": torch.__version__,
-        "command": " ".join(sys.argv),
+        "command": shlex.join(sys.argv),
         "folder": str(run.settings.folder),
         "debug": run.settings.top.debug,
+        "bn": run.statistics,
         "tags": list(run.settings.top.tags),
         "idle": dict(run.idle),
         **({LENGTHENED: list(run.lengthened_from)} if run.lengthened_from else {}),

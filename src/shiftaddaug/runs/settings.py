@@ -32,6 +32,7 @@ from shiftaddaug.nets.timetable import check_timetables
 from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.operators.stated import make_stated
 from shiftaddaug.report.loggers import check_packages
+from shiftaddaug.runs.absolute import with_absolute_paths
 from shiftaddaug.runs.compose import plain
 from shiftaddaug.runs.init_from import check_source
 from shiftaddaug.runs.joint_checks import (
@@ -168,6 +169,7 @@ def read_settings(
     Raises:
         UserError: the first mistake, by key.
     """
+    cfg = with_absolute_paths(cfg)
     task = tasks.settings_from(plain(cfg.task), catalogue)  # whose keys others are interpolated from
     config = with_searched_net(plain(cfg), catalogue)
     written: Any = OmegaConf.to_container(cfg, resolve=False)

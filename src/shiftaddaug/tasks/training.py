@@ -81,6 +81,8 @@ class Training(Evaluation):
             self.compiled_target_pass = torch.compile(partial(net, spec=None), backend=compile_backend)
         self.target_spec = net.target_spec
         self.augmented_spec: SubnetSpec | None = None
+        self.target_loss: Tensor | None = None
+        """Loss of the target at the last step, for those who watch."""
         self.lengthened_from: int | None = None
         """Epochs of the finished run that is trained further, in its first part."""
 
@@ -111,7 +113,8 @@ class Training(Evaluation):
         if decay is not None:
             loss = loss + self._weight_decay * decay
         self._check_finite(loss)
-        self._log_train("train/loss", target_loss, len(images))
+        self.target_loss = target_loss.detach()
+        self._log_train("train/loss", self.target_loss, len(images))
         self._measure(outputs.detach(), batch[1])
         return loss
 

@@ -2,6 +2,7 @@
 
 `add_conv2d` is differentiable. It and its gradients are torch operators (`torch.ops.shiftaddaug.*`), which
 `torch.compile`, autocast and FLOP counting see; `implementation` is the one place that chooses how they are computed.
+A pass that is recorded for elsewhere is computed by `recorded`.
 """
 
 from types import ModuleType
@@ -9,10 +10,11 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from shiftaddaug.kernels.add import gpu, naive, native, rules
+from shiftaddaug.kernels.add import gpu, naive, native, recorded, rules
 from shiftaddaug.kernels.add.rules import INPUT_GRADIENTS, WEIGHT_GRADIENTS
 from shiftaddaug.kernels.geometry import Geometry, Pair, conv2d_geometry, pair
 from shiftaddaug.kernels.registration import Convolution
+from shiftaddaug.kernels.tracing import is_recorded
 
 __all__ = [
     "Geometry",
@@ -146,8 +148,10 @@ def add_conv2d(
     Raises:
         ValueError: arguments that make no convolution (see `conv2d_geometry`), or an unknown rule.
     """
-    geometry = (pair("stride", stride, 1), pair("padding", padding, 0), pair("dilation", dilation, 1), groups)
     chosen = rules.check(weight_gradient, input_gradient)
+    if is_recorded():
+        return recorded.add_conv2d(x, w, stride, padding, dilation, groups, scale)
+    geometry = (pair("stride", stride, 1), pair("padding", padding, 0), pair("dilation", dilation, 1), groups)
     return _add_conv2d(x, w, *geometry, scale, *chosen)
 
 

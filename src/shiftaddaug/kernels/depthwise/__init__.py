@@ -1,7 +1,7 @@
 """Depthwise convolution by multiplication: what `F.conv2d` computes, on the native CPU core where there is one.
 
 Torch's own depthwise gradients are several times slower on a CPU than its forward pass (benchmarks/operators.py).
-While `torch.jit.trace` watches, the convolution is torch's: whoever reads the trace knows it.
+In a pass that is recorded for elsewhere (`kernels/tracing.py`) the convolution is torch's.
 """
 
 import torch
@@ -15,6 +15,7 @@ from shiftaddaug.kernels.layout import plain_weight
 from shiftaddaug.kernels.native import library
 from shiftaddaug.kernels.native.run import in_layout_of
 from shiftaddaug.kernels.registration import Convolution
+from shiftaddaug.kernels.tracing import is_recorded
 
 __all__ = ["depthwise_conv2d"]
 
@@ -32,7 +33,7 @@ def depthwise_conv2d(x: Tensor, w: Tensor, stride: Pair = 1, padding: Pair = 0, 
     Raises:
         ValueError, RuntimeError: arguments that make no convolution.
     """
-    if torch.jit.is_tracing() or not native.serves(x, w) or torch.is_autocast_enabled("cpu"):
+    if is_recorded() or not native.serves(x, w) or torch.is_autocast_enabled("cpu"):
         return F.conv2d(x, plain_weight(w), None, stride, padding, dilation, x.shape[1])
     return _depthwise(x, w, pair("stride", stride, 1), pair("padding", padding, 0), pair("dilation", dilation, 1))
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from shiftaddaug.kernels import add as kernels
+from shiftaddaug.kernels.tracing import fixed_sizes
 from shiftaddaug.operators.add.settings import AddSettings
 from shiftaddaug.operators.base import Operator, Pair, Tensors
 
@@ -38,11 +39,13 @@ class Add(AddSettings, Operator):
     def conv2d(
         self, x: Tensor, weight: Tensor, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1, groups: int = 1
     ) -> Tensor:
-        scale = 2.0 ** self.output_exponent(weight[0].numel())
+        scale = 2.0 ** self.output_exponent(math.prod(fixed_sizes(weight)[1:]))
         gradients = (self.weight_gradient, self.input_gradient)
         return kernels.add_conv2d(x, weight, stride, padding, dilation, groups, scale, *gradients)
 
     def linear(self, x: Tensor, weight: Tensor) -> Tensor:
+        if x.dim() == 2 and torch.jit.is_tracing():  # sizes that are looked at would be recorded
+            return self.conv2d(x[:, :, None, None], weight[:, :, None, None]).flatten(1)
         if weight.dim() != 2 or x.dim() == 0 or x.shape[-1] != weight.shape[1]:
             raise ValueError(
                 f"weight {tuple(weight.shape)} does not fit input {tuple(x.shape)}: (F, C) and (..., C) expected"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from shiftaddaug.kernels.tracing import is_recorded
 from shiftaddaug.operators.base import Tensors
 from shiftaddaug.operators.mult.operator import kaiming_uniform
 from shiftaddaug.operators.quantize import round_power_of_two
@@ -15,13 +16,17 @@ from shiftaddaug.operators.shift.operator import PowerOfTwoWeights
 from shiftaddaug.operators.shift_ps.settings import ShiftPSSettings
 
 
+def _weight(shift: Tensor, sign: Tensor, min_exponent: int, max_exponent: int) -> Tensor:
+    exponent = shift.round().clamp(min_exponent, max_exponent)
+    # exp2 may be off by an ulp on some devices; rounding makes it a power of two again.
+    power = round_power_of_two(torch.exp2(exponent), min_exponent, max_exponent)
+    return power * sign.clamp(-1, 1).round()
+
+
 class _TernaryPowerOfTwo(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, shift: Tensor, sign: Tensor, min_exponent: int, max_exponent: int) -> Tensor:
-        exponent = shift.round().clamp(min_exponent, max_exponent)
-        # exp2 may be off by an ulp on some devices; rounding makes it a power of two again.
-        power = round_power_of_two(torch.exp2(exponent), min_exponent, max_exponent)
-        weight = power * sign.clamp(-1, 1).round()
+        weight = _weight(shift, sign, min_exponent, max_exponent)
         ctx.save_for_backward(weight)
         return weight
 
@@ -61,9 +66,8 @@ class ShiftPS(ShiftPSSettings, PowerOfTwoWeights):
         return {"shift": shift, "sign": torch.copysign(sign, weight)}
 
     def effective_weight(self, tensors: Tensors) -> Tensor:
-        weight: Tensor = _TernaryPowerOfTwo.apply(
-            tensors["shift"], tensors["sign"], self.min_exponent, self.max_exponent
-        )
+        arguments = (tensors["shift"], tensors["sign"], self.min_exponent, self.max_exponent)
+        weight: Tensor = _weight(*arguments) if is_recorded() else _TernaryPowerOfTwo.apply(*arguments)
         return weight
 
     def decay(self, tensors: Tensors) -> Tensor:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shiftaddaug.report.answers import CONFUSION, LABEL
+from shiftaddaug.report.recorded import title_of
 from shiftaddaug.report.results import as_number, read_rows
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def draw(folder: Path) -> "Figure | None":
     axes = figure.subplots()
     image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues", interpolation="nearest")
     figure.colorbar(image, ax=axes, label="share of the label's images")
-    axes.set(xlabel="predicted", ylabel="label")
+    axes.set(xlabel="predicted", ylabel="label", title=title_of(folder) or "confusion matrix")
     if len(names) <= MOST_NAMES:
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize="small")
         axes.set_yticks(range(len(names)), names, fontsize="small")

@@ -1,0 +1,214 @@
+"""Files that need nothing of this package: read in a process that has none of it, they compute what the target does."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from tests.build import NETS, OPS, bottlenecks, images, make_supernet, narrowed, plan_of, unsettled
+from tests.nets.decoders import ARCHS, make_masks
+from torch import Tensor, nn
+
+import shiftaddaug.interop.timm_models  # noqa: F401
+from shiftaddaug import operators
+from shiftaddaug.errors import UserError
+from shiftaddaug.interop import exporting
+from shiftaddaug.interop.exporting import TOLERANCE, largest_difference, memory, metadata, record, write
+from shiftaddaug.nets.assignment import Assignment
+from shiftaddaug.nets.build import build_supernet
+from shiftaddaug.nets.extract import Target, extract_target
+from shiftaddaug.nets.supernet import Supernet
+
+ELSEWHERE = """
+import importlib.util, json, sys
+sys.path.append(sys.argv[1])  # without the files of it that bring our package
+import numpy, onnxruntime, torch
+assert importlib.util.find_spec("shiftaddaug") is None
+for name, path, images, outputs in json.load(sys.stdin):
+    x = numpy.load(images)
+    for count in (1, 3, 8):
+        if path.endswith(".onnx"):
+            session = onnxruntime.InferenceSession(path)
+            y = session.run(None, {session.get_inputs()[0].name: x[:count]})[0]
+        else:
+            run = torch.export.load(path).module() if path.endswith(".pt2") else torch.jit.load(path)
+            with torch.no_grad():
+                y = run(torch.from_numpy(x[:count])).numpy()
+        numpy.save(f"{outputs}.{count}.npy", y)
+"""
+"""A process that has torch and ONNX Runtime; it computes 1, 3 and 8 images with every file."""
+
+
+class Elsewhere:
+    """What another process computes with files.
+
+    Args:
+        folder: of files of images and outputs.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.jobs: list[tuple[str, str, str, str]] = []
+        self.wanted: dict[str, Tensor] = {}
+
+    def add(self, path: Path, net: nn.Module, x: Tensor) -> None:
+        """Let it compute eight images with a file, that a network of ours computes here."""
+        name, kept = f"{len(self.jobs)}: {path.parent.name}/{path.name}", self.folder / f"images{len(self.jobs)}.npy"
+        _save(kept, x)
+        self.jobs.append((name, str(path), str(kept), str(self.folder / f"outputs{len(self.jobs)}")))
+        with torch.no_grad():
+            self.wanted[name] = net(x)
+
+    def differences(self) -> dict[str, float]:
+        """Largest difference by file, in units of the largest output."""
+        import numpy
+
+        packages = str(Path(torch.__file__).parents[1])
+        line = [sys.executable, "-I", "-S", "-c", ELSEWHERE, packages]
+        done = subprocess.run(line, input=json.dumps(self.jobs), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        found = {}
+        for name, _, _, outputs in self.jobs:
+            wanted, largest = self.wanted[name], 0.0
+            for count in (1, 3, 8):
+                y = torch.from_numpy(numpy.load(f"{outputs}.{count}.npy"))
+                assert y.shape == wanted[:count].shape
+                largest = max(largest, ((y - wanted[:count]).abs().max() / wanted.abs().max()).item())
+            found[name] = largest
+        return found
+
+
+def _save(path: Path, x: Tensor) -> None:
+    import numpy
+
+    numpy.save(path, x.numpy())
+
+
+def settled(supernet: Supernet, **config: Any) -> Target:
+    """The target of a supernet whose answers depend on the image: statistics are those of noise, no weight is 0."""
+    torch.manual_seed(0)
+    for parameter in unsettled(supernet).parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter)
+    x = images(16, supernet.plan.in_channels, supernet.plan.image_size)
+    with torch.no_grad():
+        for _ in range(20):
+            supernet.train()(x)
+    target = extract_target(supernet.eval(), config)
+    outputs = target.net(images(2, supernet.plan.in_channels, supernet.plan.image_size))
+    assert (outputs[0] - outputs[1]).abs().max() > 0.01 * outputs.abs().max()
+    return target
+
+
+LITTLE = bottlenecks(se=True)
+
+
+def mixed() -> Supernet:
+    """Layers of four operators in turn, one with a fixed-point input."""
+    plan = plan_of(LITTLE)
+    turns = [operators.build("mult"), operators.build("add"), operators.build("shift", activation_bits=8)]
+    torch.manual_seed(0)
+    names = [layer.name for layer in plan.layers()]
+    return build_supernet(plan, Assignment({name: turns[i % 3] for i, name in enumerate(names)}))
+
+
+def written(target: Target, folder: Path) -> list[Path]:
+    """Files of both formats."""
+    size = target.net.plan.image_size
+    program = record(target, size)
+    folder.mkdir()
+    return [write(program, target, size, format, folder / f"target.{format}").path for format in ("onnx", "pt2")]
+
+
+def test_files_compute_where_the_package_is_not(tmp_path: Path) -> None:
+    """Every operator, in both formats and as a trace; the older writer of ONNX; a decoder; a model of timm's."""
+    elsewhere = Elsewhere(tmp_path)
+    for name in ("shift", "add", "mult", "mixed"):
+        target = settled(mixed() if name == "mixed" else make_supernet(LITTLE, name))
+        paths, x = written(target, tmp_path / name), images(8)
+        paths.append(tmp_path / name / "target.pt")
+        torch.jit.save(torch.jit.trace(target.net, x[:2]), paths[-1])
+        for path in paths:
+            elsewhere.add(path, target.net, x)
+        if name == "add":
+            path = tmp_path / name / "older.onnx"
+            open_batch = {"input_names": ["x"], "dynamic_axes": {"x": {0: "n"}}}
+            torch.onnx.export(nn.Sequential(target.net), (x[:2],), path, dynamo=False, **open_batch)
+            elsewhere.add(path, target.net, x)
+    masks = settled(make_masks("lraspp", "add"))
+    for path in written(masks, tmp_path / "masks"):
+        elsewhere.add(path, masks.net, images(8, size=masks.net.plan.image_size))
+    model = timm.create_model("shiftaddaug_resnet20", op="shift", num_classes=5, img_size=16).eval()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    with torch.no_grad():
+        program = torch.export.export(model, (images(2),), dynamic_shapes=[{0: torch.export.Dim("n")}])
+    torch.export.save(program, tmp_path / "timm.pt2")
+    elsewhere.add(tmp_path / "timm.pt2", model, images(8))
+    found = elsewhere.differences()
+    assert len(found) == 16
+    assert {name: difference for name, difference in found.items() if not difference <= TOLERANCE} == {}
+
+
+def test_the_files_say_what_they_are_and_nothing_of_this_machine(tmp_path: Path) -> None:
+    import onnx
+
+    data = {"name": "digits", "mean": [0.25], "std": [0.5]}
+    target = settled(make_supernet(LITTLE, "shift"), data=data)
+    paths = written(target, tmp_path / "files")
+    said = {
+        "net": "little",
+        "op": "shift",
+        "data": "digits",
+        "image_size": "[16, 16]",
+        "mean": "[0.25]",
+        "std": "[0.5]",
+    }
+    assert metadata(target, (16, 16)) == said
+    model = onnx.load(paths[0])
+    onnx.checker.check_model(model, full_check=True)
+    assert {entry.key: entry.value for entry in model.metadata_props} == said
+    extra = {exporting.METADATA: ""}
+    torch.export.load(paths[1], extra_files=extra)
+    assert json.loads(extra[exporting.METADATA]) == said
+    assert [path.name for path in paths if str(Path(exporting.__file__).parents[2]).encode() in path.read_bytes()] == []
+
+
+def test_a_file_that_computes_something_else_is_refused_and_removed(tmp_path: Path) -> None:
+    target, other = (settled(make_supernet(LITTLE, op)) for op in ("mult", "shift"))
+    program = record(target, (16, 16))
+    with pytest.raises(UserError, match=r"target.pt2: computes something else than the target: outputs differ by"):
+        write(program, other, (16, 16), "pt2", tmp_path / "target.pt2")
+    assert list(tmp_path.iterdir()) == []
+    assert largest_difference(target.net, target, (16, 16)) == 0
+    assert largest_difference(lambda x: target.net(x) * float("nan"), target, (16, 16)) != 0  # and no number
+
+
+def test_memory_is_that_of_the_largest_moment() -> None:
+    """A convolution of 3 channels by 8 filters of 16 px: 3 x 3 patches, and two buffers of all differences."""
+    table = bottlenecks()
+    target = settled(make_supernet(table, "mult"))
+    pixels, widest = 16 * 16, max(target.net.plan.channels().values())
+    assert 2 * 4 * widest * pixels <= memory(record(target, (16, 16))) <= 3 * 4 * widest * pixels + 4 * 3 * pixels
+    adder = memory(record(settled(make_supernet(table, "add")), (16, 16)))
+    assert adder > memory(record(target, (16, 16)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("net", NETS)
+def test_every_net_and_operator(net: str, op: str, tmp_path: Path) -> None:
+    target = settled(make_supernet(narrowed(net), op))
+    assert len(written(target, tmp_path / "files")) == 2  # which compares
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("arch", ARCHS)
+def test_every_decoder(arch: str, op: str, tmp_path: Path) -> None:
+    target = settled(make_masks(arch, op))
+    assert len(written(target, tmp_path / "files")) == 2
