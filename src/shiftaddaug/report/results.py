@@ -16,6 +16,8 @@ from shiftaddaug.report.log_file import note_result
 
 RUN, RESULTS, METRICS, CONFIG = "run.json", "results.json", "metrics.csv", "config.yaml"
 """Files of a run: what is known when it begins, what it measured, figures of each epoch, and its configuration."""
+JOBS, SEEDS = "jobs.csv", "seeds.csv"
+"""Tables in the folder of a multirun."""
 PRUNED = "pruned.json"
 """File of a run that a search has stopped; it says after how many epochs."""
 INHERITED = "inherited_"
