@@ -36,8 +36,3 @@ def test_a_run_that_recorded_a_relative_path_is_the_same(tmp_path: Path, monkeyp
     one, other = ({"net": {"init_from": path}} for path in ("a", f"{tmp_path}/a"))
     assert first_difference(one, other) is None
     assert first_difference(one, {"net": {"init_from": "/b"}}) == ("net.init_from", "a", "/b")
-
-
-def test_the_name_of_a_timm_model_is_no_path() -> None:
-    cfg = OmegaConf.create({"net": {"init_from": "timm:mobilenetv2_100"}})
-    assert with_absolute_paths(cfg) == cfg

@@ -4,8 +4,6 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from shiftaddaug.runs.init_from import TIMM
-
 PATHS = (
     *("paths.root_dir", "paths.log_dir", "paths.output_dir", "paths.data_dir"),
     *("data.data_dir", "net.path", "net.init_from", "sharing.remap_file"),
@@ -23,8 +21,7 @@ def with_absolute_paths(cfg: DictConfig) -> DictConfig:
     """
     for key in PATHS:
         value = OmegaConf.select(cfg, key)
-        named = not isinstance(value, str) or value.startswith(TIMM)  # which is a name, and no file
-        if value and not named and not Path(value).is_absolute():
+        if isinstance(value, str) and value and not Path(value).is_absolute():
             cfg = cfg.copy()
             OmegaConf.update(cfg, key, whole_path(value), force_add=True)
     return cfg
