@@ -7,7 +7,7 @@ blocks go, layers turn and channels cross.
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -74,9 +74,15 @@ def all_cases(configs: Iterable[Path]) -> list[Case]:
     """The cases for the operators and nets that any of the `configs` folders has. Those that are resumed come first."""
     configs = list(configs)
     ops, nets = options(configs, "op"), options(configs, "net")
-    cases = [*_resumed(), *_combinations(ops), *_residual(ops), *_mechanisms(), *_built(nets), *_memory()]
+    stated = [*_resumed(), *_combinations(ops), *_residual(ops), *_mechanisms(), *_built(nets), *_memory()]
+    cases = [case if _states_bn(case) else replace(case, overrides=("bn=running", *case.overrides)) for case in stated]
     assert len({case.name for case in cases}) == len(cases)
     return cases
+
+
+def _states_bn(case: Case) -> bool:
+    """Whether a case says which statistics it is validated with; by default the length of a run decides."""
+    return any(override.startswith("bn=") for override in case.overrides)
 
 
 def _reorder(aug: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.files import remove_halves, whole, write_csv, write_whole
+from shiftaddaug.files import read_yaml, remove_halves, whole, write_csv, write_whole
 
 
 def recorded_calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
@@ -110,3 +110,18 @@ def test_halves_of_killed_processes_are_removed_and_of_living_ones_are_not(tmp_p
 def test_a_csv_has_the_cells_of_its_header(tmp_path: Path) -> None:
     write_csv(tmp_path / "a.csv", ["op", "top1"], [{"op": "add, shift", "top1": 0.5, "more": 1}, {"op": "mult"}])
     assert (tmp_path / "a.csv").read_bytes() == b'op,top1\r\n"add, shift",0.5\r\nmult,\r\n'
+
+
+def test_a_yaml_of_nested_aliases_is_refused_before_it_is_written_out(tmp_path: Path) -> None:
+    """Its 7 lines are 10^7 values; one of a few aliases is read, and interpolations stand as they are."""
+    levels = [
+        f"{name}: &{name} [{','.join([f'*{before}'] * 10)}]" for before, name in zip("abcdef", "bcdefg", strict=True)
+    ]
+    (tmp_path / "bomb.yaml").write_text("\n".join([f"a: &a [{','.join('1' * 10)}]", *levels]))
+    with pytest.raises(UserError, match=r"^holds more than 100,000 values, aliases written out"):
+        read_yaml(tmp_path / "bomb.yaml")
+    (tmp_path / "endless.yaml").write_text("&a [*a]")
+    with pytest.raises(UserError, match="aliases"):
+        read_yaml(tmp_path / "endless.yaml")
+    (tmp_path / "a.yaml").write_text("a: &a {x: 1e-05}\nb: *a\nc: ${oc.env:HOME}\n")
+    assert read_yaml(tmp_path / "a.yaml") == {"a": {"x": 1e-5}, "b": {"x": 1e-5}, "c": "${oc.env:HOME}"}

@@ -14,6 +14,14 @@ class UserError(ValueError):
         super().__init__(printable(message))
 
 
+class UnknownKey(UserError):
+    """A key that its group does not have; `key` is its whole name."""
+
+    def __init__(self, key: str, value: str, options: str) -> None:
+        super().__init__(f"{key}={value}: no such key; {options}")
+        self.key = key
+
+
 class TrialPruned(Exception):
     """A search stops this trial, which is behind the others; the line says after how many epochs."""
 

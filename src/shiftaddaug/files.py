@@ -11,6 +11,8 @@ from typing import Any
 
 from shiftaddaug.errors import UserError
 
+MOST_VALUES = 100_000
+"""Values that a yaml with aliases holds at most."""
 HALF = ".half"
 """End of the name of a file that is being written: `.<name>.<process>.half` beside its place."""
 
@@ -46,6 +48,36 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """
     with whole(path) as half:
         half.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def read_yaml(path: Path) -> Any:
+    """Return what a yaml holds as plain containers, read as Hydra reads numbers, with interpolations as they stand.
+
+    Raises:
+        UserError: it holds more than `MOST_VALUES`, aliases written out: aliases of aliases may fill the memory.
+        OSError, yaml.YAMLError, and what is in `errors.DAMAGE`: it cannot be read, or is no yaml.
+    """
+    import yaml
+    from omegaconf import OmegaConf
+
+    text = path.read_text(encoding="utf-8")
+    if "&" in text and not _is_small(yaml.compose(text, Loader=yaml.SafeLoader)):
+        raise UserError(f"holds more than {MOST_VALUES:,} values, aliases written out; options: a file without aliases")
+    return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+
+
+def _is_small(whole: Any) -> bool:
+    """Whether a yaml holds few values, if it is read with its aliases written out, which may have no end."""
+    import yaml
+
+    waiting, count = [whole], 0
+    while waiting and count <= MOST_VALUES:
+        node, count = waiting.pop(), count + 1
+        if isinstance(node, yaml.MappingNode):
+            waiting += [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+    return count <= MOST_VALUES
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

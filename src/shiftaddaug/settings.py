@@ -14,14 +14,14 @@ import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
 
-from shiftaddaug.errors import UserError
+from shiftaddaug.errors import UnknownKey, UserError
+from shiftaddaug.words import meant
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Settings = TypeVar("Settings")
@@ -49,6 +49,7 @@ PathName = Annotated[str, Meta(min_length=1, title="a path")]
 CheckpointPath = Annotated[PathName | int, Meta(title="a path")]
 """A file or folder may be named by a number."""
 PluginNames = Annotated[list[str], Meta(title="a list of importable packages, such as [my_operators]")]
+Tags = Annotated[list[str], Meta(title="a list of words, such as [first,wider]")]
 Order = Literal["shallow_to_deep", "deep_to_shallow"]
 Granularity = Literal["layer", "block"]
 
@@ -251,7 +252,7 @@ def check_group(key: str, values: Mapping[str, Any], schema: type[Settings], mor
     start = f"{key}." if key else ""
     for name, value in values.items():
         if name not in known and name not in more:
-            raise UserError(f"{start}{name}={shown(value)}: no such key; {options_near(name, [*known, *more], start)}")
+            raise UnknownKey(f"{start}{name}", shown(value), options_near(name, [*known, *more], start))
         if name in known:
             check(f"{start}{name}", value, hints[name])
     for name, field in known.items():
@@ -262,6 +263,11 @@ def check_group(key: str, values: Mapping[str, Any], schema: type[Settings], mor
 
 def options_near(name: str, options: Collection[str], start: str = "") -> str:
     """Return the options as the end of a sentence, after the one that the user may have meant."""
-    near = get_close_matches(name, options, n=1)
-    hint = f"did you mean {start}{near[0]}? " if near else ""
-    return f"{hint}options: {', '.join(f'{start}{option}' for option in options)}"
+    keys = [f"{start}{option}" for option in options]
+    near = meant(f"{start}{name}", keys)
+    return f"{did_you_mean(near)}options: {', '.join(keys)}"
+
+
+def did_you_mean(near: Sequence[str]) -> str:
+    """Return a question that names what may have been meant; nothing if there is nothing."""
+    return f"did you mean {' or '.join(near)}? " if near else ""

@@ -161,7 +161,7 @@ def test_settings_are_in_the_checkpoint() -> None:
         "granularity": "block",
         "blend": True,
     }
-    assert BlockVariant(**settings).state_dict() == settings
+    assert BlockVariant(**settings).state_dict() == settings | {"over": False}
     assert RetireDepth(0.1, 0.6, False).state_dict() == {"start": 0.1, "end": 0.6, "fade": False}
     with pytest.raises(UserError, match=r"block_variant.order=shallow_to_deep: the checkpoint .* with deep_to_shallow"):
         BlockVariant(**{**settings, "order": "shallow_to_deep"}).load_state_dict(settings)

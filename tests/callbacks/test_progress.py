@@ -1,16 +1,23 @@
 """Throughput with a clock of the test's own, and the line of an epoch."""
 
+import io
 import logging
+import pickle
+import re
+import sys
 from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
 import pytest
 import torch
+from tests.screen import Screen, terminal
 from tests.tasks.little import fit
 
+from shiftaddaug import terminal as terminal_module
 from shiftaddaug.callbacks import progress
-from shiftaddaug.callbacks.progress import EpochLog, Throughput
+from shiftaddaug.callbacks.progress import EpochLog, ProgressBar, Throughput
+from shiftaddaug.commands.output import enduring_output
 
 
 class _Clock:
@@ -204,7 +211,100 @@ class TestEpochLog:
         assert self.line(caplog, {"val/top1": 0.5}, rank_zero=False) == []
 
 
-def test_the_bar_has_no_version_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress.RichProgressBar, "get_metrics", lambda *_: {"v_num": 3, "val/top1": 0.5})
-    bar = progress.ProgressBar()
-    assert bar.get_metrics(pl.Trainer(accelerator="cpu", logger=False), pl.LightningModule()) == {"val/top1": 0.5}
+class _Little(pl.LightningModule):
+    """One weight, whose loss is its square; the loss of the target is told besides."""
+
+    target_loss = torch.tensor(1.25)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+        self.objective: Any = SimpleNamespace(settings=SimpleNamespace(headline="top1"))
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        self.log("train/loss", 0.5, on_step=False, on_epoch=True)
+        return (self.weight**2).sum()
+
+    def validation_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+        self.log("val/loss", 2.0)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Train three epochs of four steps in a terminal of so many columns; return its screen."""
+    monkeypatch.setattr(terminal_module, "PAUSE", 0.0)
+    monkeypatch.setenv("TERM", "xterm")
+
+    def train(columns: int, **arguments: Any) -> Screen:
+        with terminal(columns) as (stream, screen):
+            monkeypatch.setattr(sys, "stdout", stream)
+            monkeypatch.setattr(sys, "stderr", stream)
+            with enduring_output():
+                console = logging.StreamHandler(sys.stdout)
+                progress.log.addHandler(console)
+                monkeypatch.setattr(progress.log, "level", logging.INFO)
+                arguments = {"max_epochs": 3, "enable_progress_bar": True, **arguments}
+                try:
+                    batches = [torch.zeros(1)] * 4
+                    fit(_Little(), batches, batches[:2], callbacks=[ProgressBar(), EpochLog()], **arguments)
+                finally:
+                    progress.log.removeHandler(console)
+        return screen
+
+    return train
+
+
+def _bars(screen: Screen) -> list[str]:
+    """All states of the bar, the times in them as 0."""
+    states = re.findall(r"\x1b\[J\r([^\r\n]+)\r(?!\n)", screen.received)
+    return [re.sub(r"\d+:\d\d left", "0 left", state) for state in states]
+
+
+EPOCHS = [f"epoch {i}/3: train/loss 0.5, val/loss 2" for i in (1, 2, 3)]
+
+
+class TestProgressBar:
+    @pytest.mark.parametrize("columns", [220, 100, 50])
+    def test_each_epoch_has_its_line_and_nothing_else_remains(self, shown: Any, columns: int) -> None:
+        screen = shown(columns)
+        assert screen.lines() == EPOCHS
+        states = _bars(screen)
+        assert states[0] == "epoch 1/3  step 1/4  loss 1.25  0 left"
+        assert states[4:7] == [
+            "epoch 1/3  validation 1/2  loss 1.25  0 left",
+            "epoch 1/3  validation 2/2  loss 1.25  0 left",
+            "epoch 2/3  step 1/4  loss 1.25  0 left",
+        ]
+        assert len(states) == 3 * (4 + 2) and states[-3].startswith("epoch 3/3  step 4/4")
+
+    def test_a_narrow_terminal_has_a_shorter_one(self, shown: Any) -> None:
+        assert set(_bars(shown(32))) >= {"epoch 1/3  step 1/4  0 left"}
+        assert {state.rstrip() for state in _bars(shown(10))} == {"epoch 1/3", "epoch 2/3", "epoch 3/3"}
+
+    def test_a_validation_within_an_epoch(self, shown: Any) -> None:
+        screen = shown(120, max_epochs=1, val_check_interval=2)
+        assert screen.lines() == [
+            "epoch 1/1 after 2 of 4 batches: val/loss 2",
+            "epoch 1/1: train/loss 0.5, val/loss 2",
+        ]
+        assert len(_bars(screen)) == 4 + 2 * 2
+
+    def test_a_number_of_steps_is_an_end_too(self, shown: Any) -> None:
+        assert _bars(shown(100, max_epochs=-1, max_steps=2))[0] == "epoch 1  step 1/4  loss 1.25  0 left"
+
+    def test_a_job_beside_others_has_none(self, shown: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(progress, "current_process", lambda: SimpleNamespace(name="LokyProcess-1"))
+        assert _bars(shown(100)) == []
+
+    def test_in_a_file_there_is_none_of_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(terminal_module, "PAUSE", 0.0)
+        file = io.StringIO()
+        monkeypatch.setattr(sys, "stderr", file)
+        fit(_Little(), [torch.zeros(1)], callbacks=[ProgressBar()], enable_progress_bar=True)
+        assert file.getvalue() == ""
+
+    def test_it_can_be_sent_to_processes(self) -> None:
+        assert isinstance(pickle.loads(pickle.dumps(ProgressBar())), ProgressBar)

@@ -15,8 +15,9 @@ from shiftaddaug.errors import UserError
     ("argument", "message"),
     [
         ("op=null", r"op=null: no such group; options: paths, trainer, hardware$"),
-        ("trainer=3", r"trainer=3: no such option; options: ddp, default$"),
+        ("trainer=3", r"trainer=3: no such option; options: cpu, ddp, default, gpu$"),
         ("experiment/ablation=_base", r"experiment/ablation=_base: no such group; options: paths, trainer, hardware$"),
+        ("+experiment=cifar100_w02", r"\+experiment=cifar100_w02: no such group; options: paths, trainer, hardware$"),
     ],
 )
 def test_a_command_answers_with_its_own_groups(argument: str, message: str) -> None:
@@ -38,6 +39,24 @@ def test_a_group_takes_one_option() -> None:
         refuse_arguments(["data=[digits,cifar10]"], "train")
     with pytest.raises(UserError, match=r"^op=\[\]: takes one option"):
         refuse_arguments(["op=[]"], "train")
+
+
+@pytest.mark.parametrize(
+    ("argument", "command", "message"),
+    [
+        (
+            "--epochs=3",
+            "train",
+            r"^--epochs=3: keys are typed without dashes, .*; did you mean trainer\.max_ep.*=3",
+        ),
+        ("--batch-size", "eval", r"did you mean data\.batch_size=\.\.\.\?$"),
+        ("--seed=1", "search", r"did you mean seed=1\?$"),
+    ],
+)
+def test_keys_have_no_dashes(argument: str, command: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        refuse_arguments([argument], command)
+    refuse_arguments(["--multirun", "--config-dir=x", "--cfg", "job"], command)
 
 
 def test_an_ablation_gives_no_other_names() -> None:

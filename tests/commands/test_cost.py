@@ -113,7 +113,7 @@ def test_a_layer_without_rows_to_spread_is_priced_with_more_and_told(capsys: pyt
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["target=/nowhere"], r"^target=/nowhere: no target there"),
+        (["target=/nowhere"], r"^target=/nowhere: no such file; options: last, a run"),
         (["net.mult_layers=[nix]"], r"^net.mult_layers=nix: no such layer"),
         (["op.weight_bits=99"], r"^op.weight_bits=99: "),
         (["data.image_size=0"], r"^data.image_size=0: "),

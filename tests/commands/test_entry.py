@@ -1,6 +1,7 @@
 """Every command's entry: mistakes in one line on stderr and status 2, bugs with their traceback, folders kept."""
 
 import errno
+import os
 import re
 import shutil
 import sys
@@ -12,7 +13,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from shiftaddaug.commands.entry import run_command
+from shiftaddaug.commands.entry import TRACEBACKS, run_command
 from shiftaddaug.commands.folders import claim_folders
 from shiftaddaug.errors import UserError
 from shiftaddaug.runs.compose import expand_home
@@ -124,7 +125,7 @@ def test_a_group_that_the_command_does_not_have(
     monkeypatch.setenv("SHIFTADDAUG_ROOT", str(tmp_path))
     with pytest.raises(SystemExit):
         run_command("eval", lambda cfg: None)
-    assert capsys.readouterr().err.startswith("error: op: no such key; options: ")
+    assert capsys.readouterr().err == "error: op=add: no such group; options: paths, trainer, hardware\n"
 
 
 @pytest.mark.parametrize(
@@ -189,3 +190,57 @@ def test_it_removes_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     shutil.rmtree(tmp_path / "run")
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert "run/.hydra/config.yaml" in refused(monkeypatch, tmp_path, f"hydra.run.dir={tmp_path}/run")
+
+
+@pytest.mark.parametrize(
+    ("line", "value", "shown"),
+    [
+        ("seed=1", None, False),
+        ("seed=1", "", False),
+        ("op=nothing", "0", False),
+        ("seed=1", "False", False),
+        ("seed=1", "1", True),
+        ("op=nothing", "true", True),
+        ("-m seed=1", "1", True),
+    ],
+)
+def test_mistakes_have_a_traceback_for_those_who_ask(
+    line: str,
+    value: str | None,
+    shown: bool,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    def refuse(cfg: object) -> None:
+        seen.update(os.environ)
+        raise UserError("seed: too small")
+
+    seen: dict[str, str] = {}
+    monkeypatch.setattr(sys, "argv", ["train.py", *line.split()])
+    monkeypatch.setenv("SHIFTADDAUG_ROOT", str(tmp_path))
+    for name in ("HYDRA_FULL_ERROR", TRACEBACKS):
+        monkeypatch.delenv(name, raising=False)
+    if value is not None:
+        monkeypatch.setenv("HYDRA_FULL_ERROR", value)
+    before = dict(os.environ)
+    with pytest.raises(SystemExit):
+        run_command("train", refuse)
+    errors = capsys.readouterr().err
+    assert ("Traceback" in errors) is shown
+    assert errors.splitlines()[-1].startswith("error: ")
+    assert dict(os.environ) == before
+    if seen:  # a process that the command starts is told the same
+        assert (seen["HYDRA_FULL_ERROR"], seen[TRACEBACKS]) == ("1", value or "")
+
+
+def test_the_log_file_has_the_traceback_of_a_bug(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(cfg: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(sys, "argv", ["train.py", f"hydra.run.dir={tmp_path}/run"])
+    monkeypatch.setenv("SHIFTADDAUG_ROOT", str(tmp_path))
+    with pytest.raises(ZeroDivisionError):
+        run_command("train", fail)
+    log = (tmp_path / "run" / "train.log").read_text()
+    assert "ERROR Traceback" in log and log.endswith("ZeroDivisionError: a bug\n")

@@ -138,7 +138,7 @@ def test_form_units_and_knots_can_be_told(nets: Path, tmp_path: Path) -> None:
         ("mult/target", "other/target", "", r"mf_ckpt=.*: has another architecture than mult_ckpt=.*; layer stem"),
         ("mult/target", "mult/target", "", r"mf_ckpt=.*: was trained with op=mult, which has no remap"),
         ("add/best.ckpt", "add/target", "", r"mult_ckpt=.*: was trained with op=add; needs op=mult"),
-        ("none.ckpt", "add/target", "", r"mult_ckpt=.*none\.ckpt: no such file; options: a \.ckpt file, or a run's"),
+        ("none.ckpt", "add/target", "", r"mult_ckpt=.*none\.ckpt: no such file; options: a \.ckpt file, a run's"),
         ("mult/target", "add", "", r"mf_ckpt=.*add: no architecture\.json there"),
         ("mult/target", "add/target", "form=add", "form=add: must be replace, residual, or null"),
         ("mult/target", "add/target", "relative=2", "relative=2: must be true, false, or null"),

@@ -11,6 +11,7 @@ from statistics import mean, stdev, variance
 import pytest
 from omegaconf import OmegaConf
 
+from shiftaddaug.commands.arguments import split_paths
 from shiftaddaug.runs.settings import read_settings
 from tests.commands.running import ROOT, composed
 from tests.nets.searching import written
@@ -45,7 +46,8 @@ def table(page: str, heading: str, columns: int) -> list[list[str]]:
 
 def test_there_are_commands() -> None:
     assert len(commands(README)) > 8
-    assert {name for _, name, _ in COMMANDS} == {"train", "eval", "ablate", "fit_sharing", "cost", "search", "export"}
+    names = {"train", "eval", "predict", "ablate", "fit_sharing", "cost", "search", "export"}
+    assert {name for _, name, _ in COMMANDS} == names
     assert {page for page, _, _ in COMMANDS} >= {"README.md", "docs/settings.md", "docs/results.md"}
 
 
@@ -60,6 +62,8 @@ def test_commands_compose(page: str, name: str, arguments: str, tmp_path: Path) 
         return
     searched = "searched.json"  # what a search has written
     typed = shlex.split(arguments.replace(searched, str(written(tmp_path)) if searched in arguments else ""))
+    if name == "predict":
+        typed = split_paths(typed)[1]
     jobs = [job for job in map(_first_job, typed) if job] if "-m" in typed else typed
     cfg = composed(tmp_path / "run", *jobs, config_name=name)
     missing = ("data.data_dir=", "sharing.remap_file=", "net.path=", "data=camvid")

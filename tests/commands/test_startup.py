@@ -1,4 +1,4 @@
-"""What is answered before torch is imported, and what `--help` prints."""
+"""What is answered before torch is imported."""
 
 import json
 import os
@@ -7,12 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import hydra
 import pytest
 import torch
 
 from shiftaddaug.commands.entry import run_command
-from shiftaddaug.runs.compose import config_dir, group_options, takes_group
 from shiftaddaug.runs.importing import importing_torch
 from tests.commands.running import ROOT, composed
 
@@ -23,6 +21,7 @@ TRAIN_MISTAKES = (
     *("data=camvid", "data=mask_folder", "data=shapes task.loss=bce", "data=shapes task.window=99"),
     *("task=regression", "task.name=regression", "task.headline=top2", "task.better=min", "task.label_smoothing=2"),
 )
+PREDICT_MISTAKES = ("target=nowhere a.png", "target=. a.png", "images=a.png", "target=nowhere a.png top=0")
 EVAL_MISTAKES = ("ckpt_path=nowhere.ckpt", "ckpt_path=. data.batch_size=0", "ckpt_path=. trainer.precision=17")
 
 
@@ -71,39 +70,13 @@ def test_an_evaluation_that_is_refused_imports_nothing_heavy(tmp_path: Path) -> 
     assert heavy_imports("evaluate", [*EVAL_MISTAKES], 2, tmp_path) == {line: [] for line in EVAL_MISTAKES}
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_a_prediction_that_is_refused_imports_nothing_heavy(tmp_path: Path) -> None:
+    assert heavy_imports("predict", [*PREDICT_MISTAKES], 2, tmp_path) == {line: [] for line in PREDICT_MISTAKES}
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict"])
 def test_help_imports_nothing_heavy(command: str, tmp_path: Path) -> None:
     assert heavy_imports(command, ["--help", "-h"], 0, tmp_path) == {"--help": [], "-h": []}
-
-
-@pytest.mark.parametrize("config_name", ["train", "eval"])
-@pytest.mark.parametrize("arguments", [["--help"], ["trainer.max_epochs=7", "-h"]])
-def test_help_is_hydras(
-    arguments: list[str],
-    config_name: str,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
-    monkeypatch.setenv("SHIFTADDAUG_ROOT", str(tmp_path))
-
-    def never_called(cfg: object) -> None:
-        raise AssertionError
-
-    run_command(config_name, never_called)
-    ours = capsys.readouterr().out
-    with pytest.raises(SystemExit) as exit_:
-        hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)(never_called)()
-    assert exit_.value.code == 0
-    hydras = capsys.readouterr().out
-    wanted = re.sub(r"\b_\w+, ", "", hydras)  # the bases of others are nothing to choose
-    for group in group_options([config_dir()]):
-        if not takes_group(config_name, group):
-            wanted = re.sub(rf"^{group}: .*\n", "", wanted, flags=re.MULTILINE)
-    assert ours == wanted
-    assert bool(re.search(r"^op: add, .*mult, .*shift_ps", ours, re.MULTILINE)) == (config_name == "train")
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def command_line(path: Path) -> list[str]:
     first, *rest = path.read_text().splitlines()
     if first.startswith("# @package"):
         first = rest[0]
-    command = re.fullmatch(r"# python src/(train|eval|ablate|fit_sharing|cost|search)\.py( .+)?", first)
+    command = re.fullmatch(r"# python src/(train|eval|predict|ablate|fit_sharing|cost|search)\.py( .+)?", first)
     assert command is not None, f"{path.name}: the first line must be `# python src/train.py ...`, not {first!r}"
     return shlex.split(command[2] or "")
 
@@ -123,7 +123,7 @@ class TestEveryFile:
             assert f"{group}/{composed_once(*overrides_of(file))[group].name}" == file
 
 
-@pytest.mark.parametrize("name", ["train", "eval", "ablate", "fit_sharing", "cost", "search"])
+@pytest.mark.parametrize("name", ["train", "eval", "predict", "ablate", "fit_sharing", "cost", "search"])
 def test_entry_points_compose_by_their_command(name: str) -> None:
     overrides = [argument.replace("<run>", "run") for argument in command_line(CONFIGS / f"{name}.yaml")]
     cfg = plain(composed(FOLDER, *overrides, config_name=name))
@@ -162,7 +162,7 @@ BASES = sorted(str(path.parent.relative_to(CONFIGS)) for path in CONFIGS.rglob("
 
 
 def test_bases_are_found() -> None:
-    assert BASES == ["aug", "block_variant", "experiment/ablation", "search", "sweep"]
+    assert BASES == ["aug", "block_variant", "debug", "experiment/ablation", "search", "sweep"]
 
 
 @pytest.mark.parametrize("group", BASES)
@@ -231,14 +231,14 @@ def test_swapping_a_group_file_equals_composing_it() -> None:
 
 
 class TestInstantiates:
-    @pytest.mark.parametrize("name", ["default", "ema"])
+    @pytest.mark.parametrize("name", names("callbacks"))
     def test_callbacks(self, name: str, tmp_path: Path) -> None:
         cfg = composed_once(f"callbacks={name}").copy()
         cfg.paths.output_dir = str(tmp_path)
         made = {key: instantiate(callback) for key, callback in cfg.callbacks.items()}
         kinds = {"sample_subnets": "SampleSubnets", "reseed": "ReseedEachEpoch", "best_checkpoint": "BestCheckpoint"}
         assert kinds.items() <= {key: type(callback).__name__ for key, callback in made.items()}.items()
-        assert ("ema" in made) == (name == "ema")
+        assert {*made} & {"ema", "early_stopping"} == {name} - {"default"}
         assert (made["best_checkpoint"].monitor, made["best_checkpoint"].mode) == ("val/top1", "max")
         assert made["best_checkpoint"].dirpath == made["last_checkpoint"].dirpath == str(tmp_path / "checkpoints")
 

@@ -87,9 +87,11 @@ def test_what_is_searched_for_is_measured(command: str, tmp_path: Path) -> None:
     refuse_unknown(read_sweeper(given), config)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("command", "table"), [("train", True), ("eval", True), ("fit_sharing", False)])
+@pytest.mark.parametrize(
+    ("command", "table"), [("train", True), ("eval", True), ("predict", False), ("fit_sharing", False)]
+)
 def test_a_table_ends_multiruns_of_commands_that_leave_results(command: str, table: bool) -> None:
-    given = {"eval": ["ckpt_path=a"], "fit_sharing": ["mult_ckpt=a", "mf_ckpt=b"]}
+    given = {"eval": ["ckpt_path=a"], "predict": ["target=a"], "fit_sharing": ["mult_ckpt=a", "mf_ckpt=b"]}
     callbacks = with_hydra(command, *given.get(command, [])).hydra.callbacks
     assert ("table" in callbacks) == table
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shiftaddaug.data.class_folders import class_names, count_classes, has_test_split, require_image_folder
+from shiftaddaug.data.class_folders import Layout, class_names, count_classes, layout_of, require_folder
 from shiftaddaug.errors import UserError
 
 MakeFolders = Callable[..., Path]
@@ -24,40 +24,73 @@ def test_classes_are_the_sorted_visible_folders(make_folders: MakeFolders) -> No
 
 def test_a_test_folder_without_classes_is_no_test_split(make_folders: MakeFolders) -> None:
     root = make_folders({"train": 1, "val": 1})
-    assert not has_test_split(root)
     (root / "test").mkdir()
     (root / "test" / "unlabelled.png").write_bytes(b"")
-    assert not has_test_split(root)
-    assert class_names(root) == ["cat", "dog"]
+    assert layout_of(root) == Layout(root, ("train", "val"), ("cat", "dog"))
+
+
+@pytest.mark.parametrize("parts", [("train", "val"), ("train", "test"), ("train", "val", "test"), ()])
+def test_layouts(make_folders: MakeFolders, parts: tuple[str, ...]) -> None:
+    assert layout_of(make_folders(dict.fromkeys(parts or ("",), 1))) == Layout(
+        layout_of(make_folders({})).root, parts, ("cat", "dog")
+    )
+
+
+def test_folders_beside_splits_are_not_read(make_folders: MakeFolders, caplog: pytest.LogCaptureFixture) -> None:
+    root = make_folders({"train": 1, "val": 1})
+    (root / "valid").mkdir()
+    layout_of(root).warn()
+    assert f"data.data_dir={root}: valid/ not read, for train/ and val/ are there" in caplog.text
+
+
+def test_a_class_may_be_called_train(make_folders: MakeFolders, caplog: pytest.LogCaptureFixture) -> None:
+    layout = layout_of(make_folders({"": 1}, classes=("car", "train")))
+    assert (layout.parts, layout.names) == ((), ("car", "train"))
+    layout.warn()
+    assert "train/ holds no class folders, so that it is taken for a class itself" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        (("train/cat", "train/dog"), r"there is no val/ in it, and no test/, .*options: add one, or .*/train, which"),
+        (("train/cat", "train/dog", "valid/cat"), r"there is no val/ .*options: rename valid/ to val/ or test/"),
+        (("train/cat", "train/dog", "emu"), r"there is no val/ .*options: move emu/ into train/, or the classes"),
+        (("train/cat", "train/dog", "test"), r"there is no val/ in it, and no class folder in test/"),
+        (("val/cat", "val/dog"), r"there is no train/ in it beside val/"),
+        (("val/cat", "val/dog", "emu"), r"there is no train/ in it beside val/"),
+        (("train",), r"there is no class folder in train/ \(expected"),
+        (("train", "val"), r"there is no class folder in train/ \(expected"),
+        (("Training/cat", "Validation/cat"), r"Training/ looks like a split, not like a class"),
+        (
+            ("photos/cat", "photos/dog"),
+            r"photos is the only class folder in it; .*did you mean data\.data_dir=.*/photos\?",
+        ),
+        ((), r"there is no class folder in it, only images without a class"),
+    ],
+)
+def test_other_layouts_are_refused(folders: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    (tmp_path / "loose.png").write_bytes(b"")
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+    with pytest.raises(UserError, match=rf"^data\.data_dir=.*: {message}"):
+        layout_of(tmp_path)
 
 
 def test_no_folder_given() -> None:
-    with pytest.raises(UserError, match=r"data\.data_dir=null: imagenet needs a folder .*expected train/<class>"):
-        require_image_folder(None, "imagenet")
+    with pytest.raises(UserError, match=r"data\.data_dir=null: imagenet needs a folder .*expected <class>/"):
+        require_folder(None, "imagenet")
 
 
 def test_folder_absent(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data\.data_dir=.*none: no such folder"):
-        require_image_folder(tmp_path / "none")
-
-
-@pytest.mark.parametrize(("present", "absent"), [("train", "val"), ("val", "train")])
-def test_split_absent(make_folders: MakeFolders, present: str, absent: str) -> None:
-    with pytest.raises(UserError, match=f"there is no {absent}/ in it"):
-        require_image_folder(make_folders({present: 1}))
+        require_folder(tmp_path / "none")
 
 
 def test_one_class(make_folders: MakeFolders) -> None:
     root = make_folders({"train": 1, "val": 1}, classes=("cat",))
     with pytest.raises(UserError, match=r"data\.data_dir=.*: cat is the only class folder in train/; two or more"):
         class_names(root)
-
-
-def test_no_class_folder(tmp_path: Path) -> None:
-    (tmp_path / "train").mkdir()
-    (tmp_path / "val").mkdir()
-    with pytest.raises(UserError, match="no class folder in train/"):
-        class_names(tmp_path)
 
 
 @pytest.mark.parametrize("split", ["val", "test"])

@@ -1,5 +1,6 @@
 """Class folders streamed from disk."""
 
+import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +53,52 @@ def test_with_test_folder_splits_are_taken_as_they_are(make_folders: MakeFolders
     data = ready(make_folders({"train": 4, "val": 2, "test": 3}))
     assert [len(part) for part in (data.train_set, data.val_set, data.test_set)] == [8, 4, 6]
     assert files(data.test_set)[0] == "test/cat/000.png"
+
+
+def test_without_splits_every_class_is_split(make_folders: MakeFolders, caplog: pytest.LogCaptureFixture) -> None:
+    root = make_folders({"": 20})
+    (root / "cat" / ".DS_Store").write_bytes(b"x")
+    with caplog.at_level(logging.INFO, logger="shiftaddaug"):
+        data = ready(root)
+    parts = [set(files(part)) for part in (data.train_set, data.val_set, data.test_set)]
+    assert [len(part) for part in parts] == [28, 4, 8]
+    assert len(set.union(*parts)) == 40
+    assert [label for _, label in data.test_set.samples] == [0] * 4 + [1] * 4
+    assert [set(files(part)) for part in (ready(root, seed=4).train_set, ready(root, seed=4).test_set)] == parts[::2]
+    assert set(files(ready(root, split_seed=4).test_set)) != parts[2]
+    (record,) = caplog.records[:1]
+    assert record.getMessage() == (
+        f"data.data_dir={root}: 2 classes; 28 images for training, 4 for validation, 8 for test: "
+        "split by data.split_seed=0"
+    )
+
+
+def test_with_test_and_without_val_validation_is_carved_out(make_folders: MakeFolders) -> None:
+    data = ready(make_folders({"train": 10, "test": 3}), val_fraction=0.2)
+    assert [len(part) for part in (data.train_set, data.val_set, data.test_set)] == [16, 4, 6]
+    assert files(data.test_set)[0] == "test/cat/000.png"
+
+
+def test_an_epoch_passes_several_times_over_few_images(make_folders: MakeFolders) -> None:
+    root = make_folders({"": 10})
+    for path in root.glob("*/*.png"):
+        _noise(path)
+    data = ready(root, min_epoch_batches=7)  # 14 training images, 4 a batch: 7 need two passes
+    (made,) = [batches(data, 1)]
+    assert len(made) == 7
+    images = torch.cat([images for images, _ in made])
+    assert len({image.numpy().tobytes() for image in images}) == 28  # augmented anew each time
+    assert torch.bincount(torch.cat([labels for _, labels in made])).tolist() == [14, 14]
+    assert _equal(made, batches(ready(root, min_epoch_batches=7), 1))
+    assert len(batches(ready(root), 1)) == len(batches(ready(root, min_epoch_batches=3), 1)) == 3
+
+
+def test_a_file_that_is_no_image_is_refused_before_training(make_folders: MakeFolders) -> None:
+    root = make_folders({"": 4})
+    for name in ("cat", "dog"):
+        (root / name / "003.png").write_text("not an image")
+    with pytest.raises(UserError, match=r"003\.png: cannot be read as an image \(UnidentifiedImageError\); 1 more"):
+        ready(root)
 
 
 def test_batches_are_uint8_then_normalised(make_folders: MakeFolders) -> None:
@@ -216,4 +263,4 @@ def test_colours_change_by_factors(make_folders: MakeFolders) -> None:
 
 def test_grey_images_have_no_saturation(make_folders: MakeFolders) -> None:
     data = ready(make_folders({"train": 6, "val": 3}), in_channels=1, mean=[0.5], std=[0.5], saturation=0.5)
-    assert data.settings.without_effect() == {"saturation": "images are read as grey (data.in_channels=1)"}
+    assert data.settings.without_effect()["saturation"] == "images are read as grey (data.in_channels=1)"

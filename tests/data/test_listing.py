@@ -191,3 +191,10 @@ def test_no_name_breaks_a_message(name: bytes, root: Path, caplog: pytest.LogCap
     with pytest.raises(UserError) as caught:
         list_images(folder.parent, ("a",), (folder.name,))
     assert str(caught.value).isprintable()
+
+
+def test_pictures_of_other_kinds_are_told_of(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (root / "train" / "cat" / "IMG_1.HEIC").write_bytes(b"x")
+    assert listed(root) == WHOLE
+    assert "no kind of image that is read (jpg, jpeg, png" in caplog.text
+    assert ": 1 (such as train/cat/IMG_1.HEIC)" in caplog.text

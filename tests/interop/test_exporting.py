@@ -180,8 +180,8 @@ def test_targets_of_every_operator_and_a_model_of_timm_s_do_too(tmp_path: Path) 
 def test_the_files_say_what_they_are_and_nothing_of_this_machine(tmp_path: Path) -> None:
     import onnx
 
-    data = {"name": "digits", "mean": [0.25], "std": [0.5]}
-    target = settled(make_supernet(LITTLE, "shift"), data=data)
+    target = settled(make_supernet(LITTLE, "shift"), data={"name": "digits"})
+    target = dataclasses.replace(target, interface=Interface(task="classification", classes=tuple("abcdefg")))
     paths = written(target, tmp_path / "files")
     said = {
         "net": "little",

@@ -140,9 +140,10 @@ class TestPlan:
     @pytest.mark.parametrize(
         ("count", "after", "message"),
         [
-            (-1, None, r"aug.extra_blocks=-1: must be an integer >= 0"),
-            (1.5, None, r"aug.extra_blocks=1.5: must be an integer"),
-            (True, None, r"aug.extra_blocks=true: must be an integer"),
+            (-1, None, r"aug.extra_blocks=-1: must be a whole number >= 0 and <= 100"),
+            (10**12, None, r"aug.extra_blocks=1000000000000: must be a whole number >= 0 and <= 100"),
+            (1.5, None, r"aug.extra_blocks=1.5: must be a whole number"),
+            (True, None, r"aug.extra_blocks=true: must be a whole number"),
             (1, ["blocks.99"], r"aug.extra_after=blocks.99: no such block in net=mbv2_micro; options: blocks.1, bl"),
             (1, ["blocks.0"], r"aug.extra_after=blocks.0: no block of its stage has an identity shortcut .*options:"),
             (1, "blocks.1", r"aug.extra_after=blocks.1: must be null or a list of blocks; options: blocks.1"),

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from shiftaddaug.operators.quantize import fixed_point, round_power_of_two, straight_through
 

@@ -54,6 +54,18 @@ def test_missing_numbers_are_left_out() -> None:
     assert summarise([run("a", 10.0, None), run("a", 11.0, 40.0)], "a")[0]["train top-1 %"] == "40.00"
 
 
+def test_gains_at_equal_time_are_over_the_baseline_that_trains_as_long() -> None:
+    results = [run("a", 10.0), run("b", 15.0), run("b", 17.0), run("a@16", 14.0), run("a@16", 15.0)]
+    timed = [result | {"train_seconds": 10.4} for result in results]
+    rows = summarise(timed, "a", {("add", "b"): "a@16", ("add", "a"): None, ("add", "a@16"): None})
+    assert [(row["row"], row["gain at equal time"], row["s"]) for row in rows] == [
+        ("a", "", 10),
+        ("b", "+1.50 ± 1.12", 10),  # sqrt(2 / 2 + 0.5 / 2)
+        ("a@16", "", 10),
+    ]
+    assert "gain at equal time" not in summarise(results[:3], "a", {("add", "b"): "a@16"})[0]
+
+
 def test_files(tmp_path: Path) -> None:
     results = [run("a", 10.0), run("a", 12.0), run("b", 11.0, op="shift")]
     write_tables(tmp_path, summarise(results, "a"))

@@ -1,12 +1,14 @@
 """Whether W&B is offline: decided without starting a run, or the network."""
 
+import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from shiftaddaug.report.loggers import wandb_logger
+from shiftaddaug.report.loggers import wandb_logger, whereabouts
 
 NETRC = "machine {host}\n  login user\n  password 0123456789\n"
 
@@ -103,3 +105,32 @@ def test_the_real_logger_starts_no_run(tmp_path: Path, monkeypatch: pytest.Monke
     assert type(logger) is WandbLogger
     assert getattr(sys.modules.get("wandb"), "run", None) is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_wandb_prints_nothing_unless_its_variable_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_SILENT", raising=False)
+    decided()
+    assert os.environ.pop("WANDB_SILENT") == "true"
+    monkeypatch.setenv("WANDB_SILENT", "false")
+    decided()
+    assert os.environ["WANDB_SILENT"] == "false"
+
+
+class _Run:
+    """A run of W&B, as far as it says where it is."""
+
+    id, url = "abc", "https://wandb.ai/me/runs/abc"
+
+    def __init__(self, offline: bool) -> None:
+        self.offline, self.dir = offline, "/logs/my run/wandb/offline-run-abc/files"
+
+
+def test_one_line_says_where_the_run_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(Run=_Run))
+    logger: Any = SimpleNamespace(experiment=_Run(offline=True))
+    wanted = "W&B run abc, offline; upload it: wandb sync '/logs/my run/wandb/offline-run-abc'"
+    assert whereabouts(logger) == wanted
+    logger.experiment = _Run(offline=False)
+    assert whereabouts(logger) == "W&B run https://wandb.ai/me/runs/abc"
+    logger.experiment = object()
+    assert whereabouts(logger) is None

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from shiftaddaug.report.multirun import MultirunTable
+from shiftaddaug.report.multirun import MultirunTable, job_rows, jobs_in
 
 RESULT = {
     "val_top1_percent": 91.25,
@@ -53,6 +53,17 @@ def printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 def test_prints_every_job_whole_and_the_failed_one_too(printed: list[list[str]]) -> None:
     assert len(ADD) > 80
     assert printed == ROWS
+
+
+def test_what_cannot_be_read_is_an_empty_row(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name, told in (("0", "- op=add"), ("1", "{"), ("2", "3")):
+        (tmp_path / name / ".hydra").mkdir(parents=True)
+        (tmp_path / name / ".hydra" / "overrides.yaml").write_text(told)
+        (tmp_path / name / "results.json").write_text("[")
+    jobs = jobs_in(tmp_path)
+    assert [overrides for overrides, _ in jobs] == [["op=add"], [], []]
+    assert [row["overrides"] for row in job_rows(jobs)] == ["op=add", "", ""]
+    assert len(caplog.records) == 5
 
 
 @pytest.mark.usefixtures("printed")
@@ -117,3 +128,27 @@ def test_jobs_of_other_processes_are_read_from_their_folders(tmp_path: Path) -> 
     assert [(row["overrides"], row["val top-1 %"]) for row in rows] == [
         *(("seed=0", "12.5"), ("seed=1", "pruned"), ("seed=2", "12.5"), ("seed=10", "failed")),
     ]
+
+
+def test_seeds_are_averaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = MultirunTable()
+    scores = {("op=add", 0): 80.0, ("op=add", 1): 82.0, ("op=shift", 0): 90.0, ("op=shift", 1): None}
+    for number, ((op, seed), score) in enumerate(scores.items()):
+        result = None if score is None else RESULT | {"test_top1_percent": score, "seed": seed}
+        end_job(table, tmp_path / str(number), [op, f"seed={seed}", "net=mbv2_micro"], result)
+    table.on_multirun_end(OmegaConf.create())
+    assert "over seeds: mean ± standard deviation" in capsys.readouterr().out
+    with (tmp_path / "seeds.csv").open(newline="", encoding="utf-8") as file:
+        assert list(csv.reader(file)) == [
+            ["overrides", "seeds", "val top-1 %", "test top-1 %"],
+            ["op=add", "2", "91.25 ± 0.00", "81.00 ± 1.41"],
+            ["op=shift", "1", "91.25", "90.00"],
+        ]
+
+
+def test_one_seed_has_no_spread(tmp_path: Path) -> None:
+    table = MultirunTable()
+    for number, op in enumerate(("op=add", "op=shift")):
+        end_job(table, tmp_path / str(number), [op, "seed=3"], RESULT)
+    table.on_multirun_end(OmegaConf.create())
+    assert not (tmp_path / "seeds.csv").exists()

@@ -247,6 +247,12 @@ class TestTables:
         assert [cell.strip() for cell in first.split("│")[1:-1]] == ["top-1 (test)", "93.50 %"]
         assert [cell.strip() for cell in second.split("│")[1:-1]] == ["target", LONG]
 
+    def test_a_title_is_never_folded(self, capsys: pytest.CaptureFixture[str]) -> None:
+        print_table(LONG, [{"job": "0"}])
+        print_result(LONG, {"top-1": "93.50 %"})
+        lines = capsys.readouterr().out.splitlines()
+        assert lines.count(LONG) == 2 and len(lines) == 1 + 5 + 1 + 3
+
     @pytest.mark.parametrize(
         "value", ["net.mult_layers=[stem,classifier]", "/data/[old]/target", "/data/:star:/target"]
     )

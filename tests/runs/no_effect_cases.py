@@ -107,6 +107,12 @@ CASES: list[Case] = [
         ["+trainer.limit_train_batches=3"],
     ),
     ("trainer.logger", ["+trainer.logger=false"], []),
+    ("resume", ["debug=fast", "resume=true"], ["resume=true"]),
+    (
+        "trainer.limit_test_batches",
+        ["test=false", "+trainer.limit_test_batches=1"],
+        ["+trainer.limit_test_batches=1"],
+    ),
     ("trainer.limit_predict_batches", ["+trainer.limit_predict_batches=1"], []),
 ]
 """Key, and overrides without and with effect."""

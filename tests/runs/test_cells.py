@@ -4,8 +4,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from shiftaddaug.errors import UserError
 from shiftaddaug.report.results import RESULTS
-from shiftaddaug.runs.cells import Cell
+from shiftaddaug.runs.cells import Cell, check_overrides, finished_results
 from shiftaddaug.runs.explain import compose_config
 from shiftaddaug.runs.settings import PathsSettings
 
@@ -48,3 +51,18 @@ def test_a_stopped_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
     third.mkdir()
     (third / RESULTS).touch()
     assert cell.results() == third / RESULTS
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"overrides": 3}', '{"overrides": '])
+def test_a_damaged_plan_is_one_line(content: str, tmp_path: Path) -> None:
+    (tmp_path / "ablation.json").write_text(content)
+    with pytest.raises(UserError, match=r"^(folder: .*ablation\.json cannot be read|overrides=.*: the runs in)"):
+        check_overrides(tmp_path, ["a=1"])
+
+
+def test_damaged_results_of_a_cell_are_one_line(tmp_path: Path) -> None:
+    cell = Cell("add", "full", 0, tmp_path / "seed0")
+    cell.folder.mkdir()
+    (cell.folder / RESULTS).write_text('{"params": 3}')
+    with pytest.raises(UserError, match=r"seed0/results\.json: macs is None, and no number$"):
+        finished_results([cell])

@@ -160,7 +160,7 @@ def test_last_is_the_newest_run_that_has_not_finished_and_trains_the_same(tmp_pa
 def test_nothing_to_resume(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"ckpt_path=last: no checkpoints/last\.ckpt in any run under"):
         find_checkpoint("last", tmp_path, {})
-    with pytest.raises(UserError, match=r"ckpt_path=/no\.ckpt: no such file; options: a \.ckpt file, or last"):
+    with pytest.raises(UserError, match=r"ckpt_path=/no\.ckpt: no such file; options: a run's folder, a \.ckpt"):
         find_checkpoint("/no.ckpt", tmp_path, {})
 
 

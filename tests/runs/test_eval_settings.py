@@ -14,6 +14,7 @@ DIGITS = {"_target_": "shiftaddaug.data.digits.DigitsDataModule", "name": "digit
 
 def settings(folder: Path, *overrides: str) -> EvalSettings:
     (folder / "out").mkdir(parents=True)
+    (folder / "out" / "architecture.json").touch()
     cfg = composed(folder / "run", f"ckpt_path={folder / 'out'}", *overrides, config_name="eval")
     return read_eval_settings(cfg, overrides)
 
@@ -57,11 +58,11 @@ def test_an_evaluation_overwrites_no_results(tmp_path: Path) -> None:
             ("recalibrate_batches=-1", "ckpt_path=TARGET"),
             "recalibrate_batches=-1: must be a whole number >= 0 or null",
         ),
-        ((), r"ckpt_path=.*/run: a run's folder; did you mean .*/run/target\?"),
     ],
 )
 def test_evaluation(line: tuple[str, ...], message: str, tmp_path: Path) -> None:
     (tmp_path / "run" / "target").mkdir(parents=True)
+    (tmp_path / "run" / "target" / "architecture.json").touch()
     line = tuple(argument.replace("TARGET", str(tmp_path / "run" / "target")) for argument in line)
     with pytest.raises(UserError, match=message):
         read_eval_settings(composed(tmp_path / "out", f"ckpt_path={tmp_path / 'run'}", *line, config_name="eval"))

@@ -25,6 +25,8 @@ from shiftaddaug.runs.explain import describe, quoted_argument
             "~net",
             "aug.width_multipliers: reads net.width_multipliers, and there is no such key; options: leave",
         ),
+        ("optimizer.lr=3", "optimizer.lr: no such key; did you mean optim.lr? options: seed, "),
+        ("arch=resnet18", "arch=resnet18: no such option; did you mean net=resnet18? options: classifier, "),
         ("op/foo=3", "op/foo=3: no such group; options: paths, task, arch, data,"),
     ],
 )

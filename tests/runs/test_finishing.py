@@ -13,7 +13,7 @@ from shiftaddaug.runs.prepare import Prepared
 
 
 def run_in(folder: Path, resumed: Path | None = None) -> Any:
-    settings = SimpleNamespace(folder=folder, catalogue=None)
+    settings = SimpleNamespace(folder=folder, catalogue=None, typed=("op=add", "ckpt_path=older"))
     run = SimpleNamespace(settings=settings, trainer=SimpleNamespace(is_global_zero=False), ckpt_path=resumed)
     run.resumable = Prepared.resumable.fget(run)  # type: ignore[attr-defined]
     return run
@@ -39,8 +39,20 @@ def test_ctrl_c_says_how_to_resume(there: bool, resumed: str | None, named: str,
         last.touch()
     error = ended(run_in(tmp_path, None if resumed is None else old), interrupt)
     path = {"last": last, "old": old, "": None}[named]
-    wanted = () if path is None else (f"ckpt_path={path} resumes from the last finished epoch",)
-    assert error.args == wanted
+    resumes = f"python src/train.py op=add ckpt_path={path} resumes from the last finished epoch"
+    assert error.args == (() if path is None else (resumes,))
+
+
+def test_once_trained_it_says_how_to_deploy(tmp_path: Path) -> None:
+    def deploy() -> None:
+        with finishing(run_in(tmp_path, tmp_path / "old.ckpt")) as ending:
+            ending.trained = True
+            interrupt()
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        deploy()
+    again = f"python src/train.py op=add ckpt_path={tmp_path}/old.ckpt"
+    assert caught.value.args == (f"training has finished, deployment has not: {again} deploys and tests",)
 
 
 def test_lightnings_answer_to_ctrl_c_is_told_from_other_exits() -> None:

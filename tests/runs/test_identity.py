@@ -65,7 +65,20 @@ def test_every_key_of_every_group_identifies_but_the_exceptions(data: str, tmp_p
         if difference is not None:
             assert difference[0] == ".".join(path)
             told.setdefault(path[0], path)
-    assert {*told} == {"op", "net", "arch", "aug", "data", "task", "optim", "callbacks", "sharing", "trainer", "seed"}
+    assert {*told} == {
+        "op",
+        "net",
+        "arch",
+        "aug",
+        "data",
+        "task",
+        "optim",
+        "callbacks",
+        "sharing",
+        "trainer",
+        "seed",
+        "debug",
+    }
 
 
 def test_keys_that_are_added_identify(tmp_path: Path) -> None:
@@ -132,7 +145,7 @@ def test_the_runs_own_folder_is_free_wherever_it_stands(folder: str) -> None:
 
 def test_the_group_that_others_are_interpolated_from_is_told_first(tmp_path: Path) -> None:
     found = [first_difference(config_of(tmp_path), config_of(tmp_path, o)) for o in ("op=add", "seed=1", "aug=full")]
-    assert [difference and difference[0] for difference in found] == ["op.name", "data.seed", "aug.name"]
+    assert [difference and difference[0] for difference in found] == ["op.name", "seed", "aug.name"]
 
 
 def test_a_checkpoint_of_before_operators_had_epochs_goes_on(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 
 from shiftaddaug.errors import UserError
@@ -99,3 +100,23 @@ def test_warnings(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
         read_settings(composed(tmp_path / "run", *typed), typed)
     assert "net.init_from=null, so that the encoder stays as it was drawn at random" in caplog.text
     assert "no effect, because net.freeze_encoder=true trains nothing of it: optim.encoder_lr_mult=0.1" in caplog.text
+
+
+TIMM_NET = ("net=mbv2_w035", "net.width_mult=0.35", "data=digits", "optim.warmup_epochs=0", *SHORT)
+
+
+@pytest.mark.parametrize("op", ["shift", "add"])
+def test_a_state_dict_of_timm_is_the_beginning(op: str, tmp_path: Path) -> None:
+    model = timm.create_model("mobilenetv2_035", num_classes=5, in_chans=1)
+    torch.save(model.state_dict(), tmp_path / "saved.pth")
+    given = (f"op={op}", f"net.init_from=timm:{tmp_path / 'saved.pth'}", "net.freeze_encoder=true")
+    run_little(tmp_path / "run", *TIMM_NET, *given)
+    net = load_target(tmp_path / "run" / "target").net
+    theirs = model.blocks[1][0].bn2.weight
+    assert torch.equal(net.state_dict()["blocks.1.depthwise.norm.weight"], theirs)
+    assert net.state_dict()["classifier.weight"].shape[0] == 10
+
+
+def test_files_of_timm_are_looked_for_before_torch(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^net.init_from=timm:/no/where\.pth: no such file"):
+        read_settings(composed(tmp_path / "run", "net.init_from=timm:/no/where.pth"))

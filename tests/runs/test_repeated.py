@@ -49,6 +49,15 @@ def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
     assert results_of(tmp_path / "new") == done / "results.json"
 
 
+def test_a_finished_run_whose_results_are_damaged_is_trained_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    done = earlier(tmp_path / "done", top1=12.5)
+    (done / "results.json").write_text('{"val_top1_percent": "12.5"}')
+    assert found(settings_of(tmp_path / "new")) == (None, None)
+    assert "is not taken for finished: " in caplog.text
+
+
 @pytest.mark.parametrize("other", ["seed=1", "op=add", "+trainer.max_time=00:00:01:00", "hardware=stm32f746"])
 def test_another_run_is(other: str, tmp_path: Path) -> None:
     earlier(tmp_path / "done", other, top1=12.5)

@@ -39,7 +39,7 @@ def _check_losses(objective: Objective, images: Tensor, outputs: Tensor, wanted:
 
 
 def _check_metrics(objective: Objective, outputs: Tensor, wanted: Tensor) -> None:
-    figures: tuple[Figure, ...] = objective.settings.figures
+    figures: tuple[Figure, ...] = objective.figures
     whole, parts = objective.metrics(), objective.metrics()
     assert set(whole) == {figure.name for figure in figures}
     for name in whole:

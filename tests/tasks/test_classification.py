@@ -90,6 +90,24 @@ def test_mistakes(keys: dict[str, object], message: str) -> None:
         tasks.settings_from(CONFIG | keys)
 
 
+def test_a_headline_of_five_classes_is_not_top5() -> None:
+    settings = tasks.settings_from(CONFIG | {"headline": "top5"})
+    settings.check_outputs(6)
+    with pytest.raises(UserError, match=r"^task\.headline=top5: is not measured of 5 classes; options: top1, loss$"):
+        settings.check_outputs(5)
+    with pytest.raises(UserError, match=r"^task\.headline=top5: is not measured of 4 classes"):
+        tasks.build(CONFIG | {"headline": "top5"}, 4)
+    assert [figure["name"] for figure in settings.record(10)["figures"]] == ["top1", "top5", "loss"]
+    assert [figure["name"] for figure in tasks.settings_from(CONFIG).record(4)["figures"]] == ["top1", "loss"]
+
+
+def test_classes_are_ranked_by_their_softmax() -> None:
+    outputs = torch.tensor([[0.0, 2.0, 1.0], [3.0, -1.0, 0.0]], dtype=torch.float64)
+    labels, scores = built().ranked(outputs, 2)
+    assert labels.tolist() == [[1, 2], [0, 2]]
+    torch.testing.assert_close(scores, outputs.softmax(1).gather(1, labels))
+
+
 def test_the_network_has_an_output_for_each_class() -> None:
     assert tasks.settings_from(CONFIG).outputs({"num_classes": 7, "name": "digits"}) == 7
 

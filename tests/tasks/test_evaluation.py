@@ -53,6 +53,8 @@ class TestEvaluation:
         mean = sum(rank - 1 + partition for batch in ranks for rank in batch) / 7  # over images, not over batches
         assert metrics[f"{split}/loss"] == pytest.approx(mean, rel=1e-5)
 
-    def test_top5_of_three_classes_is_top3(self, evaluated: Any) -> None:
-        metrics = evaluated([scored([1, 2, 3, 3], 3)], 3)
-        assert (metrics["val/top1"], metrics["val/top5"]) == (0.25, 1.0)
+    @pytest.mark.parametrize(("classes", "measured"), [(3, False), (5, False), (6, True)])
+    def test_top5_is_measured_of_six_classes_and_more(self, evaluated: Any, classes: int, measured: bool) -> None:
+        metrics = evaluated([scored([1, 2, 3, 3], classes)], classes)
+        assert metrics["val/top1"] == 0.25
+        assert metrics.get("val/top5") == (1.0 if measured else None)

@@ -7,7 +7,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from shiftaddaug.callbacks.order import Stage
-from shiftaddaug.callbacks.training_share import refuse_other_settings, training_share
+from shiftaddaug.callbacks.training_share import Progress, refuse_other_settings
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.timetable import Conversion
@@ -53,6 +53,7 @@ class BlockVariant(pl.Callback):
         blend: bool = False,
     ) -> None:
         self.conversion = Conversion(start, end, order, granularity, blend)
+        self._progress = Progress()
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Look whether every layer that is to turn can multiply first.
@@ -77,11 +78,11 @@ class BlockVariant(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Turn layers, with `blend` too: other callbacks ask now which layers multiply, in a resumed run too."""
-        self._set(pl_module, training_share(trainer, self.conversion.blend))
+        self._set(pl_module, self._progress.share(trainer, self.conversion.blend))
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if self.conversion.blend:
-            self._set(pl_module, training_share(trainer, steps=True))
+            self._set(pl_module, self._progress.share(trainer, steps=True))
 
     def _set(self, pl_module: Any, share: float) -> None:
         net: Supernet = pl_module.net
@@ -108,15 +109,16 @@ class BlockVariant(pl.Callback):
             )
 
     def state_dict(self) -> dict[str, Any]:
-        return asdict(self.conversion)
+        return asdict(self.conversion) | {"over": self._progress.over}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Check the settings: where training is says the rest.
+        """Check the settings, and note whether all have turned: where training is says the rest.
 
         Raises:
             UserError: the checkpoint was trained with other settings.
         """
         refuse_other_settings("block_variant", asdict(self.conversion), state_dict)
+        self._progress.over = bool(state_dict.get("over"))
 
 
 def _followers(net: Supernet) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from shiftaddaug.callbacks.order import Stage
-from shiftaddaug.callbacks.training_share import refuse_other_settings, training_share
+from shiftaddaug.callbacks.training_share import Progress, refuse_other_settings
 from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.nets.timetable import Retirement
 from shiftaddaug.settings import Share
@@ -37,17 +37,18 @@ class RetireDepth(pl.Callback):
 
     def __init__(self, start: Share = 0.25, end: Share = 0.75, fade: bool = True) -> None:
         self.retirement = Retirement(start, end, fade)
+        self._progress = Progress()
 
     def idle(self, trainer: pl.Trainer, pl_module: Any) -> str | None:
         """Say that there are no extra blocks, if so."""
         return None if pl_module.net.widening.extra_blocks else "the net has no extra blocks"
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        self._set(pl_module, training_share(trainer, self.retirement.fade))
+        self._set(pl_module, self._progress.share(trainer, self.retirement.fade))
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if self.retirement.fade:
-            self._set(pl_module, training_share(trainer, steps=True))
+            self._set(pl_module, self._progress.share(trainer, steps=True))
 
     def _set(self, pl_module: Any, share: float) -> None:
         net: Supernet = pl_module.net
@@ -69,12 +70,13 @@ class RetireDepth(pl.Callback):
             )
 
     def state_dict(self) -> dict[str, Any]:
-        return asdict(self.retirement)
+        return asdict(self.retirement) | {"over": self._progress.over}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Check the settings: where training is says the rest.
+        """Check the settings, and note whether all have gone: where training is says the rest.
 
         Raises:
             UserError: the checkpoint was trained with other settings.
         """
         refuse_other_settings("retire_depth", asdict(self.retirement), state_dict)
+        self._progress.over = bool(state_dict.get("over"))

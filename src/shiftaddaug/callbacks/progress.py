@@ -1,31 +1,133 @@
 """What a person sees while a run goes on: bar, throughput, one line per epoch."""
 
 import logging
+import math
+import sys
 import time
+from multiprocessing import current_process
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks import ProgressBar as LightningBar
+from lightning.pytorch.callbacks import Timer
+from torch import Tensor
 
 from shiftaddaug.callbacks.order import Stage
+from shiftaddaug.callbacks.time_left import TimeLeft, shown_time
+from shiftaddaug.terminal import StatusLine
 
 log = logging.getLogger(__name__)
 
 
-class ProgressBar(RichProgressBar):
-    """Lightning's rich bar without the version number."""
+class ProgressBar(LightningBar):
+    """One line on stderr while it is a terminal: epoch, step, loss of the target, and the time that is left.
+
+    It is gone when training ends, and makes room for what is logged meanwhile. Lines of other processes and threads are
+    none of it: one process of a run shows it, and no job that shares its terminal with others.
+    """
 
     stage = Stage.SHOW
     only_watches = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._enabled = current_process().name == "MainProcess"
+        self._line: StatusLine | None = None  # which could not be sent to processes that Lightning starts
+        self._time = TimeLeft()
+        self._loss: Tensor | None = None
 
     def idle(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> str | None:
         """Say that the trainer goes without it, if so."""
         return None if self in trainer.callbacks else "trainer.enable_progress_bar=false"  # type: ignore[attr-defined]
 
-    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        metrics = super().get_metrics(trainer, pl_module)
-        metrics.pop("v_num", None)
-        return metrics
+    def disable(self) -> None:
+        self._enabled = False
+        self._clear()
+
+    def enable(self) -> None:
+        self._enabled = True
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        # a command's stderr has a line that its stdout makes room for, too
+        self._line = getattr(sys.stderr, "status_line", None) or StatusLine(sys.stderr)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        between = (trainer.val_check_batch or math.inf) * (trainer.check_val_every_n_epoch or 1)
+        self._time = TimeLeft(sum(trainer.num_val_batches) / between)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._time.resume()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._time.step()
+        self._loss = getattr(pl_module, "target_loss", None)
+        self._show(f"step {_of(batch_idx + 1, trainer.num_training_batches)}", batch_idx + 1)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._time.pause()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._time.pause()
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            done = trainer.fit_loop.batch_idx + 1
+            self._show(f"validation {_of(batch_idx + 1, trainer.num_val_batches[dataloader_idx])}", done)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.is_last_batch:
+            self._time.resume()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._clear()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._clear()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        if self._line is not None:
+            self._line.clear()
+
+    def _show(self, where: str, batches: int) -> None:
+        """Show what is left when so many batches of the epoch are done, unless it was shown just now."""
+        if not self._enabled or self._line is None or not self._line.is_due():
+            return
+        epoch = f"epoch {_of(self.trainer.current_epoch + 1, self.trainer.max_epochs)}"
+        loss = [] if self._loss is None else [f"loss {float(self._loss):.4g}"]
+        seconds = self._seconds(batches)
+        time_left = [] if seconds is None else [f"{shown_time(seconds)} left"]
+        parts = [[epoch, where, *loss, *time_left], [epoch, where, *time_left], [epoch, *time_left], [epoch]]
+        self._line.show(["  ".join(each) for each in parts])
+
+    def _seconds(self, batches: int) -> float | None:
+        trainer = self.trainer
+        left = math.inf
+        if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+            left = (trainer.max_epochs - trainer.current_epoch) * trainer.num_training_batches - batches
+        if trainer.max_steps >= 0:
+            left = min(left, (trainer.max_steps - trainer.global_step) * trainer.accumulate_grad_batches)
+        seconds = math.inf if left == math.inf else self._time.seconds(max(0, left))
+        limits = [timer.time_remaining() for timer in trainer.callbacks if isinstance(timer, Timer)]  # type: ignore[attr-defined]
+        known = [each for each in (seconds, *limits) if each is not None and each < math.inf]
+        return max(0.0, min(known)) if known else None
+
+
+def _of(number: int, total: float | None) -> str:
+    return f"{number}/{total}" if total is not None and 0 <= total < math.inf else str(number)
 
 
 class Throughput(pl.Callback):

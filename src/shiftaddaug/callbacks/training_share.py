@@ -25,6 +25,20 @@ def training_share(trainer: pl.Trainer, steps: bool = False) -> float:
     return min(1.0, done / last) if last > 0 else 1.0
 
 
+class Progress:
+    """The share of training, which stays at 1 where a run that has finished is trained further: nothing goes back."""
+
+    def __init__(self) -> None:
+        self.over = False
+        """Whether it has been 1."""
+
+    def share(self, trainer: pl.Trainer, steps: bool = False) -> float:
+        """Return `training_share`, or 1 if it has been."""
+        share = 1.0 if self.over else training_share(trainer, steps)
+        self.over = share >= 1
+        return share
+
+
 def refuse_other_settings(callback: str, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
     """Raise UserError on the first setting that differs from the checkpoint's."""
     for key, value in ours.items():

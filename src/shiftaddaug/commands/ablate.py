@@ -2,7 +2,9 @@
 
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+import time
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +19,12 @@ from shiftaddaug.commands.entry import run_command
 from shiftaddaug.errors import UserError
 from shiftaddaug.report.ablation import summarise, write_runs, write_tables
 from shiftaddaug.report.drawing import draw_figures
-from shiftaddaug.report.results import print_table
+from shiftaddaug.report.progress import StudyProgress, duration, scored
+from shiftaddaug.report.results import print_table, read_json
 from shiftaddaug.runs.cells import Cell, cells_in, check_finished, check_overrides, finished_results, locked
 from shiftaddaug.runs.compose import (
     PACKAGE,
+    as_text,
     catalogue_in,
     config_dir,
     expand_home,
@@ -29,12 +33,13 @@ from shiftaddaug.runs.compose import (
     plugin_config_dirs,
     quoted,
 )
+from shiftaddaug.runs.equal_time import longer_baselines, longer_row
 from shiftaddaug.runs.explain import compose_config
 from shiftaddaug.runs.settings import PathsSettings, read_settings
 from shiftaddaug.settings import PathName, PositiveInt, Seed, check, check_group, shown
 
 CELLS_OWN = (
-    *("experiment", "op", "seed", "aug", "sharing", "reorder", "block_variant", "bn", "ckpt_path"),
+    *("recipe", "experiment", "op", "seed", "aug", "sharing", "reorder", "block_variant", "bn", "ckpt_path"),
     *("aug.operator", "aug.distill_weight", "aug.extra_blocks", "aug.width_multipliers", "aug.expand_multipliers"),
     *("callbacks.reorder", "callbacks.block_variant", "callbacks.recalibrate"),
     *("paths.output_dir", "hydra.run.dir"),
@@ -56,6 +61,7 @@ class AblationSettings:
     baseline: str
     overrides: Annotated[list[str], Meta(title="a list, such as \"overrides=['trainer.max_epochs=2']\"")] = ()  # type: ignore[assignment]
     jobs: PositiveInt = 1
+    equal_time: bool = False
 
 
 def ablate(cfg: DictConfig) -> None:
@@ -78,20 +84,21 @@ def ablate(cfg: DictConfig) -> None:
         check_overrides(folder, overrides)
         for cell in dict.fromkeys([*cells, *cells_in(folder)]):
             check_finished(cell, overrides)
-        missing = [cell for cell in cells if cell.results() is None]
-        print(f"{len(cells) - len(missing)} of {len(cells)} runs are finished; running {len(missing)}", flush=True)
-        with ThreadPoolExecutor(max_workers=settings.jobs) as pool:  # after Ctrl-C, those that wait are not begun
-            done = list(pool.map(lambda c: _run(c, c.command(overrides, paths), settings.jobs, lock), missing))
+        failed = _run_missing(cells, overrides, paths, settings.jobs, lock)
         results = finished_results([*cells, *cells_in(folder)])
+        if settings.equal_time:
+            longer = longer_baselines(cells, settings.baseline, results)
+            failed += _run_missing(longer, overrides, paths, settings.jobs, lock)
+            results = finished_results([*cells, *longer, *cells_in(folder)])
         _warn_of_changed_code(results)
         _warn_of_no_baseline(results, settings.baseline)
-        rows = summarise(results, settings.baseline)
+        as_long = {(r["op"], r["row"]): longer_row(settings.baseline, r["row"], r["op"], results) for r in results}
+        rows = summarise(results, settings.baseline, as_long)
         if rows:
             print_table("ablation", rows)
             write_tables(folder, rows)
             write_runs(folder, results)
             draw_figures(folder, catalogue_in(overrides))
-    failed = [cell for cell, ok in zip(missing, done, strict=True) if not ok]
     if failed:
         names = ", ".join(str(cell.folder.relative_to(folder)) for cell in failed)
         raise UserError(f"{len(failed)} runs failed: {names}; the log beside each says why; run again to go on")
@@ -116,7 +123,7 @@ def _cells(settings: AblationSettings, overrides: list[str]) -> Iterator[Cell]:
 
 def _checked_overrides(given: Sequence[str]) -> list[str]:
     """Overrides that all runs share: how long, of which net, but nothing that a row is named after."""
-    overrides = [expand_home(override) for override in given]
+    overrides = [as_text(expand_home(override)) for override in given]
     refuse_names(overrides)
     for override in overrides:
         key = override.lstrip("+~").split("=")[0].split("@")[0]
@@ -159,21 +166,48 @@ def _warn_of_no_baseline(results: Sequence[dict[str, Any]], baseline: str) -> No
         print(f"warning: no effect, because no such run has finished with {ops}: baseline={baseline}", flush=True)
 
 
+def _run_missing(
+    cells: Sequence[Cell], overrides: list[str], paths: PathsSettings, jobs: int, lock: IO[str]
+) -> list[Cell]:
+    """Run those that have not finished, a few at once; return those that failed."""
+    missing = [cell for cell in cells if cell.results() is None]
+    print(f"{len(cells) - len(missing)} of {len(cells)} runs are finished; running {len(missing)}", flush=True)
+    earlier = defaultdict[Hashable, list[float]](list)
+    for result in finished_results(list(cells)):
+        if result.get("train_seconds") is not None:
+            earlier[result["op"], result["row"]].append(result["train_seconds"])
+    progress = StudyProgress([(cell.op, cell.row) for cell in missing], jobs, earlier)
+
+    def run(cell: Cell) -> bool:
+        began = time.monotonic()
+        finished = _run(cell, cell.command(overrides, paths), jobs, lock)
+        seconds, found = time.monotonic() - began, cell.results()
+        state = scored(read_json(found)) if finished and found is not None else f"failed, see {_log_of(cell)}"
+        done = progress.ended((cell.op, cell.row), seconds)
+        print(f"{cell.op} {cell.row} seed {cell.seed}: {state}, {duration(seconds)}; {done}", flush=True)
+        return finished
+
+    with ThreadPoolExecutor(max_workers=jobs) as pool:  # after Ctrl-C, those that wait are not begun
+        done = list(pool.map(run, missing))
+    return [cell for cell, ok in zip(missing, done, strict=True) if not ok]
+
+
+def _log_of(cell: Cell) -> Path:
+    return cell.folder.with_name(f"{cell.folder.name}.log")
+
+
 def _run(cell: Cell, command: list[str], jobs: int, lock: IO[str]) -> bool:
     """Whether the run finished."""
     cell.folder.parent.mkdir(parents=True, exist_ok=True)
-    log = cell.folder.with_name(f"{cell.folder.name}.log")
     environment: dict[str, Any] = dict(os.environ)
     path = [str(PACKAGE.parent), environment.get("PYTHONPATH")]  # this checkout's code, whichever is installed
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
     if jobs > 1:
         environment["OMP_NUM_THREADS"] = "1"
-    with log.open("a") as file:
+    with _log_of(cell).open("a") as file:
         done = subprocess.run(
             command, stdout=file, stderr=subprocess.STDOUT, env=environment, check=False, pass_fds=(lock.fileno(),)
         )
-    state = "finished" if done.returncode == 0 else f"failed, see {log}"
-    print(f"{cell.op} {cell.row} seed {cell.seed}: {state}", flush=True)
     return done.returncode == 0
 
 

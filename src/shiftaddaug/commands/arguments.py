@@ -1,21 +1,39 @@
 """Refuse arguments that Hydra meets with a traceback, or that would give a wrong name to what is trained."""
 
 from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override
-from hydra.errors import HydraException
 
 from shiftaddaug.errors import UserError
-from shiftaddaug.runs.compose import OPTIONAL_GROUPS, config_dir, group_options, groups_of, takes_group
+from shiftaddaug.runs.compose import OPTIONAL_GROUPS, config_dir, group_options, groups_of, parsed, takes_group
 from shiftaddaug.runs.explain import no_option
+from shiftaddaug.runs.nearest import chosen_config, nearest
 
 NAMED = ("op", "net", "aug", "data", "task", "sharing", "hardware")
 """Groups whose options state their name."""
 
 SEVERAL = ("experiment", "logger", "callbacks")
 """Groups whose options add up."""
+
+VALUED = ("-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir", "-i",
+          "--info", "--experimental-rerun")  # fmt: skip
+"""Flags of Hydra's that the next argument is the value of."""
+
+
+def split_paths(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return (paths, other arguments): paths have no key, as a shell writes the files that a pattern finds.
+
+    A file whose name holds a `=` is one, too. What begins with `-`, and with `~` or `+` if no such file is there, is
+    left to Hydra.
+    """
+    paths, others = list[str](), list[str]()
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        flag = argument.startswith("-") or before in VALUED
+        plain = "=" not in argument and not argument.startswith(("~", "+"))
+        (paths if not flag and (plain or Path(argument).exists()) else others).append(argument)
+    return paths, others
 
 
 def refuse_arguments(arguments: Sequence[str], config_name: str) -> None:
@@ -29,9 +47,10 @@ def refuse_arguments(arguments: Sequence[str], config_name: str) -> None:
         UserError: naming the argument and the options.
     """
     groups = group_options([config_dir()])
+    _refuse_dashes(arguments, config_name)
     refuse_names(arguments, groups_of(config_name))
     for argument in arguments:
-        override = None if argument.startswith("-") else _parsed(argument)
+        override = None if argument.startswith("-") else parsed(argument)
         if override is None:  # what cannot be parsed is answered by `explain`
             continue
         group = override.key_or_group
@@ -45,8 +64,32 @@ def refuse_arguments(arguments: Sequence[str], config_name: str) -> None:
             raise UserError(f"{argument}: takes one option; options: {group}=NAME, or -m {group}={jobs}")
         if override.is_delete():
             _refuse_to_delete(argument, group, groups)
-        elif not all(_is_name(value) for value in _values(override)):
+        elif not all(_is_name(value) for value in _values(override)) or _is_elsewhere(override, group, config_name):
             _refuse_choice(argument, group, config_name, arguments)
+
+
+FLAGS = (
+    *("--help", "--hydra-help", "--version", "--cfg", "--resolve", "--package", "--run", "--multirun", "--info"),
+    *("--shell-completion", "--config-path", "--config-name", "--config-dir", "--experimental-rerun"),
+)
+"""Hydra's own, which may be cut short."""
+
+
+def _refuse_dashes(arguments: Sequence[str], config_name: str) -> None:
+    """Answer `--lr 0.1` and `--epochs=3`, as other programs take them.
+
+    Raises:
+        UserError: naming the first one, and how its key is typed.
+    """
+    for argument in arguments:
+        word, _, value = argument.partition("=")
+        if word.startswith("--") and not any(flag.startswith(word) for flag in FLAGS):
+            key = word[2:].replace("-", "_")
+            meant = nearest(key, config_name, chosen_config(config_name, []), [])[:1] or [key]
+            raise UserError(
+                f"{argument}: keys are typed without dashes, and with an equals sign; did you mean "
+                f"{meant[0]}={value or '...'}?"
+            )
 
 
 def refuse_names(arguments: Iterable[str], groups: Collection[str] = NAMED) -> None:
@@ -69,13 +112,6 @@ def refuse_names(arguments: Iterable[str], groups: Collection[str] = NAMED) -> N
             )
 
 
-def _parsed(argument: str) -> Override | None:
-    try:
-        return OverridesParser.create().parse_override(argument)
-    except HydraException:
-        return None
-
-
 def _values(override: Override) -> list[Any]:
     """Return all that a group is given, by a list or by the jobs of a multirun."""
     value: Any = override.value()
@@ -89,6 +125,11 @@ def _is_name(value: Any) -> bool:
         return True
     text = getattr(value, "text", value)
     return isinstance(text, str) and bool(text) and not text.rpartition("/")[2].startswith("_")
+
+
+def _is_elsewhere(override: Override, group: str, config_name: str) -> bool:
+    """Whether an option is chosen of a group of other commands; keys of such a name may be set: eval.py has data."""
+    return not takes_group(config_name, group) and not any(isinstance(value, dict) for value in _values(override))
 
 
 def _refuse_to_delete(argument: str, group: str, groups: dict[str, list[str]]) -> None:

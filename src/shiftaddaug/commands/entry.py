@@ -2,10 +2,13 @@
 
 import errno
 import functools
+import logging
 import os
 import sys
+import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,13 +21,15 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from shiftaddaug.commands.arguments import refuse_arguments
-from shiftaddaug.commands.folders import claim_folders, leave_nothing, refuse_within_runs
+from shiftaddaug.commands.folders import claim_folders, leave_no_jobs, leave_nothing, refuse_within_runs
 from shiftaddaug.commands.output import answering_threads, enduring_output
-from shiftaddaug.commands.sweeping import Jobs, going_on
+from shiftaddaug.commands.sweeping import MULTIRUN, Jobs, going_on
 from shiftaddaug.commands.usage import asks_for_help, help_text
 from shiftaddaug.errors import Failed, TrainingDiverged, TrialPruned, UserError
+from shiftaddaug.report.log_file import note, noting_failures
 from shiftaddaug.report.results import PRUNED, write_json
 from shiftaddaug.runs.compose import (
+    as_text,
     config_dir,
     default_root,
     expand_home,
@@ -46,29 +51,55 @@ BUGS = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError,
 # module into the process that a launcher starts for it, before its configuration is composed
 warnings.filterwarnings("ignore", r"\s*'hydra/launcher/(joblib|submitit_\w+)' is validated against ConfigStore schema")
 
-LONGEST = 1000
-"""Characters of a message: a stored value may be a book."""
+TRACEBACKS = "SHIFTADDAUG_TRACEBACKS"
+"""Variable of the environment: what the user has given as HYDRA_FULL_ERROR, for processes that a command starts."""
+OFF = ("", "0", "false", "no", "off")
+
+LONGEST = 4000
+"""Characters of a message, which may hold a command: a stored value may be a book."""
 
 
 def run_command(config_name: str, function: Callable[[DictConfig], Any]) -> None:
     """Run `function` on the configuration that the command line composes.
 
     Exits with status 2 and one line on stderr for a mistake of the user's, 130 on Ctrl-C; other errors keep
-    their traceback.
+    their traceback. HYDRA_FULL_ERROR=1 asks for the traceback of mistakes as well.
     """
     follow()
-    with enduring_output(), answering_threads():
+    with enduring_output(), answering_threads(), _errors_let_through():
         _run(config_name, function)
 
 
+@contextmanager
+def _errors_let_through() -> Iterator[None]:
+    """Have Hydra let errors through, which are answered here, and keep what the user has asked for."""
+    before = {name: os.environ.get(name) for name in ("HYDRA_FULL_ERROR", TRACEBACKS)}
+    os.environ.setdefault(TRACEBACKS, os.environ.get("HYDRA_FULL_ERROR", ""))
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _show_traceback() -> None:
+    """Print the traceback of the mistake that is being answered, if the user has asked for it."""
+    if os.environ.get(TRACEBACKS, "").strip().lower() not in OFF:
+        traceback.print_exc()
+
+
 def _run(config_name: str, function: Callable[[DictConfig], Any]) -> None:
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then lets errors through, and they are answered here
     os.environ.setdefault("SHIFTADDAUG_ROOT", str(default_root()))
     main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)
     jobs, made = Jobs(), list[Path]()
     answering = _answering_mistakes(config_name, function, jobs, made)
     command = main(answering)
-    sys.argv[1:] = map(expand_home, sys.argv[1:])
+    multirun = bool(MULTIRUN & set(sys.argv[1:]))
+    sys.argv[1:] = [as_text(expand_home(argument), multirun) for argument in sys.argv[1:]]
     try:
         if asks_for_help(sys.argv[1:]):
             folders = [config_dir(), *plugin_config_dirs(sys.argv[1:])]
@@ -76,13 +107,15 @@ def _run(config_name: str, function: Callable[[DictConfig], Any]) -> None:
             return
         refuse_arguments(sys.argv[1:], config_name)
         refuse_within_runs(sys.argv[1:], config_name)
-        claim_folders(sys.argv[1:], made)
+        claim_folders(sys.argv[1:], config_name, made)
         sys.argv[1:] = with_plugin_configs(sys.argv[1:])
         with without_collector():
             command()
+        leave_no_jobs(jobs.refused, jobs.started, made)
         _answer_multirun(jobs, None, answering)
     except Exception as error:
         if isinstance(error, MISTAKES) and not _is_a_bug(error):
+            _show_traceback()
             leave_nothing(None, made)
             if jobs.failed:
                 _answer_multirun(jobs, error, answering)
@@ -104,7 +137,7 @@ def _run(config_name: str, function: Callable[[DictConfig], Any]) -> None:
 def _answer_multirun(jobs: Jobs, error: Exception | None, job: Callable[..., Any]) -> None:
     message = jobs.mistake(sys.argv[1:], error, job.__code__)
     if message is not None:
-        fail(message)
+        _leave(message)
 
 
 def _answering_mistakes(
@@ -119,6 +152,10 @@ def _answering_mistakes(
     @functools.wraps(function)
     def answering(cfg: DictConfig) -> Any:
         jobs.started += 1
+        with noting_failures():
+            return answered(cfg)
+
+    def answered(cfg: DictConfig) -> Any:
         try:
             return function(cfg)
         except MISTAKES as error:
@@ -126,14 +163,17 @@ def _answering_mistakes(
                 raise
             if isinstance(error, InstantiationException) and isinstance(error.__cause__, MISTAKES):
                 error = error.__cause__
-            message = describe(error, config_name, sys.argv[1:])
+            _show_traceback()
+            message, folder = describe(error, config_name, sys.argv[1:]), Path(HydraConfig.get().runtime.output_dir)
             if HydraConfig.get().mode != RunMode.MULTIRUN:
                 if "LOCAL_RANK" not in os.environ:  # the folder of another process
-                    leave_nothing(Path(HydraConfig.get().runtime.output_dir), made)
+                    leave_nothing(folder, made)
                 fail(message)
-            print(f"error: {message}", file=sys.stderr)
+            _say(message)
+            note(f"error: {message}", logging.ERROR)
             if not is_search():  # which says itself what its trials failed of
                 jobs.failed.append(message)
+                jobs.refused.append(folder)
             return Failed(message, by_mistake=not isinstance(error, TrainingDiverged))
         except TrialPruned as pruned:
             print(pruned)
@@ -170,6 +210,15 @@ def typed_overrides() -> list[str]:
 
 
 def fail(message: str) -> NoReturn:
-    """Print the message in one line, and exit with status 2."""
-    print(f"error: {message if len(message) <= LONGEST else message[:LONGEST] + ' ...'}", file=sys.stderr)
+    """Print the message in one line, write it into the log file if there is one, and exit with status 2."""
+    note(f"error: {message}", logging.ERROR)
+    _leave(message)
+
+
+def _leave(message: str) -> NoReturn:
+    _say(message)
     sys.exit(2)
+
+
+def _say(message: str) -> None:
+    print(f"error: {message if len(message) <= LONGEST else message[:LONGEST] + ' ...'}", file=sys.stderr)

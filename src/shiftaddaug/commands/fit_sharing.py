@@ -1,6 +1,7 @@
 """`python src/fit_sharing.py mult_ckpt=... mf_ckpt=...`: fit the remap of weight sharing to a pair of trained nets."""
 
 import logging
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,13 +13,14 @@ from omegaconf import DictConfig
 
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue, catalogue_of
 from shiftaddaug.commands.entry import run_command
-from shiftaddaug.errors import UserError
+from shiftaddaug.errors import UserError, printable
 from shiftaddaug.files import write_whole
 from shiftaddaug.hybrid.remap_file import OPERATOR
 from shiftaddaug.hybrid.settings import kind_of_sharing
 from shiftaddaug.operators.remap_settings import FORMS
 from shiftaddaug.runs.compose import plain
 from shiftaddaug.runs.importing import importing_torch
+from shiftaddaug.runs.named import trained
 from shiftaddaug.runs.settings import PathsSettings
 from shiftaddaug.settings import CheckpointPath, PluginNames, check_group
 
@@ -105,13 +107,13 @@ def _check(cfg: DictConfig) -> tuple[FitSettings, Path]:
     settings = check_group("", config, FitSettings)
     for key, path in (("mult_ckpt", settings.mult_ckpt), ("mf_ckpt", settings.mf_ckpt)):
         if not Path(str(path)).expanduser().exists():
-            raise UserError(f"{key}={path}: no such file; options: a .ckpt file, or a run's target folder")
+            raise UserError(f"{key}={path}: no such file; options: a .ckpt file, a run's folder, or its target/")
     return settings, Path(paths.output_dir)
 
 
 def _load_pair(settings: FitSettings, catalogue: Catalogue) -> tuple[Trained, Trained]:
     mult, mf = (
-        _load(key, Path(str(path)).expanduser(), catalogue)
+        _load(key, trained(Path(str(path)).expanduser()), catalogue)
         for key, path in (("mult_ckpt", settings.mult_ckpt), ("mf_ckpt", settings.mf_ckpt))
     )
     if mult.operator.multiplication_free:
@@ -192,7 +194,7 @@ def _write_remap(path: Path, remap: "Remap", operator: str) -> None:
     import yaml
 
     fields = yaml.safe_dump({OPERATOR: operator} | remap.config(), default_flow_style=None, sort_keys=False, width=116)
-    write_whole(path, f"# python {' '.join(sys.argv)}\n{fields}")
+    write_whole(path, f"# python {printable(shlex.join(sys.argv))}\n{fields}")
 
 
 def _distributions(

@@ -10,6 +10,7 @@ from pathlib import Path
 from shiftaddaug.commands import STARTED
 from shiftaddaug.errors import UserError
 from shiftaddaug.files import refuse_unwritable
+from shiftaddaug.runs.compose import text_of
 
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "paths.log_dir", "paths.root_dir", "paths.output_dir", "folder")
 """Keys of folders that Hydra, or a command, writes into."""
@@ -21,23 +22,24 @@ MOMENT = "%Y-%m-%d_%H-%M-%S-%f"
 """How folders are named by the moment at which a command began (configs/hydra/default.yaml)."""
 
 
-def claim_folders(arguments: list[str], made: list[Path] | None = None) -> None:
+def claim_folders(arguments: list[str], command: str | None = None, made: list[Path] | None = None) -> None:
     """Refuse a folder that holds a run already, that another run is at work in, or that cannot be made.
 
     That is before Hydra writes into it. Folders of runs stay locked until the process ends.
 
     Args:
         arguments: of the command.
-        made: to which folders are added that are made here, those that hold others first.
+        command: its name, by which the folders are called that its runs lie in.
+        made: to which folders are added that are made here, or later by Hydra; those that hold others first.
 
     Raises:
         UserError: naming the key.
     """
     if "LOCAL_RANK" in os.environ:  # a rank of a run that was already let in
         return
-    given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    given = _given(arguments)
     for key in FOLDERS:
-        if given.get(key, "unset").strip("'\"") in ("", "null"):
+        if given.get(key, "unset") in ("", "null"):
             raise UserError(f"{key}={given[key]}: must name a folder")
     folders = _folders(arguments)
     _refuse_runs(folders)
@@ -48,12 +50,11 @@ def claim_folders(arguments: list[str], made: list[Path] | None = None) -> None:
     _refuse_runs(folders)  # one may have ended meanwhile
     root = folders.get("paths.root_dir", Path(os.environ["SHIFTADDAUG_ROOT"]))
     folders.setdefault("paths.log_dir", root / "logs")
-    elsewhere = {
-        key: Path(given[key].strip("'\"")) for key in WITHIN if given.get(key, "").strip("'\"").startswith("/")
-    }
+    elsewhere = {key: Path(given[key]) for key in WITHIN if given.get(key, "").startswith("/")}
     for key, folder in (folders | elsewhere).items():
         refuse_unwritable(key, folder)
-    made += _missing(folders["paths.log_dir"])
+    within = [] if command is None else [folders["paths.log_dir"] / command / name for name in ("runs", "multiruns")]
+    made += dict.fromkeys(each for folder in (folders["paths.log_dir"], *within) for each in _missing(folder))
     folders["paths.log_dir"].mkdir(parents=True, exist_ok=True)  # a sweep's study is opened before any run
 
 
@@ -78,6 +79,28 @@ def leave_nothing(folder: Path | None, made: Sequence[Path]) -> None:
     for each in reversed(made):
         with suppress(OSError):  # it is not empty
             each.rmdir()
+
+
+def leave_no_jobs(refused: Sequence[Path], started: int, made: Sequence[Path]) -> None:
+    """Remove what a multirun has written if all of its jobs were refused before they wrote anything themselves.
+
+    Args:
+        refused: folders of jobs that were refused.
+        started: number of all jobs.
+        made: folders that this start has made, as in `leave_nothing`.
+    """
+    sweep = refused[0].parent if refused else None
+    if sweep is None or len(refused) < started or not (sweep in made or _is_of_this_start(sweep.name)):
+        return
+    with suppress(OSError):
+        for folder in refused:
+            _remove_records(folder)
+        ours = [sweep / name for name in ("multirun.yaml", "jobs.csv")]
+        if {*sweep.iterdir()} <= {*ours}:
+            for file in ours:
+                file.unlink(missing_ok=True)
+            sweep.rmdir()
+    leave_nothing(None, made)
 
 
 def _is_of_this_start(name: str) -> bool:
@@ -127,10 +150,13 @@ def refuse_within_runs(arguments: list[str], config_name: str) -> None:
 
 def _folders(arguments: list[str]) -> dict[str, Path]:
     """Return the folders that arguments name, by key, as far as they are no interpolations."""
-    given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    return {
-        key: Path(given[key].strip("'\"")).expanduser() for key in FOLDERS if key in given and "${" not in given[key]
-    }
+    given = _given(arguments)
+    return {key: Path(given[key]).expanduser() for key in FOLDERS if key in given and "${" not in given[key]}
+
+
+def _given(arguments: list[str]) -> dict[str, str]:
+    """Return what arguments give the keys of folders, as text."""
+    return {key: text_of(each) for each in arguments for key in (*FOLDERS, *WITHIN) if each.startswith(f"{key}=")}
 
 
 def _of_runs(folders: dict[str, Path]) -> dict[str, Path]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any, TextIO, cast
 
 from shiftaddaug.errors import reason_of
+from shiftaddaug.terminal import StatusLine
 
 log = logging.getLogger(__name__)
 
@@ -18,13 +19,16 @@ log = logging.getLogger(__name__)
 def enduring_output() -> Iterator[None]:
     """Drop what a command prints once nobody reads it any more, or while the disk that it goes to is full.
 
-    A run goes on; its train.log has it all.
+    A run goes on; its train.log has it all. Whoever shows how far it is does so in `sys.stderr.status_line`, which both
+    streams make room for.
     """
     raises, logging.raiseExceptions = logging.raiseExceptions, False  # of a train.log that cannot be written
-    with redirect_stdout(_enduring(sys.stdout)), redirect_stderr(_enduring(sys.stderr)):
+    line = StatusLine(sys.stderr)
+    with redirect_stdout(_enduring(sys.stdout, line)), redirect_stderr(_enduring(sys.stderr, line)):
         try:
             yield
         finally:  # while failures are still dropped
+            line.clear()
             logging.raiseExceptions = raises
             print(end="", flush=True)
             print(end="", flush=True, file=sys.stderr)
@@ -50,27 +54,27 @@ def answering_threads() -> Iterator[None]:
         threading.excepthook = before
 
 
-def _enduring(stream: TextIO | None) -> TextIO:
-    return cast(TextIO, stream if stream is None else _Enduring(stream))
+def _enduring(stream: TextIO | None, line: StatusLine) -> TextIO:
+    return cast(TextIO, stream if stream is None else _Enduring(stream, line))
 
 
 class _Enduring:
-    """A stream whose failures to write are nobody's mistake."""
+    """A stream whose failures to write are nobody's mistake, beside a line that makes room for what it writes."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, line: StatusLine) -> None:
         self._stream = stream
+        self.status_line = line
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        with self._dropping():
+        with self._dropping(), self.status_line.giving_way(text, self._stream):
             self._stream.write(text)
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
-        with self._dropping():
-            self._stream.writelines(lines)
+        self.write("".join(lines))
 
     def flush(self) -> None:
         with self._dropping():

@@ -5,6 +5,7 @@ from omegaconf import DictConfig
 from shiftaddaug.commands import STARTED
 from shiftaddaug.commands.entry import run_command, typed_overrides
 from shiftaddaug.commands.freed_memory import keep_freed_memory
+from shiftaddaug.report.config_tree import print_tree
 from shiftaddaug.runs.compose import catalogue_in
 from shiftaddaug.runs.no_effect_search import warn_of_stage
 from shiftaddaug.runs.search_settings import read_search
@@ -23,6 +24,8 @@ def search(cfg: DictConfig) -> float:
     typed = typed_overrides()
     settings = read_search(cfg, catalogue_in(typed))
     warn_of_stage(settings, typed)
+    if settings.top.print_config:
+        print_tree(settings.config)
     if settings.top.stage == "space":
         return choose_space(settings).quantile(settings.top.macs_quantile)
     if settings.top.stage == "supernet":

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import CodeType
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -32,6 +33,8 @@ class Jobs:
     started: int = 0
     failed: list[str] = field(default_factory=list)
     """Messages of those that could not be run."""
+    refused: list[Path] = field(default_factory=list)
+    """Folders of these jobs."""
 
     def mistake(self, arguments: Sequence[str], error: Exception | None, job: CodeType) -> str | None:
         """Return what to say at the end; None if there is nothing, or it is not about the multirun.

@@ -24,39 +24,47 @@ def train(cfg: DictConfig) -> float:
     Raises:
         UserError: a mistake in the configuration, before anything expensive; a loss that is no longer a number.
     """
+    from shiftaddaug.report.config_tree import print_tree
     from shiftaddaug.runs.checkpoints import check_resumed
     from shiftaddaug.runs.places import refuse_begun_run
-    from shiftaddaug.runs.repeated import going_on
+    from shiftaddaug.runs.repeated import found, going_on
     from shiftaddaug.runs.settings import read_settings
 
     typed, started = _asked_for()
     settings = read_settings(cfg, typed, catalogue_of(cfg.plugins), started)
     refuse_begun_run(settings.folder)
+    if settings.top.print_config:
+        print_tree(settings.config)
     with ExitStack() as held:
         settings, score = going_on(settings, held)
         if score is not None:
             return score
+        settings = found(settings, held)
         check_resumed(settings)
-        return _train(settings)
+        return _train(settings, held)
 
 
-def _train(settings: "RunSettings") -> float:
-    """Train what is known to be sound."""
+def _train(settings: "RunSettings", held: ExitStack) -> float:
+    """Train what is known to be sound; until `held` is left others see that the run is at work."""
+    from shiftaddaug.runs.held import hold
     from shiftaddaug.runs.importing import importing_torch
     from shiftaddaug.runs.processes import leading
 
     with importing_torch():  # torch and lightning, now that the configuration is known good
         from shiftaddaug.runs.finishing import finishing
-        from shiftaddaug.runs.fit import fit
+        from shiftaddaug.runs.fit import adopt, fit
         from shiftaddaug.runs.prepare import prepare
         from shiftaddaug.runs.record import begin, report
         from shiftaddaug.runs.target import deploy, test
 
     run = prepare(settings)
     record = begin(run)
+    if run.trainer.is_global_zero:
+        hold(settings.folder, held)
     last = settings.folder / "checkpoints" / "last.ckpt"
-    with finishing(run), leading(run.trainer.strategy.launcher, last, run.ckpt_path):
-        trained = fit(run)
+    with finishing(run) as ending, leading(run.trainer.strategy.launcher, last, run.ckpt_path):
+        trained = fit(run) if settings.top.train else adopt(run)
+        ending.trained = True
         deployed = deploy(run)
         tested = test(run, deployed)
         return report(run, deployed, record | trained | deployed.record() | tested)

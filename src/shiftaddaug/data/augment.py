@@ -41,6 +41,17 @@ def _resize_float(images: Tensor, size: Size) -> Tensor:
     return F.interpolate(images, size=size, mode="bilinear", antialias=smaller)
 
 
+def enlarged(images: Tensor, size: Size) -> Tensor:
+    """Return uint8 images as float32 of 0..1 and that size: bilinear, not rounded to levels; no larger ones.
+
+    Args:
+        images: uint8 (N, C, h, w), as high and as wide as `size` at most.
+        size: (height, width), in pixels.
+    """
+    unit = to_unit(images)
+    return unit if images.shape[-2:] == size else F.interpolate(unit, size=size, mode="bilinear")
+
+
 def random_crop_flip(images: Tensor, padding: int, flip: bool) -> Tensor:
     """Crop each image at its own place out of its black-padded self, and mirror every other one by chance.
 

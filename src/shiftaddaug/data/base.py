@@ -2,6 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 from shiftaddaug.data import augment
 from shiftaddaug.data.sampling import ShardSampler, equal_batches
 from shiftaddaug.data.settings import ClassificationSettings, ImageSettings, settings_from
+from shiftaddaug.nets.interface import Preprocessing
 from shiftaddaug.seeding import derive_seed
 
 Batch = tuple[Tensor, Tensor]
@@ -60,12 +62,23 @@ class ImageDataModule(LightningDataModule, ABC):
         """
         return self.transform(images, train), wanted
 
+    def class_names(self) -> Sequence[str] | None:
+        """Return the names of the classes, in the order of labels, once `setup` is done; None if they have none."""
+        return None
+
+    def preprocessing(self) -> Preprocessing | None:
+        """Return what evaluation makes of a picture, as plain data that a deployed network carries.
+
+        None: not stated. Then nobody else can prepare a picture as evaluation does.
+        """
+        return None
+
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Transform a batch on the device that computes with it, augmenting it while training (Lightning's hook)."""
         return self.transform_batch(*batch, train=self.trainer is not None and bool(self.trainer.training))
 
     def train_dataloader(self) -> DataLoader[Any]:
-        dataset = self._ready(self.train_set)
+        dataset = self._trained_images()
         replicas, rank = self._replicas()
         seed = derive_seed("order", self.settings.seed)  # the sampler adds the epoch to it
         sampler = self._train_sampler(dataset, num_replicas=replicas, rank=rank, seed=seed, drop_last=True)
@@ -79,6 +92,10 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def test_dataloader(self) -> DataLoader[Any]:
         return self._eval_loader(self._ready(self.test_set))
+
+    def _trained_images(self) -> Dataset[Any]:
+        """Return what an epoch trains."""
+        return self._ready(self.train_set)
 
     def _train_sampler(self, dataset: Dataset[Any], **options: Any) -> DistributedSampler[Any]:
         return DistributedSampler(dataset, shuffle=True, **options)

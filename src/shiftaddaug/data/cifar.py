@@ -53,6 +53,16 @@ class CifarDataModule(InMemoryDataModule):
             num_classes=self.settings.layout.num_classes,
         )
 
+    def class_names(self) -> list[str] | None:
+        """Return the names that the data set's authors give; None where their file is not there, or holds others."""
+        folder, layout = find_cifar(self.settings.folder(), self.settings.layout), self.settings.layout
+        if folder is None or not (folder / layout.names_file).is_file():
+            return None
+        names = read_plain_dict(folder / layout.names_file).get(layout.names_key)
+        if not isinstance(names, list) or len(names) != layout.num_classes:
+            return None
+        return [name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names]
+
     def _read(self, folder: Path, files: Sequence[str]) -> LabelledImages:
         parts = [_read_part(folder / file, self.settings.layout.labels_key) for file in files]
         images = np.concatenate([images for images, _ in parts])

@@ -18,6 +18,9 @@ class CifarLayout:
     test_files: tuple[str, ...]
     labels_key: str
     num_classes: int
+    names_file: str
+    names_key: str
+    """File that holds the names of the classes, and the key of their list."""
 
     @property
     def image_files(self) -> tuple[str, ...]:
@@ -33,6 +36,8 @@ CIFAR_LAYOUTS = {
         test_files=("test_batch",),
         labels_key="labels",
         num_classes=10,
+        names_file="batches.meta",
+        names_key="label_names",
     ),
     "cifar100": CifarLayout(
         title="CIFAR-100",
@@ -41,6 +46,8 @@ CIFAR_LAYOUTS = {
         test_files=("test",),
         labels_key="fine_labels",
         num_classes=100,
+        names_file="meta",
+        names_key="fine_label_names",
     ),
 }
 

@@ -1,5 +1,6 @@
 """The 1797 handwritten digits that come with scikit-learn: nothing to download."""
 
+import dataclasses
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from shiftaddaug.data.augment import resize_images
 from shiftaddaug.data.in_memory import InMemoryDataModule, LabelledImages, LoadedSet
 from shiftaddaug.data.sampling import stratified_split
 from shiftaddaug.data.settings import DigitsSettings
+from shiftaddaug.nets.interface import Preprocessing
 
 
 class DigitsDataModule(InMemoryDataModule):
@@ -31,6 +33,15 @@ class DigitsDataModule(InMemoryDataModule):
             test=LabelledImages(images[test], labels[test]),
             num_classes=self.settings.held()[0],
         )
+
+    def class_names(self) -> list[str]:
+        """Return the digits."""
+        return [str(digit) for digit in range(self.num_classes)]
+
+    def preprocessing(self) -> Preprocessing | None:
+        """Return that of sets in memory; but digits are enlarged once, and so rounded to whole levels."""
+        stated = super().preprocessing()
+        return None if stated is None else dataclasses.replace(stated, enlarged="levels")
 
 
 def read_digits() -> tuple[Tensor, Tensor]:

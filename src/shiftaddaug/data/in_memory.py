@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from shiftaddaug.data import augment
 from shiftaddaug.data.base import Batch, ClassificationDataModule
+from shiftaddaug.data.pixels import PIL_MODES
 from shiftaddaug.data.sampling import stratified_split
 from shiftaddaug.data.settings import InMemorySettings
 from shiftaddaug.errors import UserError
+from shiftaddaug.nets.interface import Preprocessing
 
 log = logging.getLogger(__name__)
 
@@ -104,10 +105,26 @@ class InMemoryDataModule(ClassificationDataModule):
         if train:
             padding = round(self.settings.crop_padding * min(images.shape[-2:]))
             images = augment.random_crop_flip(images, padding, self.settings.horizontal_flip)
-        if images.shape[-2:] != self.settings.size:
-            unit = F.interpolate(augment.to_unit(images), size=self.settings.size, mode="bilinear")
-            return augment.normalise(unit, self.settings.mean, self.settings.std)
-        return self._normalise(images)
+        unit = augment.enlarged(images, self.settings.size)
+        return augment.normalise(unit, self.settings.mean, self.settings.std)
+
+    def preprocessing(self) -> Preprocessing | None:
+        """Return it as `setup` and `transform` do it; None of a subclass that transforms images its own way.
+
+        Pictures have one channel or three: others of a subclass are no pictures.
+        """
+        own = type(self).transform is not InMemoryDataModule.transform
+        if own or self.settings.in_channels not in PIL_MODES:
+            return None
+        return Preprocessing(
+            channels=self.settings.in_channels,  # type: ignore[arg-type]
+            size=self.settings.size,
+            mean=self.settings.mean,
+            std=self.settings.std,
+            resize="stretch",
+            interpolation="mean_or_bilinear",
+            enlarged="fractions",
+        )
 
     def _sized(self, part: LabelledImages) -> LabelledImages:
         height, width = (min(sides) for sides in zip(part.images.shape[-2:], self.settings.size, strict=True))

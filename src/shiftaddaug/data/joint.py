@@ -56,13 +56,25 @@ class EvaluationTransform:
         self.size, self.levels = settings.evaluated, mean_levels(settings)
 
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        height, width = size = fitting((image.shape[-2], image.shape[-1]), self.size)
-        pair = resized(image, mask, size)
-        top, left = (self.size[0] - height) // 2, (self.size[1] - width) // 2
-        edges = [left, top, self.size[1] - width - left, self.size[0] - height - top]
-        if any(edges):
-            pair = functional.pad(pair[0], edges, fill=self.levels), functional.pad(pair[1], edges, fill=IGNORED)
-        return pair[0].as_subclass(Tensor), pair[1].as_subclass(Tensor)
+        return fit(image, mask, self.size, self.levels)
+
+
+def fit(image: Tensor, mask: Tensor, size: Size, levels: list[float]) -> tuple[Tensor, Tensor]:
+    """Scale an image, its proportions kept, until it fits into a size, and put it in the middle of a colour.
+
+    Args:
+        image: uint8 (C, h, w).
+        mask: uint8 (h, w) or (classes, h, w); it is not labelled where the image leaves something free.
+        size: (height, width) of the result.
+        levels: of the colour, one for each channel.
+    """
+    height, width = scaled = fitting((image.shape[-2], image.shape[-1]), size)
+    pair = resized(image, mask, scaled)
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    edges = [left, top, size[1] - width - left, size[0] - height - top]
+    if any(edges):
+        pair = functional.pad(pair[0], edges, fill=levels), functional.pad(pair[1], edges, fill=IGNORED)
+    return pair[0].as_subclass(Tensor), pair[1].as_subclass(Tensor)
 
 
 def resized(image: Tensor, mask: Tensor, size: Size) -> tuple[tv_tensors.Image, tv_tensors.Mask]:

@@ -18,6 +18,12 @@ log = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
+UNREAD_SUFFIXES = (
+    *(".gif", ".heic", ".heif", ".avif", ".jfif", ".jpe", ".jp2", ".jxl", ".svg", ".psd", ".ico", ".tga", ".exr"),
+    *(".dng", ".cr2", ".nef", ".arw", ".raw"),
+)
+"""Pictures of kinds that are not read."""
+
 SYSTEM_FOLDERS = frozenset(
     {
         *("__macosx", "lost+found", "$recycle.bin", "recycler", "recycled", "system volume information"),
@@ -32,6 +38,7 @@ LEFT_BEHIND = "left by a system or a program"
 SPECIAL = "no regular file"
 ELSEWHERE = "lies in another class or split"
 TWICE = "reached twice"
+UNREAD = f"no kind of image that is read ({', '.join(suffix[1:] for suffix in IMAGE_SUFFIXES)})"
 
 
 class _File(NamedTuple):
@@ -90,6 +97,20 @@ def folders_in(folder: Path) -> list[str]:
     return sorted(name for name in names if not is_left_behind(name))
 
 
+def images_below(folder: Path) -> list[Path]:
+    """Return the images in a folder and the folders in it, sorted; links to folders are not followed.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    entries = [entry for entry in _entries(str(folder), "images") if not is_left_behind(entry.name)]
+    found = [Path(entry.path) for entry in entries if entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.is_file()]
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            found += images_below(Path(entry.path))
+    return sorted(found)
+
+
 def list_images(root: Path, splits: Sequence[str], names: Sequence[str]) -> dict[str, list[tuple[Path, int]]]:
     """List the images of every split, each file once; warn once of what is left out.
 
@@ -98,7 +119,7 @@ def list_images(root: Path, splits: Sequence[str], names: Sequence[str]) -> dict
 
     Args:
         root: holds the splits' folders.
-        splits: such as train, val, test: in this order.
+        splits: such as train, val, test: in this order; an empty name is `root` itself.
         names: of the classes; the label of one is its place.
 
     Returns:
@@ -184,6 +205,18 @@ def _files_in(top: Path, place: Place, owners: Mapping[str, Place], left: _LeftO
                         yield _File(entry.path, _real(entry, real), inode, is_link)
                     else:
                         left.add(reason, entry.path)
+                elif entry.name.lower().endswith(UNREAD_SUFFIXES) and not is_left_behind(entry.name):
+                    left.add(UNREAD, entry.path)
+
+
+def holds_images(folder: Path) -> bool:
+    """Whether images lie in a folder directly.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    names = (entry.name for entry in _entries(str(folder)))
+    return any(name.lower().endswith(IMAGE_SUFFIXES) and not is_left_behind(name) for name in names)
 
 
 def _no_image(
@@ -212,12 +245,12 @@ def _kind(entry: "os.DirEntry[str]") -> str:
         return "other"
 
 
-def _entries(folder: str) -> list["os.DirEntry[str]"]:
+def _entries(folder: str, key: str = "data.data_dir") -> list["os.DirEntry[str]"]:
     try:
         with os.scandir(folder) as entries:
             return list(entries)
     except OSError as error:
-        raise UserError(f"data.data_dir={folder}: cannot be read ({error.strerror})") from error
+        raise UserError(f"{key}={folder}: cannot be read ({error.strerror})") from error
 
 
 def _repeated(found: Mapping[Place, list[_File]], left: _LeftOut) -> set[str]:

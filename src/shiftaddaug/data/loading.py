@@ -40,6 +40,24 @@ class DrawnItems(Dataset[Any]):
             return [error]
 
 
+class RepeatedItems(DrawnItems):
+    """Items several times over: at an index beyond their number they begin again.
+
+    Args:
+        items: that are repeated.
+        times: how often.
+    """
+
+    def __init__(self, items: DrawnItems, times: int) -> None:
+        self.items, self.times = items, times
+
+    def __len__(self) -> int:
+        return len(self.items) * self.times  # type: ignore[arg-type]
+
+    def _load(self, index: int) -> Any:
+        return self.items._load(index % len(self.items))  # type: ignore[arg-type]
+
+
 class DrawnLoader(DataLoader[Any]):
     """A DataLoader of DrawnItems, out of whose worker processes a UserError comes as the one line it was."""
 

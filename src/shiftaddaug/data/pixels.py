@@ -7,6 +7,7 @@ NOTE: embedded colour profiles are not applied, as in torchvision.
 """
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ PHOTOMETRIC = 262
 WHITE_16 = 65535
 GREY_STEPS = {"1": 255, "L;2": 85, "L;4": 17}
 """Grey levels per step of a value, by PIL's name of what a PNG holds: PIL scales pixels, not the transparent value."""
+
+MOST_HEADERS = 20_000
+"""Files that are looked at before they are needed, at most: a second or two."""
 
 ALPHA = {"La": "LA", "RGBa": "RGBA"}
 """Modes whose colours are multiplied by alpha, and those of their own colours."""
@@ -51,6 +55,34 @@ def read_picture(path: Path, mode: str, turned: bool = True) -> Any:
     except Exception as error:  # a damaged picture may raise nearly anything
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: cannot be read as an image ({type(error).__name__}: {reason})") from error
+
+
+def check_headers(paths: Sequence[Path]) -> None:
+    """Refuse files whose first bytes are those of no picture, before they are met in the middle of a training.
+
+    Of more than `MOST_HEADERS` files none is looked at: that would take minutes where a folder lies on another machine.
+
+    Raises:
+        UserError: there are some, naming the first.
+    """
+    reasons = {path: _header_fault(path) for path in (paths if len(paths) <= MOST_HEADERS else ())}
+    broken = [(path, reason) for path, reason in reasons.items() if reason is not None]
+    if broken:
+        path, reason = broken[0]
+        more = f"; {len(broken) - 1} more cannot either" if len(broken) > 1 else ""
+        raise UserError(f"{path}: cannot be read as an image ({reason}){more}; options: mend it, or take it away")
+
+
+def _header_fault(path: Path) -> str | None:
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            Image.open(path).close()
+    except Exception as error:  # a damaged picture may raise nearly anything
+        return type(error).__name__
+    return None
 
 
 def as_shown(image: Any, mode: str, turned: bool = True) -> Any:

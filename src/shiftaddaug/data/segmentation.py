@@ -11,6 +11,7 @@ from shiftaddaug.data.loading import WorkerLoading
 from shiftaddaug.data.mask_settings import MaskSettings
 from shiftaddaug.data.masks import MaskedImages, Samples
 from shiftaddaug.data.sampling import random_split
+from shiftaddaug.nets.interface import Preprocessing
 
 LOOKED_AT = 16
 """Samples of each split that are read before training, spread over it: a mistake is most often in all of them."""
@@ -65,6 +66,25 @@ class SegmentationDataModule(WorkerLoading):
         self.train_set = MaskedImages(found["train"], TrainingTransform(self.settings))
         self.val_set = MaskedImages(found["val"], evaluated)
         self.test_set = MaskedImages(found["test"], evaluated)
+
+    def class_names(self) -> tuple[str, ...] | None:
+        """Return the names of the classes, if the settings have some."""
+        return self.settings.class_names
+
+    def preprocessing(self) -> Preprocessing:
+        """Return what `joint.EvaluationTransform` does."""
+        from shiftaddaug.data.joint import mean_levels
+
+        return Preprocessing(
+            channels=self.settings.in_channels,
+            size=self.settings.evaluated,
+            mean=self.settings.mean,
+            std=self.settings.std,
+            resize="fit",
+            interpolation="bilinear",
+            fill=tuple(map(int, mean_levels(self.settings))),
+            upright=False,
+        )
 
     def transform(self, images: Tensor, train: bool) -> Tensor:
         """Normalise; images and masks have been augmented together where they were read."""

@@ -5,9 +5,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from shiftaddaug.errors import UserError
+from shiftaddaug.files import read_yaml
 from shiftaddaug.operators.remap_settings import RemapSettings
 from shiftaddaug.operators.stated import stated, with_stated
 
@@ -27,7 +26,7 @@ def read_remap(path: str, *names: str) -> tuple[dict[str, Any], str]:
         UserError: not such a file, one fitted for another operator, or one that does not say for which of several.
     """
     try:
-        constants = OmegaConf.to_container(OmegaConf.load(Path(path).expanduser()))
+        constants = read_yaml(Path(path).expanduser())
     except Exception as error:
         raise UserError(f"sharing.remap_file={path}: cannot be read ({' '.join(str(error).split())[:100]})") from None
     if (

@@ -123,7 +123,7 @@ def metadata(target: Target, size: tuple[int, int]) -> dict[str, str]:
     """
     plan, data = target.net.plan, target.config.get("data") or {}
     described = {"net": plan.name, "op": target.assignment.title(), "data": data.get("name"), "image_size": list(size)}
-    described |= {key: data[key] for key in ("mean", "std") if key in data}
+    described |= target.interface.to_dict()
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in described.items()}
 
 

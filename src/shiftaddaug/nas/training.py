@@ -31,7 +31,8 @@ class SupernetTraining(Training):
         for spec in others:
             loss = loss + self._smaller_loss(self.net(images, spec), outputs.detach(), wanted)
         self._check_finite(loss)
-        self._log_train("train/loss", largest_loss, len(images))
+        self.target_loss = largest_loss.detach()
+        self._log_train("train/loss", self.target_loss, len(images))
         if others:
             mean = (loss - largest_loss) / len(others)
             self._log_train("train/loss_subnets", mean, len(images))

@@ -1,7 +1,8 @@
 """Take a sub-network out of a supernet, save it by itself, load it, and prove that nothing changed on the way.
 
 A saved target is a folder of two files: `model.safetensors` (operator-ready weights) and `architecture.json`
-(the plan, the operators, the layers of each). Loading it executes nothing and needs no supernet.
+(the plan, the operators, the layers of each, and how the network is fed and read). Loading it executes nothing and
+needs no supernet.
 """
 
 import hashlib
@@ -23,12 +24,14 @@ from shiftaddaug.hybrid.reading import Blended
 from shiftaddaug.nets.assignment import Assignment, assignment_from
 from shiftaddaug.nets.build import assign, build_plain
 from shiftaddaug.nets.format1 import plan_of_format1
+from shiftaddaug.nets.interface import UNKNOWN, Interface
 from shiftaddaug.nets.net import Net
 from shiftaddaug.nets.nodes import Node
 from shiftaddaug.nets.plain import OperatorConv2d, OperatorLinear, input_shapes
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.nets.spec import SubnetSpec
 from shiftaddaug.nets.supernet import Pass, Supernet
+from shiftaddaug.nets.target_files import ARCHITECTURE, HASHES, INTERFACE, WEIGHTS, target_folder
 from shiftaddaug.operators.base import Operator
 from shiftaddaug.operators.proof import Use, why_it_multiplies
 
@@ -38,9 +41,6 @@ FORMAT = 2
 READERS = {1: plan_of_format1, FORMAT: Plan.from_dict}
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 """Types of numbers that networks compute in."""
-WEIGHTS, ARCHITECTURE = "model.safetensors", "architecture.json"
-HASHES = "sha256"
-"""Key of architecture.json that holds a hash of both files."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,9 @@ class Target:
     assignment: Assignment[Operator]
     """The operators of its layers."""
     config: dict[str, Any]
-    """Whatever else an evaluation needs, such as the data's normalisation."""
+    """Whatever else an evaluation needs: the configurations of its data and its task."""
+    interface: Interface = UNKNOWN
+    """How it is fed and read."""
 
 
 def extract(supernet: Supernet, spec: SubnetSpec, config: dict[str, Any] | None = None) -> Target:
@@ -133,6 +135,7 @@ def save_target(target: Target, folder: Path) -> None:
         "format": FORMAT,
         "plan": target.net.plan.to_dict(),
         **target.assignment.to_dict(),
+        INTERFACE: target.interface.to_dict(),
         "config": target.config,
     }
     hashes = {WEIGHTS: hashlib.sha256(weights).hexdigest(), ARCHITECTURE: _hash_of(architecture)}
@@ -169,48 +172,54 @@ def _check_numbers(net: Net) -> None:
             raise ValueError(f"{name} holds inf or nan: its training diverged")
 
 
-def load_target(path: Path, catalogue: Catalogue = PACKAGE_ONLY) -> Target:
-    """Read a target from its folder, or from one of its two files; in evaluation mode, on the CPU.
+def load_target(path: Path, catalogue: Catalogue = PACKAGE_ONLY, key: str = "ckpt_path") -> Target:
+    """Read a target from its folder, from one of its two files, or from its run; in evaluation mode, on the CPU.
 
     Args:
-        path: of the folder, or of one of the files.
+        path: of the folder, one of the files, or the folder of the run.
         catalogue: of the package and the plugins in use; a target never names one.
+        key: under which the user named the path, for messages.
 
     Raises:
         UserError: no target there, or a damaged one.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load
 
-    folder = path if path.is_dir() else path.parent
     try:
-        raw = json.loads((folder / ARCHITECTURE).read_text())
-        if raw["format"] not in READERS:
-            raise ValueError(f"format {raw['format']}, this version reads {', '.join(map(str, READERS))}")
-        if not isinstance(raw["config"], dict):
-            raise ValueError(f"config {raw['config']!r} holds no configuration")
-        plan = READERS[raw["format"]](raw["plan"])
-        assignment = _assignment_of(raw, plan, catalogue)
-        weights = (folder / WEIGHTS).read_bytes()
-        _check_hashes(raw, weights)
-        state = load(weights)
-        dtype = state[f"{plan.layers()[0].name}.weight"].dtype
-        if dtype not in DTYPES:
-            raise ValueError(f"its weights are of {dtype}, not of {', '.join(map(str, DTYPES))}")
-        net = build_plain(plan, assignment).to(dtype)
-        net.load_state_dict(state)
-        _check_numbers(net)
-        target = Target(net.eval(), assignment, raw["config"])
+        return _read_target(target_folder(path), catalogue)
     except UserError as error:
-        raise UserError(f"ckpt_path={path}: {error}") from None
+        raise UserError(f"{key}={path}: {error}") from None
     except FileNotFoundError as error:
-        raise UserError(f"ckpt_path={path}: no {Path(error.filename or WEIGHTS).name} there") from None
+        raise UserError(f"{key}={path}: no {Path(error.filename or WEIGHTS).name} there") from None
     except OSError as error:
-        raise UserError(f"ckpt_path={path}: cannot be read ({error.strerror}: {error.filename})") from None
+        raise UserError(f"{key}={path}: cannot be read ({error.strerror}: {error.filename})") from None
     except (*DAMAGE, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"ckpt_path={path}: not a readable target ({type(error).__name__}: {reason})") from None
-    return target
+        raise UserError(f"{key}={path}: not a readable target ({type(error).__name__}: {reason})") from None
+
+
+def _read_target(folder: Path, catalogue: Catalogue) -> Target:
+    from safetensors.torch import load
+
+    raw = json.loads((folder / ARCHITECTURE).read_text())
+    if raw["format"] not in READERS:
+        raise ValueError(f"format {raw['format']}, this version reads {', '.join(map(str, READERS))}")
+    if not isinstance(raw["config"], dict):
+        raise ValueError(f"config {raw['config']!r} holds no configuration")
+    plan = READERS[raw["format"]](raw["plan"])
+    assignment = _assignment_of(raw, plan, catalogue)
+    weights = (folder / WEIGHTS).read_bytes()
+    _check_hashes(raw, weights)
+    state = load(weights)
+    dtype = state[f"{plan.layers()[0].name}.weight"].dtype
+    if dtype not in DTYPES:
+        raise ValueError(f"its weights are of {dtype}, not of {', '.join(map(str, DTYPES))}")
+    net = build_plain(plan, assignment).to(dtype)
+    net.load_state_dict(state)
+    _check_numbers(net)
+    interface = Interface.from_dict(raw[INTERFACE]) if INTERFACE in raw else UNKNOWN
+    interface.check_outputs(plan.num_classes, plan.in_channels)
+    return Target(net.eval(), assignment, raw["config"], interface)
 
 
 def _assignment_of(raw: dict[str, Any], plan: Plan, catalogue: Catalogue) -> Assignment[Operator]:

@@ -12,8 +12,9 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.nets.assignment import Assignment, T
 from shiftaddaug.nets.nodes import EXTRAS, Space, is_extra
 from shiftaddaug.nets.plan import Plan
+from shiftaddaug.nets.settings import ExtraBlocks, SomeExtraBlocks
 from shiftaddaug.nets.units import ends, insert_copy, last_act, may_get_shortcut, renamed_spaces
-from shiftaddaug.settings import options_near, shown
+from shiftaddaug.settings import check, options_near, shown
 
 IDEMPOTENT_ACTS = ("none", "relu", "relu6")
 """Activations that change nothing of their own output: after one, x + 0 f(x) is x."""
@@ -51,8 +52,8 @@ def plan_extra_blocks(
         UserError: a count that is none, a block that is not there or no block can follow, a net with no such block.
     """
     numbers = count if isinstance(count, Mapping) else None
-    if numbers is None and (isinstance(count, bool) or not isinstance(count, int) or count < 0):
-        raise UserError(f"aug.extra_blocks={shown(count)}: must be an integer >= 0")
+    if numbers is None:
+        check("aug.extra_blocks", count, ExtraBlocks)
     if not count:
         return ()
     if numbers is not None:
@@ -96,8 +97,7 @@ def check_blocks(key: str, blocks: Any, plan: Plan) -> None:
     for unit, count in blocks.items():
         if unit not in units:
             raise UserError(f"{key}.{unit}: no such block in net={plan.name}; {options_near(str(unit), units)}")
-        if type(count) is not int or count < 1:
-            raise UserError(f"{key}.{unit}={shown(count)}: must be a whole number >= 1")
+        check(f"{key}.{unit}", count, SomeExtraBlocks)
 
 
 def deepened(plan: Plan, extras: Sequence[ExtraBlock]) -> Plan:

@@ -25,6 +25,7 @@ Multipliers = Annotated[
 LayerNames = Annotated[list[str], Meta(title="a list of layers; [] names none")]
 Stages = Annotated[list[Any], Meta(min_length=1, title="a list of stages, such as [{block: basic, channels: 16}]")]
 ExtraBlocks = Annotated[int, Meta(ge=0, le=100)]
+SomeExtraBlocks = Annotated[int, Meta(ge=1, le=100)]
 Kernel = Annotated[int, Meta(ge=1, le=63, extra=ODD)]
 Act = Literal[ACTS]  # type: ignore[valid-type]
 

@@ -4,6 +4,7 @@ Pure functions of that share: what a resumed run does follows from where it is. 
 one by one in equal slots of [start, end]; with all slots over, nothing is left of the schedule.
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,16 @@ def slots_over(units: int, start: float, end: float, progress: float) -> tuple[i
     over = int(position + ROUNDING)
     passed = position - over
     return over, passed if passed > ROUNDING else 0.0
+
+
+def epochs_until(end: float, epochs: int) -> int:
+    """Return how many epochs a run has to train until one of them is after the end of a schedule.
+
+    Args:
+        end: share of training, 0 in the first epoch and 1 in the last.
+        epochs: of the whole run.
+    """
+    return math.ceil(end * (epochs - 1) - ROUNDING) + 1
 
 
 @dataclass(frozen=True)

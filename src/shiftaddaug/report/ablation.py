@@ -8,24 +8,24 @@ from typing import Any
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.files import write_csv, write_whole
-from shiftaddaug.report.recorded import columns, headline_of
+from shiftaddaug.report.recorded import SPLITS, columns, headline_of
 from shiftaddaug.tasks.figures import Figure
 
-SPLITS = ("test", "val", "train")
-"""Whose headline figure is tabulated; gains are in the first."""
 
-
-def summarise(results: Sequence[Mapping[str, Any]], baseline: str) -> list[dict[str, Any]]:
+def summarise(
+    results: Sequence[Mapping[str, Any]], baseline: str, as_long: Mapping[tuple[str, str], str | None] = {}
+) -> list[dict[str, Any]]:
     """One row for each (op, row), in the order of first appearance.
 
     Args:
         results: of runs, with `op` and `row` added.
         baseline: the row that gains are measured from, within an operator.
+        as_long: the row that trains as long as (op, row) does, and is the baseline in all else.
 
     Returns:
         Rows with the number of seeds, "mean ± sample standard deviation" of the headline figure on each split, the
-        gain on the test split (positive is better) with its standard error sqrt(s1^2/n1 + s2^2/n2), and what the
-        deployed target costs.
+        gain on the test split (positive is better) with its standard error sqrt(s1^2/n1 + s2^2/n2), the gain at equal
+        time where such a baseline has been trained, what the deployed target costs, and the mean time of training.
 
     Raises:
         UserError: runs of several headline figures.
@@ -35,13 +35,19 @@ def summarise(results: Sequence[Mapping[str, Any]], baseline: str) -> list[dict[
     headline = headline_of_all(results)
     keys = list(dict.fromkeys((r["op"], r["row"]) for r in results))
     groups = {key: [r for r in results if (r["op"], r["row"]) == key] for key in keys}
+    timed = any(longer in {row for _, row in keys} - {baseline} for longer in as_long.values())
     rows = []
     for (op, row), runs in groups.items():
         line: dict[str, Any] = {"op": op, "row": row, "seeds": len(runs)}
         for title, key in columns([headline], SPLITS).items():
-            line[title] = _mean_and_spread(_values(runs, key), headline)
+            line[title] = mean_and_spread(_values(runs, key), headline)
         line["gain"] = _gain(runs, groups.get((op, baseline), []), headline) if row != baseline else ""
+        if timed:
+            longer = groups.get((op, as_long.get((op, row)) or ""), [])
+            line["gain at equal time"] = _gain(runs, longer, headline) if row != baseline else ""
+        seconds = _values(runs, "train_seconds")
         line |= {"params": runs[0]["params"], "MACs": runs[0]["macs"]}
+        line["s"] = round(statistics.mean(seconds)) if seconds else ""
         rows.append(line)
     return rows
 
@@ -63,7 +69,8 @@ def _values(runs: Sequence[Mapping[str, Any]], key: str) -> list[float]:
     return [run[key] for run in runs if run.get(key) is not None]
 
 
-def _mean_and_spread(values: Sequence[float], figure: Figure) -> str:
+def mean_and_spread(values: Sequence[float], figure: Figure) -> str:
+    """Return `mean ± sample standard deviation`, the mean alone of one value, nothing of none."""
     if not values:
         return ""
     spread = f" ± {statistics.stdev(values):.{figure.digits}f}" if len(values) > 1 else ""

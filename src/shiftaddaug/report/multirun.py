@@ -1,16 +1,21 @@
 """A table of all jobs at the end of a multirun."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
-from shiftaddaug.errors import UserError
-from shiftaddaug.files import write_csv
+from shiftaddaug.errors import DAMAGE, UserError, reason_of
+from shiftaddaug.files import read_yaml, write_csv
 from shiftaddaug.hardware.rules import MODES
-from shiftaddaug.report.recorded import columns, headline_in
+from shiftaddaug.report.ablation import mean_and_spread
+from shiftaddaug.report.recorded import columns, headline_in, headline_of
 from shiftaddaug.report.results import INHERITED, PRUNED, print_table, read_json, results_of
+
+log = logging.getLogger(__name__)
 
 COSTS = {
     **{f"mJ ({mode})": f"energy_mj_{mode}" for mode in MODES},
@@ -43,6 +48,10 @@ class MultirunTable(Callback):
         rows = job_rows(self.jobs)
         print_table("jobs", rows)
         write_csv(self.jobs[0][1].parent / "jobs.csv", list(rows[0]), rows)
+        seeds = seed_rows(self.jobs)
+        if seeds:
+            print_table("over seeds: mean ± standard deviation", seeds)
+            write_csv(self.jobs[0][1].parent / "seeds.csv", list(seeds[0]), seeds)
         failed = [folder for _, folder in self.jobs if not _has_ended(folder)]
         sweeper = OmegaConf.select(config, "hydra.sweeper._target_", default=".BasicSweeper")
         searches = not str(sweeper).endswith(".BasicSweeper")
@@ -58,7 +67,25 @@ def jobs_in(folder: Path) -> list[tuple[list[str], Path]]:
     """Return the jobs of a multirun, by what Hydra has left in its folder: overrides, and the job's folder."""
     found = [path.parents[1] for path in folder.glob("*/.hydra/overrides.yaml")]
     found.sort(key=lambda job: (len(job.name), job.name))  # by number
-    return [(list(map(str, OmegaConf.load(job / ".hydra" / "overrides.yaml"))), job) for job in found]
+    return [(_overrides(job), job) for job in found]
+
+
+def _overrides(job: Path) -> list[str]:
+    """Return what a job was told, as far as that can be read."""
+    try:
+        return list(map(str, read_yaml(job / ".hydra" / "overrides.yaml")))
+    except (OSError, YAMLError, *DAMAGE) as error:
+        log.warning("%s: what it was told cannot be read (%s)", job, reason_of(error))
+        return []
+
+
+def _results(path: Path) -> dict[str, Any]:
+    """Return the results of a job; none where it has left none, or damaged ones."""
+    try:
+        return read_json(path) if path.exists() else {}
+    except (OSError, *DAMAGE) as error:
+        log.warning("%s: cannot be read (%s)", path, reason_of(error))
+        return {}
 
 
 def job_rows(jobs: list[tuple[list[str], Path]]) -> list[dict[str, Any]]:
@@ -71,7 +98,7 @@ def job_rows(jobs: list[tuple[list[str], Path]]) -> list[dict[str, Any]]:
     known = [headline_in(path.parent) for path in found if path.exists()]
     headlines = list(dict.fromkeys(known or [headline_in(folder) for _, folder in jobs]))
     figures = columns(headlines, ("val", "test"))
-    results = [read_json(path) if path.exists() else {} for path in found]
+    results = [_results(path) for path in found]
     inherited = dict.fromkeys(key for result in results for key in result if key.startswith(INHERITED))
     if inherited:  # of architectures that were searched, which nothing has trained
         figures = {key.replace("_percent", " %").replace("_", " "): key for key in inherited}
@@ -80,6 +107,38 @@ def job_rows(jobs: list[tuple[list[str], Path]]) -> list[dict[str, Any]]:
         _row(" ".join(o for o in overrides if o not in shared), folder, result, figures, costs)
         for (overrides, folder), result in zip(jobs, results, strict=True)
     ]
+
+
+def seed_rows(jobs: list[tuple[list[str], Path]]) -> list[dict[str, Any]]:
+    """A row for each configuration that several jobs have trained with several seeds; none if there is none such.
+
+    It has the number of seeds that have finished, and mean and sample standard deviation of every headline.
+    """
+    rows = []
+    for overrides, folders in _without_seeds(jobs).items():
+        found = [results_of(folder) for folder in folders]
+        results = [read_json(path) for path in found if path.exists()]
+        headlines = list(dict.fromkeys(headline_of(result) for result in results))
+        values: dict[str, Any] = {}
+        for headline in headlines:
+            for title, key in columns([headline], ("val", "test")).items():
+                values[title] = mean_and_spread([r[key] for r in results if r.get(key) is not None], headline)
+        rows.append({"overrides": " ".join(overrides), "seeds": len(results), **values})
+    titles = dict.fromkeys(title for row in rows for title in row)
+    return [{title: row.get(title, "") for title in titles} for row in rows]
+
+
+def _without_seeds(jobs: list[tuple[list[str], Path]]) -> dict[tuple[str, ...], list[Path]]:
+    """Return the folders of jobs by their overrides without the seed, less what all share; none if no seed differs."""
+    groups: dict[tuple[str, ...], dict[str, Path]] = {}
+    for overrides, folder in jobs:
+        seed = next((override for override in overrides if override.startswith("seed=")), "")
+        others = tuple(override for override in overrides if override != seed)
+        groups.setdefault(others, {})[seed] = folder
+    if max(len(seeds) for seeds in groups.values()) < 2:
+        return {}
+    shared = set.intersection(*map(set, groups)) if len(groups) > 1 else set()
+    return {tuple(o for o in others if o not in shared): list(seeds.values()) for others, seeds in groups.items()}
 
 
 def _row(
@@ -100,5 +159,5 @@ def _row(
     }
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.4g}")
+def _rounded(value: Any) -> float | None:
+    return float(f"{value:.4g}") if isinstance(value, int | float) else None

@@ -12,6 +12,7 @@ from typing import Any
 
 from shiftaddaug.errors import DAMAGE
 from shiftaddaug.files import write_whole
+from shiftaddaug.report.log_file import note_result
 
 RUN, RESULTS, METRICS, CONFIG = "run.json", "results.json", "metrics.csv", "config.yaml"
 """Files of a run: what is known when it begins, what it measured, figures of each epoch, and its configuration."""
@@ -75,8 +76,14 @@ def _plain(value: Any) -> Any:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Content of a json file that holds an object."""
-    content: dict[str, Any] = json.loads(path.read_text())
+    """Return the content of a json file that holds an object.
+
+    Raises:
+        OSError, and what is in `errors.DAMAGE`: it is not there, or holds anything else.
+    """
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise TypeError("holds no group of keys")
     return content
 
 
@@ -84,35 +91,38 @@ def print_table(title: str, rows: list[dict[str, Any]]) -> None:
     """Print rows (dicts with the same keys) as a table."""
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
+    table = Table()
     for key, value in rows[0].items():
         table.add_column(key, justify="left" if isinstance(value, str) else "right", no_wrap=True)
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
-    _print_whole(table)
+    print_whole(table, title)
 
 
 def print_result(title: str, result: dict[str, Any]) -> None:
-    """Print one result as a table of two columns."""
+    """Print one result as a table of two columns; the log file has it as well."""
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", show_header=False)
+    note_result(title, result)
+    table = Table(show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(no_wrap=True)
     for key, value in result.items():
         table.add_row(key, str(value))
-    _print_whole(table)
+    print_whole(table, title)
 
 
-def _print_whole(table: Any) -> None:
-    """Print at the width the table needs: a path is for copying, so it is never cut or folded."""
+def print_whole(shown: Any, title: str = "") -> None:
+    """Print a table or a tree at the width it needs: paths are for copying, and neither they nor titles are folded."""
     from rich.console import Console
     from rich.measure import Measurement
 
     console = Console(markup=False, emoji=False)  # an override such as [stem] is no markup
-    needed = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
+    needed = Measurement.get(console, console.options.update(max_width=10_000), shown).maximum
     console.width = max(console.width, needed)
-    console.print(table)
+    if title:
+        console.print(title, style="table.title", highlight=False, soft_wrap=True)
+    console.print(shown)
 
 
 def shortest_path(path: Path) -> str:

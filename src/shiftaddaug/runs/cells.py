@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from omegaconf import OmegaConf
-
 from shiftaddaug.catalogue import catalogue_of
-from shiftaddaug.errors import UserError
-from shiftaddaug.files import remove_halves, write_whole
+from shiftaddaug.errors import DAMAGE, UserError, reason_of
+from shiftaddaug.files import read_yaml, remove_halves, write_whole
 from shiftaddaug.hybrid.remap_file import with_remap_file
+from shiftaddaug.report.recorded import read_results
 from shiftaddaug.report.results import CONFIG, RESULTS, read_json
+from shiftaddaug.runs.absolute import with_absolute_paths
 from shiftaddaug.runs.compose import plain, quoted
 from shiftaddaug.runs.explain import compose_config
 from shiftaddaug.runs.identity import first_difference
@@ -22,10 +22,14 @@ from shiftaddaug.runs.searched import with_searched_net
 from shiftaddaug.runs.settings import PathsSettings
 from shiftaddaug.settings import shown
 
+COSTS = ("params", "macs")
+"""Keys of results.json that the table shows."""
 PLAN = "ablation.json"
 """File in the study's folder: the overrides that all its runs share."""
 LOCK = ".lock"
 """File in the study's folder: two calls at once would run everything twice."""
+LENGTH = "@"
+"""In the name of a row: how many epochs its runs have, where these are others than the study's (`mf_direct@24`)."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,9 @@ class Cell:
 
     def overrides(self, shared: list[str]) -> list[str]:
         """Overrides that say what is trained, whatever the attempt."""
-        return [f"experiment=ablation/{self.row}", f"op={self.op}", f"seed={self.seed}", *shared]
+        row, _, epochs = self.row.partition(LENGTH)
+        longer = [f"trainer.max_epochs={epochs}"] if epochs else []
+        return [f"experiment=ablation/{row}", f"op={self.op}", f"seed={self.seed}", *shared, *longer]
 
     def command(self, shared: list[str], paths: PathsSettings) -> list[str]:
         """A training that writes into the next attempt's folder, from the last checkpoint an earlier one left.
@@ -87,11 +93,15 @@ def cells_in(folder: Path) -> Iterator[Cell]:
 
 
 def finished_results(cells: list[Cell]) -> list[dict[str, Any]]:
-    """Results of the finished cells, each once: what results.json says, and which cell it is."""
+    """Return the results of the finished cells, each once: what results.json says, and which cell it is.
+
+    Raises:
+        UserError: one is damaged.
+    """
     results = []
     for cell in dict.fromkeys(cells):
         if (path := cell.results()) is not None:
-            found = read_json(path) | {"op": cell.op, "row": cell.row, "seed": cell.seed}
+            found = read_results(path, COSTS) | {"op": cell.op, "row": cell.row, "seed": cell.seed}
             if found.get("resumed_from") and "code" not in found:
                 found["train_seconds"] = None  # of before those of resumed runs were added up
             results.append(found)
@@ -106,7 +116,10 @@ def check_overrides(folder: Path, overrides: list[str]) -> None:
     """
     plan = folder / PLAN
     if plan.exists():
-        earlier = json.loads(plan.read_text())["overrides"]
+        try:
+            earlier = read_json(plan)["overrides"]
+        except (OSError, *DAMAGE) as error:
+            raise UserError(f"folder: {plan} cannot be read ({reason_of(error)}); choose another folder") from None
         if earlier != overrides:
             raise UserError(
                 f"overrides={overrides}: the runs in {folder} have {earlier}; repeat them, or choose another folder"
@@ -126,7 +139,7 @@ def check_finished(cell: Cell, overrides: list[str]) -> None:
         raise UserError(
             f"folder: {results.parent} is of a row that is no more ({error}); move {cell.folder}* away"
         ) from error
-    difference = first_difference(_stored(results.parent / CONFIG), _as_trained(plain(composed)))
+    difference = first_difference(_stored(results.parent / CONFIG), _as_trained(plain(with_absolute_paths(composed))))
     if difference is not None:
         key, was, is_now = difference
         raise UserError(
@@ -147,7 +160,7 @@ def _stored(path: Path) -> dict[str, Any]:
         UserError: it cannot be read.
     """
     try:
-        container = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        container = read_yaml(path)
     except Exception as error:  # damaged yaml makes the parser raise almost anything
         raise UserError(f"folder: {path} cannot be read ({' '.join(str(error).split())[:120]})") from error
     if not isinstance(container, dict):

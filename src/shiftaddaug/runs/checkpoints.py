@@ -1,16 +1,21 @@
 """Find, read and check the checkpoints a user names. Imports no torch until one is read."""
 
 import logging
+import os
 import pickle
 import zipfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.files import remove_halves
-from shiftaddaug.report.results import RESULTS, resumed_run
+from shiftaddaug.report.results import resumed_run
+from shiftaddaug.runs.again import to_resume
+from shiftaddaug.runs.held import running
 from shiftaddaug.runs.identity import first_difference
+from shiftaddaug.runs.longer import as_short, is_over, refuse_finished
+from shiftaddaug.runs.named import LAST, checkpoint_in, was_debugged
 from shiftaddaug.runs.resumed import refuse_incomplete
 from shiftaddaug.settings import shown
 
@@ -19,15 +24,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LAST = "last"
-"""`ckpt_path=last`: the last checkpoint of the newest run that has not finished and trains the same."""
+LONGEST = 300
+"""Characters of a stored value that a message shows."""
+FOUND = "SHIFTADDAUG_RESUMED"
+"""Variable of the environment, in which the first process of a run tells the others which checkpoint it resumes."""
 
 
 def find_checkpoint(ckpt_path: str, log_dir: Path, config: Mapping[str, Any]) -> Path:
     """Return the file that `ckpt_path` means.
 
     Args:
-        ckpt_path: a path, or `last`.
+        ckpt_path: of a file, or of a run's folder; or `last`, the last checkpoint of the newest run that was stopped
+            and trains the same.
         log_dir: of all runs.
         config: of the run that resumes it, as plain containers.
 
@@ -36,11 +44,12 @@ def find_checkpoint(ckpt_path: str, log_dir: Path, config: Mapping[str, Any]) ->
     """
     if ckpt_path == LAST:
         return _find_last(log_dir, config)
-    path = Path(ckpt_path).expanduser()
+    path = checkpoint_in(Path(ckpt_path).expanduser())
     if path.parent.is_dir():
         remove_halves(path.parent)
     if not path.is_file():
-        raise UserError(f"ckpt_path={ckpt_path}: no such file; options: a .ckpt file, or last")
+        missing = "holds no checkpoint of a training" if path.is_dir() else "no such file"
+        raise UserError(f"ckpt_path={ckpt_path}: {missing}; options: a run's folder, a .ckpt file, or last")
     return path
 
 
@@ -49,11 +58,18 @@ def _find_last(log_dir: Path, config: Mapping[str, Any]) -> Path:
     found = _last_ones(log_dir)
     if not found:
         raise UserError(f"ckpt_path=last: no checkpoints/last.ckpt in any run under {log_dir}")
-    stopped = _stopped(found)
+    if told := os.environ.get(FOUND) if "LOCAL_RANK" in os.environ else None:  # to this process, by the first one
+        return Path(told)
+    at_work = running(log_dir)
+    stopped = _stopped(found, at_work)
+    if not stopped and at_work:
+        raise UserError(
+            f"ckpt_path=last: no run under {log_dir} was stopped and has not finished; {max(at_work)} is still training"
+        )
     if not stopped:
         raise UserError(
             f"ckpt_path=last: all runs under {log_dir} that left a checkpoint have finished, the newest in "
-            f"{found[0].parents[1]}; leave it out to train anew"
+            f"{found[0].parents[1]}; leave it out to train anew, or name that one and a larger trainer.max_epochs"
         )
     return next((path for path in stopped if _trains_the_same(path, config)), stopped[0])
 
@@ -64,17 +80,21 @@ def resumable(ckpt_path: str, log_dir: Path) -> list[Path]:
     Args:
         ckpt_path, log_dir: as of `find_checkpoint`, which chooses by the configuration of the run.
     """
-    path = Path(ckpt_path).expanduser()
-    return _stopped(_last_ones(log_dir)) if ckpt_path == LAST else [path] if path.is_file() else []
+    path = checkpoint_in(Path(ckpt_path).expanduser())
+    if ckpt_path == LAST:
+        return _stopped(_last_ones(log_dir), running(log_dir))
+    return [path] if path.is_file() else []
 
 
 def _last_ones(log_dir: Path) -> list[Path]:
-    return sorted(log_dir.rglob("checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
+    """Last checkpoints of runs, the newest first; nothing goes on from a run that was for debugging."""
+    found = [path for path in log_dir.rglob("checkpoints/last.ckpt") if not was_debugged(path.parents[1])]
+    return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
 
 
-def _stopped(found: Collection[Path]) -> list[Path]:
-    finished = _finished_runs(path.parents[1] for path in found)
-    return [path for path in found if path.absolute().parents[1] not in finished]
+def _stopped(found: Collection[Path], at_work: Collection[Path]) -> list[Path]:
+    over = _finished_runs(path.parents[1] for path in found) | set(at_work)
+    return [path for path in found if path.absolute().parents[1] not in over]
 
 
 def _finished_runs(folders: Iterable[Path]) -> set[Path]:
@@ -82,7 +102,7 @@ def _finished_runs(folders: Iterable[Path]) -> set[Path]:
     runs = {folder.absolute() for folder in folders}
     finished: set[Path] = set()
     for run in runs:
-        attempt: Path | None = run if (run / RESULTS).exists() else None
+        attempt: Path | None = run if is_over(run) else None
         while attempt is not None and attempt not in finished:
             finished.add(attempt)
             attempt = resumed_run(attempt)
@@ -103,16 +123,17 @@ def check_resumed(settings: "RunSettings") -> None:
 
     Raises:
         UserError: there is none, it is damaged or incomplete, of another run, written within an epoch, or of a run that
-            has finished: resuming that would test the same target once more.
+            has finished and gets no more epochs: resuming that would test the same target once more.
     """
     if settings.top.ckpt_path is None:
         return
-    path = find_checkpoint(str(settings.top.ckpt_path), Path(settings.paths.log_dir), settings.config)
+    path = find_checkpoint(str(settings.top.ckpt_path), Path(settings.paths.log_dir), settings.trained)
     content = _read_plainly(path)
     theirs = content["config"]
-    refuse_other_run(path, {"config": theirs}, settings.config)
-    if (path.absolute().parents[1] / RESULTS).exists():
-        raise UserError(f"ckpt_path={path}: that run has finished: there is nothing left to train")
+    refuse_other_run(path, {"config": theirs}, settings.trained, settings.typed)
+    if not settings.top.train:  # its weights are deployed as they are, whenever they were saved
+        return
+    refuse_finished(path, theirs, settings.config)
     _refuse_half_epoch(path, content)
     refuse_incomplete(
         path, content, best=settings.validated and bool(settings.config["callbacks"].get("best_checkpoint"))
@@ -225,16 +246,34 @@ def _unreadable(path: Path, error: Exception) -> UserError:
     return UserError(f"ckpt_path={path}: not a readable checkpoint, perhaps truncated ({reason})")
 
 
-def refuse_other_run(path: Path, checkpoint: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+def refuse_other_run(
+    path: Path, checkpoint: Mapping[str, Any], config: Mapping[str, Any], typed: Sequence[str] = ()
+) -> None:
     """Refuse to resume what was not the same run: half of it would be the one, half the other.
+
+    A run that has finished may get more epochs.
+
+    Args:
+        path: of the checkpoint.
+        checkpoint: whose configuration is compared.
+        config: of the run that is to resume it.
+        typed: what the user typed for that.
 
     Raises:
         UserError: naming the first key that differs, and both values.
     """
-    difference = first_difference(checkpoint["config"], config)
+    theirs = checkpoint["config"]
+    difference = first_difference(theirs, as_short(path, theirs, config))
     if difference is not None:
         key, was, is_now = difference
+        again = to_resume(path, typed, difference)
+        remedy = "repeat the overrides of the run that is resumed" if again is None else f"it goes on by: {again}"
         raise UserError(
-            f"ckpt_path={path}: was trained with {key}={shown(was)}, this run has {key}={shown(is_now)}; "
-            f"repeat the overrides of the run that is resumed"
+            f"ckpt_path={path}: was trained with {key}={_short(was)}, this run has {key}={_short(is_now)}; {remedy}"
         )
+
+
+def _short(value: Any) -> str:
+    """Return a value as one writes it, the beginning of a long one."""
+    text = shown(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."

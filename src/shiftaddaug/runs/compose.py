@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, QuotedString
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue, catalogue_of, config_dir
@@ -15,7 +17,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parents[1]
 """The checkout, if the package runs from one."""
 
-OPTIONAL_GROUPS = ("experiment", "sweep", "debug")
+OPTIONAL_GROUPS = ("recipe", "experiment", "sweep", "debug")
 """Config groups of which a run may have none."""
 
 
@@ -114,6 +116,56 @@ def quoted(value: object) -> str:
     """Quote the value of an override: a path may hold what means something to Hydra."""
     escaped = re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + (r"\'" if match[2] else ""), str(value))
     return f"'{escaped}'"
+
+
+KEY = r"[+~]*[\w./@:$-]+"
+"""What Hydra takes for a key."""
+
+
+def parsed(argument: str) -> Override | None:
+    """Return an override as Hydra reads it; None where its grammar has no place for it."""
+    try:
+        return OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return None
+
+
+def text_of(argument: str) -> str:
+    """Return the value of an override as text, without the quotes that are Hydra's."""
+    override, value = parsed(argument), argument.partition("=")[2]
+    if override is None or override.is_sweep_override():
+        return value.strip("'\"")
+    read = override.value()
+    return str(getattr(read, "text", read)) if isinstance(read, str | QuotedString) else value
+
+
+def as_text(argument: str, multirun: bool = False) -> str:
+    """Return an override with its value quoted, where Hydra's grammar refuses it otherwise and it can be a text.
+
+    So names of files may hold `=`, parentheses, quotes and letters of any language: Lightning's own are
+    `epoch=0-step=5.ckpt`. What Hydra reads stays as it is, and so do lists, groups of keys, functions and
+    interpolations. In a multirun each of several values is quoted.
+
+    Args:
+        argument: of a command.
+        multirun: whether commas stand between the values of a sweep.
+    """
+    key, equals, value = argument.partition("=")
+    if not equals or not value or re.fullmatch(KEY, key) is None or parsed(argument) is not None:
+        return argument
+    if value[0] in "[{'\"" or "${" in value or re.match(r"\w+\(", value):
+        return argument
+    parts = value.split(",") if multirun else [value]
+    asked = ",".join(part if parsed(f"{key}={part}") else quoted(part) for part in parts)
+    return f"{key}={asked}" if all(parts) and parsed(f"{key}={asked}") is not None else argument
+
+
+def typed(key: str, value: object) -> str:
+    """Return an override that gives a key a text, without quotes where it is read so without."""
+    plain_one = f"{key}={value}"
+    override = parsed(as_text(plain_one))
+    as_meant = override is not None and not override.is_sweep_override() and text_of(as_text(plain_one)) == str(value)
+    return plain_one if as_meant else f"{key}={quoted(value)}"
 
 
 def expand_home(argument: str) -> str:

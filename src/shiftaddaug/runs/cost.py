@@ -25,6 +25,7 @@ from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.operators.stated import states_layers
 from shiftaddaug.report.cost import CostReport, Priced, priced
 from shiftaddaug.runs.compose import config_dir, group_options, plain
+from shiftaddaug.runs.named import evaluated
 from shiftaddaug.runs.rules import say_no_effect, typed_of
 from shiftaddaug.runs.searched import warn_of_searched_net, with_searched_net
 from shiftaddaug.runs.settings import GROUPS
@@ -77,7 +78,7 @@ def read_cost(cfg: DictConfig, typed: Sequence[str], catalogue: Catalogue) -> Co
         refuse_unwritable("save", save)
     if top.target is not None:
         _warn_of_target(typed)
-        network = _of_target(Path(str(top.target)).expanduser(), catalogue)
+        network = _of_target(evaluated("target", str(top.target), Path(config["paths"]["log_dir"])), catalogue)
     else:
         network = _of_config(cfg, with_searched_net(config, catalogue), catalogue)
     chosen = priced(network.assignment.title(), network.plan, network.assignment, hardware)
@@ -116,7 +117,6 @@ def _warn_of_target(typed: Sequence[str]) -> None:
 
 def _of_target(path: Path, catalogue: Catalogue) -> _Network:
     folder = path.parent if path.is_file() else path
-    folder = folder / "target" if (folder / "target").is_dir() else folder
     try:
         raw = json.loads((folder / "architecture.json").read_text())
 

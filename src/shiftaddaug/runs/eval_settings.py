@@ -15,6 +15,7 @@ from shiftaddaug.nets.settings import Multiplier
 from shiftaddaug.report.results import RESULTS
 from shiftaddaug.runs.checkpoints import read_config
 from shiftaddaug.runs.compose import plain
+from shiftaddaug.runs.named import evaluated
 from shiftaddaug.runs.no_effect_training import warn_of_evaluation
 from shiftaddaug.runs.rules import say_no_effect, typed_of
 from shiftaddaug.runs.searching import is_multirun
@@ -163,11 +164,7 @@ def read_eval_settings(cfg: DictConfig, typed: Sequence[str] = ()) -> EvalSettin
     check_trainer(config["trainer"])
     check_processes(config["trainer"], is_multirun())
     catalogue = catalogue_of(top.plugins)
-    path = Path(str(top.ckpt_path)).expanduser()
-    if not path.exists():
-        raise UserError(f"ckpt_path={path}: no such file; options: a .ckpt file, or a run's target folder")
-    if (path / "target").is_dir():
-        raise UserError(f"ckpt_path={path}: a run's folder; did you mean {path / 'target'}?")
+    path = evaluated("ckpt_path", str(top.ckpt_path), Path(paths.log_dir))
     _check_subnet(subnet, top, path)
     if path.suffix == ".ckpt" and not path.is_dir():
         read_config(path)
@@ -185,6 +182,10 @@ def _check_subnet(subnet: SubnetSettings, top: TopLevel, path: Path) -> None:
         return
     if path.suffix != ".ckpt" or path.is_dir():
         key = "width_multiplier" if subnet.width_multiplier > 1 else "expand_multiplier"
-        raise UserError(f"subnet.{key}={getattr(subnet, key)}: {path} is no checkpoint of a supernet (a .ckpt file)")
+        best = path.parent / "checkpoints" / "best.ckpt"
+        remedy = f"; options: ckpt_path={best}" if path.is_dir() and best.exists() else ""
+        raise UserError(
+            f"subnet.{key}={getattr(subnet, key)}: {path} is no checkpoint of a supernet (a .ckpt file){remedy}"
+        )
     if top.recalibrate_batches == 0:
         raise UserError("recalibrate_batches=0: a widened sub-network has no batch-norm statistics of its own")

@@ -11,9 +11,18 @@ from shiftaddaug.data.checks import holds_validation, read_stored
 from shiftaddaug.data.stored import data_module_of
 from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.report.cost import cost_record, cost_rows
+from shiftaddaug.report.drawing import draw_figures
 from shiftaddaug.report.results import RESULTS, print_result, write_json
+from shiftaddaug.runs.answers import KeepAnswers, write_kept
 from shiftaddaug.runs.eval_settings import EvalSettings
-from shiftaddaug.runs.lightning_trainer import build_trainer, check_limits, interruptible, quieten_lightning
+from shiftaddaug.runs.lightning_trainer import (
+    build_trainer,
+    check_accelerator,
+    check_limits,
+    interruptible,
+    quieten_lightning,
+    say_profile,
+)
 from shiftaddaug.runs.rules import say_no_effect, typed_of
 from shiftaddaug.runs.subnetworks import Subnetwork, load_subnetwork, recalibrate_on_training_data
 from shiftaddaug.runs.target_plan import norm_of_one_pixel
@@ -29,6 +38,7 @@ def evaluate(settings: EvalSettings) -> float:
         UserError: a damaged checkpoint, or data or a sub-network that does not fit it.
     """
     quieten_lightning()
+    check_accelerator(settings.trainer)
     pl.seed_everything(settings.top.seed, workers=True, verbose=False)
     subnet, split = settings.subnet, settings.top.split
     subnetwork = load_subnetwork(settings.path, subnet.width_multiplier, subnet.expand_multiplier, settings.catalogue)
@@ -39,7 +49,8 @@ def evaluate(settings: EvalSettings) -> float:
         raise UserError(f"split=val: ckpt_path={settings.path} held no images out (data.val_fraction=0); options: test")
     data: Any = data_module_of(data_config, settings.catalogue)
     check_data(settings, subnetwork, objective.settings, data)
-    trainer = build_trainer(settings.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    kept, options = KeepAnswers(), {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = build_trainer(settings.trainer, [kept], **options)
     data.prepare_data()
     data.setup("validate" if split == "val" else "test")
     check_limits(settings.trainer, data, trainer.world_size, [split])
@@ -49,13 +60,16 @@ def evaluate(settings: EvalSettings) -> float:
     run = trainer.validate if split == "val" else trainer.test
     with interruptible(trainer):
         metrics = run(module, datamodule=data, verbose=False)[0]
+    say_profile(trainer)
     costs: dict[str, Any] = {}
     if not settings.subnet.is_widened:  # else layers compute with two operators at once
         costs = cost_record(subnetwork.plan, subnetwork.assignment, settings.hardware)
     results = _results(settings, subnetwork, module.results(split, metrics))
     if trainer.is_global_zero:
         settings.folder.mkdir(parents=True, exist_ok=True)
-        write_json(settings.folder / RESULTS, objective.settings.record() | results | costs)
+        if write_kept(kept, settings.folder, objective, data, subnetwork.plan):
+            draw_figures(settings.folder, settings.catalogue)
+        write_json(settings.folder / RESULTS, objective.settings.record(objective.num_outputs) | results | costs)
         title = f"{subnetwork.plan.name}, op={subnetwork.assignment.title()}, data={data_config['name']}"
         print_result(title, {**results, **cost_rows(costs)})
     return float(metrics[f"{split}/{objective.settings.headline}"])

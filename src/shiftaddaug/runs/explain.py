@@ -4,23 +4,25 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
-from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from shiftaddaug.errors import UserError
+from shiftaddaug.errors import UnknownKey, UserError
+from shiftaddaug.runs.absolute import PATHS, whole_path
 from shiftaddaug.runs.compose import (
-    OPTIONAL_GROUPS,
+    KEY,
     compose,
     config_dir,
     group_options,
     groups_of,
     plugin_config_dirs,
     quoted,
+    text_of,
 )
-from shiftaddaug.settings import options_near
+from shiftaddaug.runs.nearest import chosen_config, elsewhere, hint_of
+from shiftaddaug.settings import did_you_mean, options_near
 
 
 def compose_config(config_name: str, overrides: list[str]) -> DictConfig:
@@ -37,12 +39,29 @@ def compose_config(config_name: str, overrides: list[str]) -> DictConfig:
 
 def describe(error: Exception, config_name: str, arguments: list[str]) -> str:
     """Return one line on a mistake in the overrides `arguments` that `config_name` was composed with."""
+    message = _described(error, config_name, arguments)
+    for typed in filter(_names_path, arguments):  # data.data_dir is paths.data_dir, say, and was made absolute
+        key = typed.lstrip("+").partition("=")[0]
+        path = re.escape(whole_path(text_of(typed)))
+        told = re.match(rf"[\w.]*\b{key.rpartition('.')[2]}={path}(?=[: ])", message)
+        if told is not None:
+            return f"{key}={text_of(typed)}{message[told.end() :]}"
+    return message
+
+
+def _names_path(argument: str) -> bool:
+    return argument.lstrip("+").partition("=")[0] in PATHS and bool(text_of(argument))
+
+
+def _described(error: Exception, config_name: str, arguments: list[str]) -> str:
     if isinstance(error, OverrideParseException):
         return _no_override(error.override)
     if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file is not None:
         return no_option(str(error.missing_cfg_file), config_name, arguments, error.options)
     if isinstance(error, OmegaConfBaseException):
-        return _not_resolved(error, arguments)
+        return _not_resolved(error, arguments, config_name)
+    if isinstance(error, UnknownKey):
+        return _added_key(error, config_name, arguments)
     message = " ".join(str(error).split())
     cause = error.__cause__
     unknown = re.match(r"Could not override '([^']+)'", message)
@@ -53,7 +72,7 @@ def describe(error: Exception, config_name: str, arguments: list[str]) -> str:
         if found is not None:
             return words(_typed(found[1], arguments), found[1])
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
-        return _not_resolved(cause, arguments)
+        return _not_resolved(cause, arguments, config_name)
     return re.sub(r" See https://hydra\S+ for details", "", message)
 
 
@@ -122,9 +141,8 @@ def no_option(path: str, config_name: str, arguments: Iterable[str], found: Sequ
             options |= dict.fromkeys(f"{inside}/{name}" if inside else name for name in names)
     value = path.removeprefix(f"{group}/")
     near = get_close_matches(value, options, n=1, cutoff=0.75)
-    return (
-        f"{group}={value}: no such option; {f'did you mean {near[0]}? ' if near else ''}options: {', '.join(options)}"
-    )
+    elsewhere = [f"{each}={value}" for each in groups_of(config_name) if value in groups.get(each, ())]
+    return f"{group}={value}: no such option; {did_you_mean(near or elsewhere[:1])}options: {', '.join(options)}"
 
 
 def _no_override(argument: str) -> str:
@@ -134,14 +152,14 @@ def _no_override(argument: str) -> str:
         return f"{argument}: must be key=value, such as op=add"
     if value.startswith(("[", "{")):
         return f"{argument}: is no list or group of keys for Hydra; a text is quoted: {quoted_argument(argument)}"
-    if not re.fullmatch(r"[+~]*[\w./@:$-]+", key):
+    if not re.fullmatch(KEY, key):
         return (
             f"{argument}: {key} is no key; options: letters, digits, _, and dots before what is inside (net.stages.0)"
         )
     return f"{argument}: has characters that are no plain text for Hydra; quote the value: {quoted_argument(argument)}"
 
 
-def _not_resolved(error: OmegaConfBaseException, arguments: Sequence[str]) -> str:
+def _not_resolved(error: OmegaConfBaseException, arguments: Sequence[str], config_name: str) -> str:
     """Return a message on a value that is missing, or that is to be read from what is not there."""
     read = re.search(r"Interpolation key '([^']+)' not found", str(error))
     reading = [each for each in arguments if (f"${{{read[1]}}}" if read else "${") in each]
@@ -150,7 +168,7 @@ def _not_resolved(error: OmegaConfBaseException, arguments: Sequence[str]) -> st
     if typed == key and reading:  # what failed is made of what was typed
         typed = reading[-1]
     if isinstance(error, MissingMandatoryValue):
-        return f"{key}: is missing; must have a value: {key}=..."
+        return f"{key}: is missing; must have a value: {key}=...{_comment_on(key, config_name)}"
     if isinstance(error, InterpolationKeyError) and read is not None:
         gone = [each for each in arguments if each.startswith("~") and f"{read[1]}.".startswith(f"{each[1:]}.")]
         remedy = f"leave out {gone[0]}" if gone else "a key that --help lists, or text without ${...}"
@@ -159,6 +177,13 @@ def _not_resolved(error: OmegaConfBaseException, arguments: Sequence[str]) -> st
         return f"{typed}: must be of the kind that it replaces: a list, or a group of keys"
     reason = re.sub(r"^\w+ raised while resolving interpolation: ", "", str(error).splitlines()[0])
     return f"{typed}: cannot be read ({reason})"
+
+
+def _comment_on(key: str, config_name: str) -> str:
+    """Return what the yaml of a command says of a key that has no value, after a comma; "" if it says nothing."""
+    text = (config_dir() / f"{config_name}.yaml").read_text()
+    comment = re.search(rf"^{re.escape(key)}: \?\?\? # (.+)$", text, re.MULTILINE)
+    return f", {comment[1]}" if comment else ""
 
 
 def _typed(key: str, arguments: Iterable[str]) -> str:
@@ -177,18 +202,24 @@ def _no_such_key(key: str, config_name: str, arguments: list[str]) -> str:
         return f"{_typed(key, arguments)}: no such key of Hydra's; options: those that --cfg hydra lists"
     if "/" in key:
         return f"{_typed(key, arguments)}: no such group; {options_near(key, groups_of(config_name))}"
-    chosen = "|".join(group for group in group_options([config_dir()]) if group not in OPTIONAL_GROUPS)
-    groups = [argument for argument in arguments if re.fullmatch(rf"({chosen})=\w+|plugins=.*", argument)]
-    try:
-        node: Any = compose(config_name, groups)
-    except HydraException:  # a group that this command does not have
-        node = compose(config_name, [])
+    composed = node = chosen_config(config_name, arguments)
+    typed = (argument.lstrip("+").partition("=")[0] for argument in arguments)
+    key = next((each for each in typed if each.startswith(f"{key}.")), key)  # Hydra names what is absent of it
     parent = ""
     for part in key.split("."):
         if not OmegaConf.is_dict(node) or part not in node:
             break
         parent, node = f"{parent}{part}.", OmegaConf.select(node, part, throw_on_missing=False)
     options = [f"{parent}{name}" for name in node] if OmegaConf.is_dict(node) else []
-    near = get_close_matches(key, options, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return f"{key}: no such key; {hint}options: {', '.join(options) or 'none'} (+{key}=... adds a new one)"
+    hint = hint_of(key, config_name, composed, arguments)
+    adds = f" (+{key}=... adds a new one)" if parent else elsewhere(key, config_name, arguments)
+    return f"{key}: no such key; {hint}options: {', '.join(options) or 'none'}{adds}"
+
+
+def _added_key(error: UnknownKey, config_name: str, arguments: list[str]) -> str:
+    """Return a message on a key that was added with a +, and that nothing reads."""
+    message, key = str(error), error.key
+    if "did you mean" in message or not any(each.lstrip("+").startswith(f"{key}=") for each in arguments):
+        return message
+    hint = hint_of(key, config_name, chosen_config(config_name, arguments), arguments)
+    return message.replace("no such key; ", f"no such key; {hint}", 1)

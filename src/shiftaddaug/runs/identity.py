@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from shiftaddaug.runs import earlier
+from shiftaddaug.runs.absolute import PATHS, whole_path
 from shiftaddaug.runs.earlier import as_of_today
 from shiftaddaug.signatures import class_constant
 
@@ -19,6 +20,9 @@ FREE = {
     "ckpt_path": "what is resumed",
     "resume": "what is resumed, or not repeated",
     "plugins": "where code is found; what is used of it is named by other keys",
+    "test": "whether the test set is looked at in the end",
+    "tags": "what a run is found by",
+    "print_config": "what is shown",
     "hydra": "how the command is run",
     "sweep": "how it is searched",
     "paths": "where files lie",
@@ -66,6 +70,7 @@ WATCHERS = {
 Others state `only_watches = True` in their class, or are taken for what changes it."""
 
 ADDED = {
+    "train": True,
     "trainer.sync_batchnorm": False,
     "net.classifier_norm": False,
     "net.freeze_encoder": False,
@@ -78,7 +83,7 @@ ADDED = {
 IDENTITY = "identity"
 """Key of run.json: the hash of what identifies the run. Reading hundreds of yamls instead takes half a minute."""
 
-FIRST = ("op", "net", "arch", "data", "aug", "sharing", "task", "optim", "seed", "trainer")
+FIRST = ("seed", "op", "net", "arch", "data", "aug", "sharing", "task", "optim", "trainer")
 """Groups in the order in which a difference is told: values of one are often interpolated into others."""
 
 
@@ -91,7 +96,8 @@ def first_difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> tupl
     values = [identity(config) for config in (theirs, ours)]
     for key in sorted(values[0] | values[1], key=_place):
         was, is_now = (ADDED.get(key) if found.get(key) is None else found[key] for found in values)
-        if was != is_now and _in_its_run(was, theirs) != _in_its_run(is_now, ours):
+        same = was == is_now or _in_its_run(was, theirs) == _in_its_run(is_now, ours)
+        if not same and not _are_one_path(key, was, is_now):
             return key, was, is_now
     return None
 
@@ -178,3 +184,8 @@ def _in_its_run(value: Any, config: Mapping[str, Any]) -> Any:
         return value
     inside = value == folder if "/" in folder else False
     return f"<run>{value[len(folder) :]}" if inside or value.startswith(f"{folder}/") else value
+
+
+def _are_one_path(key: str, was: Any, is_now: Any) -> bool:
+    """Whether values of a key are one path; runs of earlier versions have recorded it as it was typed."""
+    return key in PATHS and isinstance(was, str) and isinstance(is_now, str) and whole_path(was) == whole_path(is_now)

@@ -7,14 +7,33 @@ from typing import TYPE_CHECKING, Any
 
 from shiftaddaug.catalogue import Catalogue
 from shiftaddaug.errors import UserError
+from shiftaddaug.nets.sizes import as_size
 
 if TYPE_CHECKING:
+    from shiftaddaug.nets.net import Net
     from shiftaddaug.nets.supernet import Supernet
 
 log = logging.getLogger(__name__)
 
+TIMM = "timm:"
+"""Begins what names a model of timm, or a file with its state dict."""
+
 CHECKPOINTS = ("best.ckpt", "last.ckpt")
 """Which of a run's checkpoints stands for it, the first that is there."""
+
+
+def check_source(init_from: str) -> None:
+    """Refuse what `net.init_from` names if nothing can be read from there; names of timm's models are looked up later.
+
+    Raises:
+        UserError: as `source_of`; a file of timm's that is not there.
+    """
+    if not init_from.startswith(TIMM):
+        source_of(init_from)
+        return
+    named = init_from.removeprefix(TIMM)
+    if ("/" in named or named == "") and not Path(named).expanduser().is_file():
+        raise UserError(f"net.init_from={init_from}: no such file; options: {TIMM}NAME, {TIMM}FILE of its state dict")
 
 
 def source_of(init_from: str) -> Path:
@@ -27,7 +46,7 @@ def source_of(init_from: str) -> Path:
         UserError: it is none of them.
     """
     path = Path(init_from).expanduser()
-    options = "options: a run's folder, a .ckpt file, or a target's folder"
+    options = "options: a run's folder, a .ckpt file, a target's folder, or timm:NAME"
     if not path.exists():
         raise UserError(f"net.init_from={init_from}: no such file; {options}")
     if path.is_file():
@@ -58,26 +77,45 @@ def begin_from(net: "Supernet", config: Mapping[str, Any], catalogue: Catalogue,
         UserError: a damaged source, or one of another network.
     """
     from shiftaddaug.nets.init_from import freeze_encoder, init_from
-    from shiftaddaug.runs.subnetworks import read_network
 
     named, freeze = config["net"].get("init_from"), config["net"].get("freeze_encoder", False)
     whole = True
     if named is not None and not resumed:
-        path = source_of(named)
-        try:
-            source = read_network(path, catalogue)
-        except UserError as error:
-            raise UserError(f"net.init_from={named}: {str(error).removeprefix(f'ckpt_path={path}: ')}") from None
+        source = _read(named, config, catalogue)
         try:
             loaded = init_from(net, source)
         except UserError as error:
             raise UserError(f"net.init_from={named}: {error}; {_remedy(net, source.plan.name)}") from None
         whole = loaded.whole
-        log.info("net.init_from=%s: %s", path, loaded.summary())
+        log.info("net.init_from=%s: %s", named, loaded.summary())
     if freeze:
         freeze_encoder(net)
         if not whole:
             log.warning("net.freeze_encoder=true: what surrounds the encoder was not loaded, and stays as it was drawn")
+
+
+def _read(named: str, config: Mapping[str, Any], catalogue: Catalogue) -> "Net":
+    """Return the network that `net.init_from` names.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    from shiftaddaug.runs.subnetworks import read_network
+
+    if named.startswith(TIMM):
+        from shiftaddaug.interop.timm_weights import timm_network
+
+        try:
+            return timm_network(
+                named.removeprefix(TIMM), config["net"], as_size(config["data"]["image_size"]), catalogue
+            )
+        except UserError as error:
+            raise UserError(f"net.init_from={named}: {error}") from None
+    path = source_of(named)
+    try:
+        return read_network(path, catalogue)
+    except UserError as error:
+        raise UserError(f"net.init_from={named}: {str(error).removeprefix(f'ckpt_path={path}: ')}") from None
 
 
 def _remedy(net: "Supernet", other: str) -> str:

@@ -3,17 +3,34 @@
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from shiftaddaug import operators
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.spec import SubnetSpec
-from shiftaddaug.runs.rules import Checked
+from shiftaddaug.nets.timetable import epochs_until
+from shiftaddaug.runs.rules import Checked, typed_of
 from shiftaddaug.runs.searching import is_search
 
 log = logging.getLogger(__name__)
+
+STOPS = (
+    "shiftaddaug.callbacks.early_stopping.StopEarly",
+    "lightning.pytorch.callbacks.EarlyStopping",
+    "lightning.pytorch.callbacks.early_stopping.EarlyStopping",
+)
+"""Callbacks (`_target_`) that end a training when its figure has not become better for a while."""
+
+RECIPES = ("shift", "add", "mult")
+"""Operators that configs/recipe has the best mechanisms of."""
+
+
+def measures_always(callbacks: Mapping[str, Any]) -> bool:
+    """Whether batch-norm statistics are measured whatever the length of the run (bn=recalibrated)."""
+    node = callbacks.get("recalibrate") or {}
+    return bool(node) and node.get("epoch_steps") is None and node.get("total_steps") is None
 
 
 def check_unvalidated(callbacks: Mapping[str, Any]) -> None:
@@ -24,7 +41,7 @@ def check_unvalidated(callbacks: Mapping[str, Any]) -> None:
     """
     if is_search():
         raise UserError("data.val_fraction=0: leaves a search no score on validation; options: a share, such as 0.1")
-    if callbacks.get("ema") and callbacks.get("recalibrate"):
+    if callbacks.get("ema") and measures_always(callbacks):
         raise UserError(
             "bn=recalibrated: measures statistics of averaged weights (callbacks=ema) when they are validated, and "
             "data.val_fraction=0 leaves nothing to validate; options: bn=running"
@@ -89,6 +106,44 @@ def warn_of_operators(checked: Checked) -> None:
             log.warning(training)
         if multiplied is not None and turning and not sharing.converts:
             log.warning("block_variant with op=%s and sharing=%s: %s", operator.name, sharing.name, multiplied)
+
+
+def warn_of_early_stop(checked: Checked) -> None:
+    """Say where a run may stop before the target is trained as it will be deployed, and what lets it wait."""
+    callbacks, trainer = checked.config["callbacks"], checked.config["trainer"]
+    stops = [name for name, node in callbacks.items() if node and node.get("_target_") in STOPS]
+    if not stops:
+        return
+    free = any(operator.arithmetic.multiplication_free for operator in checked.assignment.operators())
+    turning = bool(callbacks.get("block_variant")) and free
+    retiring = bool(callbacks.get("retire_depth")) and bool(checked.widening.extra_blocks)
+    schedules = {"block_variant": ("layers turn", turning), "retire_depth": ("extra blocks go", retiring)}
+    ends = {name: callbacks[name].get("end", 1.0) for name, (_, runs) in schedules.items() if runs}
+    for name, end in ends.items():
+        epochs = epochs_until(end, trainer["max_epochs"])
+        if end and (trainer.get("min_epochs") or 0) < epochs:
+            log.warning(
+                "callbacks.%s may stop the run while %s (callbacks.%s.end=%s), and the deployed net would be one that "
+                "was not trained; +trainer.min_epochs=%d has it wait",
+                *(stops[0], schedules[name][0], name, end, epochs_until(max(ends.values()), trainer["max_epochs"])),
+            )
+
+
+def warn_of_recipe(op: str, available: Sequence[str], typed: Sequence[str]) -> None:
+    """Say that a recipe is that of another operator, where a later choice has taken its operator's place.
+
+    Args:
+        op: name of the `op` group that was chosen.
+        available: names of all; a recipe that has another name says nothing of an operator.
+        typed: what the user typed.
+    """
+    named = [override.partition("=")[2] for override in typed_of(["recipe"], typed)]
+    if named and named[-1] in available and named[-1] != op:
+        remedy = f"recipe={op}" if op in RECIPES else "no recipe"
+        log.warning(
+            "recipe=%s: sets what was measured best for op=%s, and this run has op=%s; options: %s",
+            *(named[-1], named[-1], op, remedy),
+        )
 
 
 def check_operators(checked: Checked) -> None:

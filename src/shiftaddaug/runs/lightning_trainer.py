@@ -5,11 +5,15 @@ import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from hydra.utils import instantiate
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator, XLAAccelerator
 from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.profilers import PassThroughProfiler
 from torch.utils.data import DataLoader
 
 from shiftaddaug.callbacks.order import in_order
@@ -18,6 +22,17 @@ from shiftaddaug.errors import UserError
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
+PROFILE = "profile"
+"""Name of a profiler's report, behind that of the stage: fit-profile.txt."""
+NOISE = (
+    "does not have many workers",
+    "suggested max number of worker",  # as many as data=image_folder has, on a machine of two cores
+    "exists and is not empty",
+    "LeafSpec",
+    "You requested to overfit but enabled",
+    "smaller than the logging",  # metrics.csv has a row an epoch all the same
+)
+"""What warnings hold that are no news to anybody who left our settings as they are."""
 LEAVES_OUT = "ddp_find_unused_parameters_true"
 """Strategy for weights that a step may leave out, as an augmented sub-network and a retired block do."""
 
@@ -26,7 +41,7 @@ def quieten_lightning() -> None:
     """Leave out what says nothing about this run: tips, absent devices, advice on loader workers."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for message in ("does not have many workers", "exists and is not empty", "LeafSpec", "smaller than the logging"):
+    for message in NOISE:
         warnings.filterwarnings("ignore", f".*{message}.*")
 
 
@@ -66,11 +81,13 @@ def check_limits(
         UserError: naming the limit.
     """
     for split in splits:
-        share = config.get(f"limit_{split}_batches")
+        key, share = f"limit_{split}_batches", config.get(f"limit_{split}_batches")
+        if split != "test" and config.get("overfit_batches"):
+            key, share = "overfit_batches", config["overfit_batches"]
         if isinstance(share, float) and share < 1:
             batches = math.ceil(len(getattr(data, f"{split}_dataloader")()) / processes)
             if batches and int(share * batches) == 0:
-                raise UserError(f"trainer.limit_{split}_batches={share}: is less than one of the {batches} batches")
+                raise UserError(f"trainer.{key}={share}: is less than one of the {batches} batches")
 
 
 def check_interval(config: Mapping[str, Any], data: pl.LightningDataModule, processes: int) -> None:
@@ -108,6 +125,32 @@ def warn_of_global_draws(data: pl.LightningDataModule, name: str) -> None:
         )
 
 
+DEVICES = {
+    "gpu": (CUDAAccelerator, MPSAccelerator),
+    "cuda": (CUDAAccelerator,),
+    "mps": (MPSAccelerator,),
+    "tpu": (XLAAccelerator,),
+}
+"""What Lightning computes with by the value of trainer.accelerator."""
+
+
+def check_accelerator(config: Mapping[str, Any]) -> None:
+    """Refuse an accelerator that this machine does not have, before anything is built or read.
+
+    Args:
+        config: the `trainer` group.
+
+    Raises:
+        UserError: it has none.
+    """
+    wanted = str(config.get("accelerator"))
+    if wanted in DEVICES and not any(each.is_available() for each in DEVICES[wanted]):
+        raise UserError(
+            f"trainer.accelerator={wanted}: torch {torch.__version__} finds none on this machine; options: auto, which "
+            f"takes what there is, or cpu"
+        )
+
+
 def build_trainer(config: Mapping[str, Any], callbacks: Iterable[pl.Callback] = (), **options: Any) -> pl.Trainer:
     """Return the Trainer of the `trainer` group.
 
@@ -130,4 +173,21 @@ def build_trainer(config: Mapping[str, Any], callbacks: Iterable[pl.Callback] = 
             trainer = instantiate(config, callbacks=placed, **{**options, "strategy": LEAVES_OUT})
     except Exception as error:  # Hydra wraps what the Trainer says
         raise UserError(f"trainer: {' '.join(str(error.__cause__ or error).split())}") from error
+    _profile_into_a_file(trainer)
     return trainer
+
+
+def _profile_into_a_file(trainer: pl.Trainer) -> None:
+    """Have a profiler that was given no file write into the trainer's folder: its report would go to a silent log."""
+    profiler: Any = trainer.profiler  # type: ignore[attr-defined]
+    if not isinstance(profiler, PassThroughProfiler) and getattr(profiler, "filename", "") is None:
+        profiler.dirpath, profiler.filename = profiler.dirpath or trainer.default_root_dir, PROFILE
+
+
+def say_profile(trainer: pl.Trainer) -> None:
+    """Log where the reports of a profiler lie, if there are any."""
+    profiler: Any = trainer.profiler  # type: ignore[attr-defined]
+    folder, name = getattr(profiler, "dirpath", None), getattr(profiler, "filename", None)
+    if trainer.is_global_zero and folder is not None and name is not None:
+        for path in sorted(Path(folder).glob(f"*{name}*")):
+            log.info("trainer.profiler: wrote %s", path)

@@ -19,7 +19,7 @@ TARGET_KEYS = (
     *("limits", "supernet"),
 )
 OPERATOR_KEYS = ("space.operators", "space.mult_layers", "sharing")
-TRAINING_KEYS = ("ckpt_path", "resume", "bn", "logger")
+TRAINING_KEYS = ("ckpt_path", "resume", "bn", "logger", "tags")
 """What all trainings read. Of the groups, stage=target says itself what the supernet has decided."""
 TRAINING_GROUPS = ("optim", "trainer", "callbacks", "block_variant", "reorder")
 
@@ -31,7 +31,8 @@ def warn_of_stage(settings: SearchSettings, typed: Sequence[str]) -> None:
         settings: of the search.
         typed: what the user typed.
     """
-    for reason, keys in _rules(settings).items():
+    steps = {"a search has its own steps, by stage=...": ("train", "test")}
+    for reason, keys in (steps | _rules(settings)).items():
         if others := typed_of(keys, typed):
             say_no_effect(reason, others)
 

@@ -125,6 +125,15 @@ def _overfitted(checked: Checked) -> str | None:
     return f"trainer.overfit_batches={batches} takes their place" if batches else None
 
 
+def _not_tested(checked: Checked) -> str | None:
+    return None if checked.config.get("test", True) else "test=false leaves the test set alone"
+
+
+def _for_debugging(checked: Checked) -> str | None:
+    mode = checked.config.get("debug")
+    return f"debug={mode} always trains, and no other run goes on from it" if mode else None
+
+
 TRAINING = (
     *(Rule((key,), _not_obeyed(key)) for key in OBEYED_BY),
     Rule(("optim.lr",), _rate_is_not_read),
@@ -141,6 +150,8 @@ TRAINING = (
     Rule((*_LIMITS, *_OF_LENGTH), _tried),
     Rule(_LIMITS, _overfitted),
     Rule(_MADE_BY_RUNS, always(OUR_OWN)),
+    Rule(("resume",), _for_debugging),
+    Rule(("trainer.limit_test_batches",), _not_tested),
     Rule(("trainer.limit_predict_batches",), always("nothing is predicted")),
 )
 

@@ -26,16 +26,20 @@ from shiftaddaug.runs.checkpoints import find_checkpoint, read_checkpoint, refus
 from shiftaddaug.runs.idle import note_idle
 from shiftaddaug.runs.init_from import begin_from
 from shiftaddaug.runs.lightning_trainer import (
+    SPLITS,
     build_trainer,
+    check_accelerator,
     check_interval,
     check_limits,
     quieten_lightning,
     warn_of_global_draws,
 )
+from shiftaddaug.runs.longer import is_longer, lengthened_from
 from shiftaddaug.runs.proofs import prove_before_training
 from shiftaddaug.runs.resumed import refuse_unlike
 from shiftaddaug.runs.searching import PRUNED, is_multirun, running_trial
 from shiftaddaug.runs.settings import RunSettings
+from shiftaddaug.runs.statistics import choose_statistics
 from shiftaddaug.runs.trainer_settings import refuse_processes_of_jobs
 from shiftaddaug.tasks.base import Objective
 from shiftaddaug.tasks.optimizers import build_optim
@@ -55,7 +59,9 @@ class Prepared:
     trainer: pl.Trainer
     throughput: Throughput
     ckpt_path: Path | None
-    """Checkpoint that the run resumes."""
+    """Checkpoint that the run resumes, or deploys."""
+    lengthened_from: Sequence[int]
+    """Epochs of the finished runs that it trains further."""
     callbacks: Mapping[str, pl.Callback]
     """The callbacks of the configuration, by their names."""
     loggers: Sequence[GuardedLogger]
@@ -63,6 +69,8 @@ class Prepared:
     results.json lie beside it."""
     idle: Mapping[str, str]
     """Why callbacks have nothing to do, by their names."""
+    statistics: str
+    """Batch-norm statistics that are validated and deployed: running or recalibrated."""
 
     @property
     def resumable(self) -> Path | None:
@@ -87,6 +95,7 @@ def prepare(settings: RunSettings, training: MakeTraining | None = None) -> Prep
     """
     quieten_lightning()
     config = settings.config
+    check_accelerator(config["trainer"])
     pl.seed_everything(settings.top.seed, workers=True, verbose=False)
     assignment = assigned_operators(config, settings.plan, settings.catalogue)
     for operator in assignment.operators():
@@ -95,7 +104,7 @@ def prepare(settings: RunSettings, training: MakeTraining | None = None) -> Prep
     task = (training or _target_training)(settings, assignment, objective)
     prove_before_training(task.net)
     begin_from(task.net, settings.config, settings.catalogue, resumed=settings.top.ckpt_path is not None)
-    ckpt_path = _resumed_checkpoint(settings, task)
+    resumed = _resumed_checkpoint(settings, task)
     data: pl.LightningDataModule = build("data", config["data"])
     settings.task.refuse_other_data(config["data"]["name"], getattr(data, "task", None))
     throughput = Throughput()
@@ -108,11 +117,18 @@ def prepare(settings: RunSettings, training: MakeTraining | None = None) -> Prep
     trainer = build_trainer(config["trainer"], [*callbacks.values(), throughput], **options)
     if is_multirun():
         refuse_processes_of_jobs(trainer.world_size)
-    idle = note_idle(callbacks, trainer, task, settings.typed)
+    if not settings.top.train and trainer.world_size > 1:
+        raise UserError(
+            f"train=false: deploys and tests in one process, not in {trainer.world_size}; options: trainer.devices=1"
+        )
     _read_data(settings, data, trainer.world_size)
+    statistics = choose_statistics(config, data, trainer.world_size, callbacks, task.net, validated=settings.validated)
+    idle = note_idle(callbacks, trainer, task, settings.typed)
     # Lightning does so once a checkpoint has been read into it: float64 weights would come back rounded
     trainer.precision_plugin.convert_module(task)
-    return Prepared(settings, assignment, task, data, trainer, throughput, ckpt_path, callbacks, loggers, idle)
+    return Prepared(
+        settings, assignment, task, data, trainer, throughput, *resumed, callbacks, loggers, idle, statistics
+    )
 
 
 def _pruning(settings: RunSettings) -> dict[str, pl.Callback]:
@@ -156,21 +172,27 @@ def training_options(settings: RunSettings) -> dict[str, Any]:
     }
 
 
-def _resumed_checkpoint(settings: RunSettings, task: Training) -> Path | None:
+def _resumed_checkpoint(settings: RunSettings, task: Training) -> tuple[Path | None, list[int]]:
+    """Return the checkpoint that a run resumes, and the epochs of the finished runs that it trains further."""
     if settings.top.ckpt_path is None:
-        return None
-    path = find_checkpoint(str(settings.top.ckpt_path), Path(settings.paths.log_dir), settings.config)
+        return None, []
+    path = find_checkpoint(str(settings.top.ckpt_path), Path(settings.paths.log_dir), settings.trained)
     checkpoint = read_checkpoint(path)
-    refuse_other_run(path, checkpoint, settings.config)
-    refuse_unlike(path, checkpoint, task)
+    refuse_other_run(path, checkpoint, settings.trained, settings.typed)
+    refuse_unlike(path, checkpoint, task, settings.top.train)
+    if not settings.top.train:
+        return path, []
     log.info("resuming %s", path)
-    return path
+    theirs = checkpoint["config"]
+    if is_longer(path, theirs, settings.config):
+        task.lengthened_from = theirs["trainer"]["max_epochs"]
+    return path, lengthened_from(path, theirs, settings.config)
 
 
 def _read_data(settings: RunSettings, data: pl.LightningDataModule, processes: int) -> None:
     data.prepare_data()
     data.setup("fit")
     warn_of_global_draws(data, settings.config["data"]["name"])
-    check_limits(settings.config["trainer"], data, processes)
+    check_limits(settings.config["trainer"], data, processes, SPLITS if settings.top.test else SPLITS[:2])
     if settings.validated:
         check_interval(settings.config["trainer"], data, processes)

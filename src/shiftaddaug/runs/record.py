@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shlex
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from shiftaddaug.nets.cost import NetCost, net_cost
 from shiftaddaug.nets.sizes import shown_size
 from shiftaddaug.report.cost import cost_record, cost_rows
 from shiftaddaug.report.guarded import GuardedLogger
+from shiftaddaug.report.loggers import whereabouts
 from shiftaddaug.report.results import (
     CONFIG,
     RESULTS,
@@ -28,6 +30,7 @@ from shiftaddaug.report.results import (
 )
 from shiftaddaug.runs.compose import PACKAGE, ROOT
 from shiftaddaug.runs.identity import IDENTITY, identity_hash
+from shiftaddaug.runs.longer import LENGTHENED
 from shiftaddaug.runs.places import refuse_old_run
 from shiftaddaug.runs.prepare import Prepared
 from shiftaddaug.runs.target import Deployed
@@ -48,11 +51,14 @@ def begin(run: Prepared) -> Record:
     settings, cost = run.settings, net_cost(run.settings.plan, run.assignment)
     priced = cost_record(settings.plan, run.assignment, settings.hardware)
     record = _identity(run) | _cost(cost) | priced | _circumstances(run)
-    _announce(run, cost, record["supernet_params"])
     if run.trainer.is_global_zero:
+        _announce(run, cost, record["supernet_params"])
         refuse_old_run(settings.folder)
     for logger in run.loggers:
         _introduce(logger, _hyperparameters(run, record))
+        place = whereabouts(logger.guarded) if run.trainer.is_global_zero else None
+        if place is not None:
+            log.info("%s: %s", logger.key, place)
     if run.trainer.is_global_zero:
         settings.folder.mkdir(parents=True, exist_ok=True)
         write_whole(settings.folder / CONFIG, OmegaConf.to_yaml(settings.config))
@@ -81,7 +87,7 @@ def _identity(run: Prepared) -> Record:
         "op": settings.config["op"]["name"],
         "aug": settings.aug.name,
         "data": settings.config["data"]["name"],
-        **settings.task.record(),
+        **settings.task.record(settings.plan.num_classes),
         "seed": settings.top.seed,
         IDENTITY: identity_hash(settings.config),
     }
@@ -102,11 +108,21 @@ def _circumstances(run: Prepared) -> Record:
         "git_commit": git_commit(ROOT),
         "code": code_hash(PACKAGE),
         "torch": torch.__version__,
-        "command": " ".join(sys.argv),
+        "command": shlex.join(sys.argv),
         "folder": str(run.settings.folder),
+        "debug": run.settings.top.debug,
+        "bn": run.statistics,
+        "tags": list(run.settings.top.tags),
         "idle": dict(run.idle),
-        "resumed_from": None if run.ckpt_path is None else str(run.ckpt_path.absolute()),
+        **({LENGTHENED: list(run.lengthened_from)} if run.lengthened_from else {}),
+        "resumed_from": None,
+        **({} if run.ckpt_path is None else {_from(run): str(run.ckpt_path.absolute())}),
     }
+
+
+def _from(run: Prepared) -> str:
+    """Return the key of the checkpoint: a run whose weights are only deployed has not gone on, nor has it finished."""
+    return "resumed_from" if run.settings.top.train else "deployed_from"
 
 
 def _announce(run: Prepared, cost: NetCost, supernet_params: int) -> None:
@@ -172,10 +188,11 @@ def _print(run: Prepared, deployed: Deployed, r: Mapping[str, Any]) -> None:
     validation = "none: data.val_fraction=0, the last epoch is deployed"
     if deployed.validated:
         validation = headline.written(r[headline.key("val")])
+    test = headline.written(r[headline.key("test")]) if r["tested"] else "none: test=false"
     print_result(
         f"target of {r['net']}, op={r['op']}, aug={r['aug']}, data={r['data']}, seed={r['seed']}",
         {
-            f"{headline.title} (test)": headline.written(r[headline.key("test")]),
+            f"{headline.title} (test)": test,
             f"{headline.title} (validation)": validation,
             "params": f"{r['params']:,}",
             "MACs": f"{r['macs']:,} ({r['multiplication_free_macs_percent']} % multiplication-free)",

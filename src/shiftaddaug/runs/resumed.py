@@ -85,20 +85,23 @@ def _at(content: Any, place: Sequence[str]) -> Any:
     return content
 
 
-def refuse_unlike(path: Path, checkpoint: Mapping[str, Any], task: "Training") -> None:
+def refuse_unlike(path: Path, checkpoint: Mapping[str, Any], task: "Training", trains: bool = True) -> None:
     """Refuse weights, and an optimiser's state, that are not those of a network.
 
     Args:
         path: of the checkpoint.
         checkpoint: with its tensors.
         task: that is to go on from it; it stays as it is.
+        trains: whether it is trained further; else the optimiser's state does not matter.
 
     Raises:
         UserError: naming the file, and the first tensor that is missing, unknown, of another shape, or no number.
     """
     mistake = next(_mistakes(checkpoint["state_dict"], task.state_dict()), None)
     if mistake is not None:
-        raise UserError(f"ckpt_path={path}: cannot be resumed: {mistake}")
+        raise UserError(f"ckpt_path={path}: cannot be {'resumed' if trains else 'deployed'}: {mistake}")
+    if not trains:
+        return
     try:
         mistake = _optimizer_mistake(checkpoint["optimizer_states"][0], task)
     except DAMAGE as error:

@@ -156,7 +156,9 @@ def supernet_config(cfg: DictConfig, settings: SearchSettings, chosen: Setting) 
     """
     _refuse_own_ways(settings.config)
     raw: Any = OmegaConf.to_container(cfg, resolve=False)
-    config = {key: raw[key] for key in (*GROUPS, "seed", "ckpt_path", "resume", "plugins") if key in raw}
+    config = {
+        key: raw[key] for key in (*GROUPS, "seed", "ckpt_path", "resume", "plugins", "tags", "debug") if key in raw
+    }
     table = largest_table(settings.table, settings.space, chosen.width_mult)
     trained = settings.method.training()
     space = {**settings.config["space"], "operators": trained["operators"]}

@@ -14,6 +14,7 @@ from shiftaddaug.callbacks.settings import check_callbacks
 from shiftaddaug.catalogue import PACKAGE_ONLY, Catalogue
 from shiftaddaug.data.checks import check_data_config, holds_validation
 from shiftaddaug.data.settings import ClassesSettings
+from shiftaddaug.errors import UserError
 from shiftaddaug.hardware.budget import check_budget
 from shiftaddaug.hardware.settings import Hardware, hardware_from
 from shiftaddaug.hybrid.remap_file import with_remap_file
@@ -30,8 +31,10 @@ from shiftaddaug.nets.surroundings import choices
 from shiftaddaug.nets.timetable import check_timetables
 from shiftaddaug.operators.settings import OperatorSettings
 from shiftaddaug.operators.stated import make_stated
+from shiftaddaug.report.loggers import check_packages
+from shiftaddaug.runs.absolute import with_absolute_paths
 from shiftaddaug.runs.compose import plain
-from shiftaddaug.runs.init_from import source_of
+from shiftaddaug.runs.init_from import check_source
 from shiftaddaug.runs.joint_checks import (
     check_compile,
     check_frozen,
@@ -39,7 +42,9 @@ from shiftaddaug.runs.joint_checks import (
     check_sharing_of_blends,
     check_strategy,
     check_unvalidated,
+    warn_of_early_stop,
     warn_of_operators,
+    warn_of_recipe,
 )
 from shiftaddaug.runs.memory import Step, check_evaluation_memory, check_memory
 from shiftaddaug.runs.no_effect import warn_of_settings
@@ -49,7 +54,8 @@ from shiftaddaug.runs.searched import warn_of_searched_net, with_searched_net
 from shiftaddaug.runs.searching import is_multirun
 from shiftaddaug.runs.target_plan import check_batch, target_plan
 from shiftaddaug.runs.trainer_settings import check_processes, check_trainer
-from shiftaddaug.settings import CheckpointPath, PathName, PluginNames, Seed, check, check_group
+from shiftaddaug.settings import CheckpointPath, PathName, PluginNames, Seed, Tags, check, check_group
+from shiftaddaug.tasks.figures import LOSS
 from shiftaddaug.tasks.optim_settings import OptimSettings, check_optim
 from shiftaddaug.tasks.settings import TaskSettings
 
@@ -74,6 +80,11 @@ class TopLevel:
     ckpt_path: CheckpointPath | None = None
     resume: bool = False
     plugins: PluginNames = ()  # type: ignore[assignment]
+    debug: str | None = None
+    train: bool = True
+    test: bool = True
+    tags: Tags = ()  # type: ignore[assignment]
+    print_config: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,6 +137,11 @@ class RunSettings(Groups):
         return Path(self.paths.output_dir)
 
     @property
+    def trained(self) -> Mapping[str, Any]:
+        """The configuration of the training that the weights are of: with `train=false` it was another run's."""
+        return {**self.config, "train": True}
+
+    @property
     def step(self) -> Step:
         """What is computed in a training step, as far as memory goes."""
         return Step(self.config, widening_of(self.plan, self.aug), self.assignment, self.sharing)
@@ -153,6 +169,7 @@ def read_settings(
     Raises:
         UserError: the first mistake, by key.
     """
+    cfg = with_absolute_paths(cfg)
     task = tasks.settings_from(plain(cfg.task), catalogue)  # whose keys others are interpolated from
     config = with_searched_net(plain(cfg), catalogue)
     written: Any = OmegaConf.to_container(cfg, resolve=False)
@@ -167,6 +184,8 @@ def read_settings(
     check_frozen(config)
     warn_of_settings(checked, typed)
     warn_of_operators(checked)
+    warn_of_early_stop(checked)
+    warn_of_recipe(checked.op, operators.available(catalogue), typed)
     check_operators(checked)
     config = with_remap_file(config)
     settings = RunSettings(
@@ -230,6 +249,11 @@ def read_groups(
         UserError: the first mistake, by key.
     """
     top = check_group("", config, TopLevel, more=GROUPS)
+    if not top.train and top.ckpt_path is None:
+        raise UserError(
+            "train=false: deploys and tests the weights of a checkpoint, and ckpt_path=null names none; options: "
+            "ckpt_path=RUN/checkpoints/best.ckpt"
+        )
     paths = check_group("paths", config["paths"], PathsSettings)
     net, arch = check_net(config["net"], catalogue), archs.check_arch(config["arch"], catalogue)
     aug, sharing = check_aug(config["aug"]), check_sharing(config["sharing"])
@@ -238,13 +262,14 @@ def read_groups(
     optim = check_optim(config["optim"], written_optim, config["trainer"]["max_epochs"])
     check_node("data", config["data"], IMAGES)
     check("logger", config.get("logger"), dict[str, Any] | None)
+    check_packages(config.get("logger") or {})
     check_node("logger", config.get("logger") or {})
     check_callbacks(
         config["callbacks"], {figure.name: figure.better for figure in task.measured}, holds_validation(config["data"])
     )
     check_places(config)
     if net.init_from is not None and top.ckpt_path is None:
-        source_of(net.init_from)
+        check_source(net.init_from)
     hardware = hardware_from(config["hardware"])
     return Groups(top=top, paths=paths, net=net, arch=arch, aug=aug, sharing=sharing, optim=optim, hardware=hardware)
 
@@ -266,4 +291,14 @@ def _plan(config: Mapping[str, Any], arch: ArchSettings, task: TaskSettings, cat
     task.check_distillation(config["aug"]["distill_weight"])
     plan = target_plan(config, arch, task, catalogue)
     check_batch(config, arch, plan)
+    _check_figures(config, task, plan.num_classes)
     return plan
+
+
+def _check_figures(config: Mapping[str, Any], task: TaskSettings, outputs: int) -> None:
+    """Refuse a headline, and callbacks that watch a figure, that are not measured of so many outputs."""
+    task.check_outputs(outputs)
+    figures = task.figures_of(outputs)
+    if figures != task.figures:
+        measured = {figure.name: figure.better for figure in (*figures, LOSS)}
+        check_callbacks(config["callbacks"], measured, holds_validation(config["data"]))

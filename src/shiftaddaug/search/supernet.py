@@ -15,10 +15,11 @@ from shiftaddaug.nas.space import Choices
 from shiftaddaug.nas.tinynas import Setting, choose, settings_of
 from shiftaddaug.report.results import RESULTS, print_table, shortest_path, write_json
 from shiftaddaug.report.space import print_space, save_space
+from shiftaddaug.runs.held import hold
 from shiftaddaug.runs.importing import importing_torch
 from shiftaddaug.runs.memory import check_memory
 from shiftaddaug.runs.places import refuse_begun_run
-from shiftaddaug.runs.repeated import going_on
+from shiftaddaug.runs.repeated import found, going_on
 from shiftaddaug.runs.search_settings import SUPERNET, SearchSettings, supernet_config
 from shiftaddaug.runs.settings import RunSettings, read_settings
 from shiftaddaug.seeding import derive_seed
@@ -75,7 +76,9 @@ def train_supernet(cfg: DictConfig, settings: SearchSettings, typed: Sequence[st
     run_settings = read_supernet(cfg, settings, chosen, typed, started)
     with ExitStack() as held:
         run_settings, score = going_on(run_settings, held)
-        return _train(settings, run_settings, chosen) if score is None else score
+        if score is not None:
+            return score
+        return _train(settings, found(run_settings, held), chosen, held)
 
 
 def read_supernet(
@@ -116,7 +119,7 @@ def _check_memory(settings: SearchSettings, read: RunSettings) -> None:
         ) from None
 
 
-def _train(settings: SearchSettings, run_settings: RunSettings, chosen: Setting) -> float:
+def _train(settings: SearchSettings, run_settings: RunSettings, chosen: Setting, held: ExitStack) -> float:
     from shiftaddaug.runs.checkpoints import check_resumed
     from shiftaddaug.runs.processes import leading
 
@@ -131,18 +134,21 @@ def _train(settings: SearchSettings, run_settings: RunSettings, chosen: Setting)
 
     run = prepare(run_settings, supernet_training)
     record = begin(run)
+    if run.trainer.is_global_zero:
+        hold(run_settings.folder, held)
     last = run_settings.folder / "checkpoints" / "last.ckpt"
-    with finishing(run), leading(run.trainer.strategy.launcher, last, run.ckpt_path):
+    with finishing(run) as ending, leading(run.trainer.strategy.launcher, last, run.ckpt_path):
         trained = fit(run)
+        ending.trained = True
         checkpoint = best_weights(run)
         images = calibration_images(run.data, settings.method.calibration_batches)
         batches = scored_batches(run.data, settings.method.score_images)
         inherited = Inherited(run.task.net, run.task.objective, images, batches)
-        found = cut(settings, run, inherited)
-        contents = found | {CHECKPOINT: str(checkpoint.relative_to(run_settings.folder.absolute()))}
+        deep = cut(settings, run, inherited)
+        contents = deep | {CHECKPOINT: str(checkpoint.relative_to(run_settings.folder.absolute()))}
         if run.trainer.is_global_zero:
             _report(settings, run, record | trained, contents, chosen)
-    return float(found["deep_score"])
+    return float(deep["deep_score"])
 
 
 def cut(settings: SearchSettings, run: "Prepared", inherited: "Inherited") -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -18,6 +18,7 @@ from shiftaddaug import tasks
 from shiftaddaug.catalogue import Catalogue, catalogue_of
 from shiftaddaug.data.checks import settings_of
 from shiftaddaug.errors import DAMAGE, UserError, reason_of
+from shiftaddaug.files import read_yaml
 from shiftaddaug.hardware.candidates import Pricer
 from shiftaddaug.nas.settings import SpaceSettings, check_space
 from shiftaddaug.nas.space import Choices, Point
@@ -90,7 +91,7 @@ def search_target(settings: SearchSettings, typed: Sequence[str]) -> float:
         "limits": settings.limits.by_cost(),
         "sampler": settings.method.sampler,
         "seed": settings.top.seed,
-        "command": " ".join(sys.argv),
+        "command": shlex.join(sys.argv),
     }
     operators = {each.name: each for each in operators_of(list(choices.operators), catalogue)}
     table, figure = trained.config["net"], inherited.figure
@@ -124,7 +125,7 @@ def read_trained(settings: SearchSettings, catalogue: Catalogue) -> Trained:
         contents = read_json(folder / FILE)
         if contents["format"] != FORMAT:
             raise ValueError(f"{FILE} is of format {contents['format']}, this version reads {FORMAT}")
-        raw: Any = OmegaConf.to_container(OmegaConf.load(folder / CONFIG), resolve=True)
+        raw: Any = read_yaml(folder / CONFIG)
         config: dict[str, Any] = dict(raw)
         space = check_space(contents["space"])
         task = tasks.settings_from(config["task"], catalogue)

@@ -57,7 +57,8 @@ def build(config: Mapping[str, Any], num_outputs: int, catalogue: Catalogue = PA
         catalogue: of the package and the plugins in use.
 
     Raises:
-        UserError: as `settings_from`; metrics other than the figures that the settings state.
+        UserError: as `settings_from`; a headline that is not measured of so many outputs; metrics other than the
+            figures that the settings state.
     """
     from torchmetrics import Metric
 
@@ -66,7 +67,8 @@ def build(config: Mapping[str, Any], num_outputs: int, catalogue: Catalogue = PA
     settings = settings_from(config, catalogue)
     objective_class = _class_in(settings.name, catalogue, "objective", "OBJECTIVE", Objective)
     objective: Objective = objective_class(settings, num_outputs)
-    measured, stated = list(objective.metrics()), [figure.name for figure in settings.figures]
+    settings.check_outputs(num_outputs)
+    measured, stated = list(objective.metrics()), [figure.name for figure in objective.figures]
     if sorted(measured) != sorted(stated):
         raise UserError(
             f"task={settings.name}: its objective measures {', '.join(measured)}, and its settings state the figures "

@@ -1,13 +1,14 @@
 """What a task optimises and measures: the only part of a training that knows what outputs and labels mean."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from shiftaddaug.tasks.figures import Figure
 from shiftaddaug.tasks.settings import TaskSettings
 
 
@@ -27,6 +28,11 @@ class Objective(ABC):
 
     def __init__(self, settings: TaskSettings, num_outputs: int) -> None:
         self.settings, self.num_outputs = settings, num_outputs
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        """Figures that are measured of this network, besides the loss."""
+        return self.settings.figures_of(self.num_outputs)
 
     @abstractmethod
     def loss(self, outputs: Tensor, wanted: Tensor) -> Tensor:
@@ -50,7 +56,7 @@ class Objective(ABC):
 
     @abstractmethod
     def metrics(self) -> dict[str, Metric]:
-        """Fresh metrics by the names of `settings.figures`.
+        """Fresh metrics by the names of `figures`.
 
         They are updated with (outputs, wanted) and accumulate over a split; `compute` returns a scalar. Two figures
         that are computed from one state (a confusion matrix, say) may share it: then one metric owns it, and the other
@@ -67,6 +73,21 @@ class Objective(ABC):
     @abstractmethod
     def predictions(self, outputs: Tensor) -> Tensor:
         """What the outputs say, in the form of `wanted`: labels, masks, values."""
+
+    def classes(self, held: Sequence[str] | None) -> Sequence[str] | None:
+        """Names of what each output channel stands for, in their order; None if they have none.
+
+        Args:
+            held: names of the classes that the data hold, in the order of labels; None if they have none.
+        """
+        return held if held is not None and len(held) == self.num_outputs else None
+
+    def ranked(self, outputs: Tensor, most: int) -> tuple[Tensor, Tensor] | None:
+        """The most probable classes of each image, the best first, and their scores in 0..1, both (N, most).
+
+        None, as here: the task does not say one class of an image. Else `wanted` are labels (N,).
+        """
+        return None
 
     def show(self, value: Tensor) -> "str | Tensor":
         """One image's prediction, or what was wanted of it, for people: a text, or a picture uint8 (3, H, W).

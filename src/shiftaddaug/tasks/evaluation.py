@@ -30,7 +30,7 @@ class Evaluation(pl.LightningModule):
         self.net, self.objective = net, objective
         self.details: dict[str, Any] = {}
         """What the metrics of the last validation or test said besides the figures."""
-        figures, made = objective.settings.figures, objective.metrics()
+        figures, made = objective.figures, objective.metrics()
         metrics: dict[str, Metric] = {f"train_{f.name}": made[f.name] for f in figures if f.training}
         for split in ("val", "test"):
             made = objective.metrics()
@@ -55,20 +55,22 @@ class Evaluation(pl.LightningModule):
     def _is_headline(self, figure: Figure) -> bool:
         return figure.name == self.objective.settings.headline
 
-    def _evaluate(self, batch: Batch, split: str) -> None:
+    def _evaluate(self, batch: Batch, split: str) -> Tensor:
+        """Measure a batch; return the outputs, which callbacks are handed."""
         images, wanted = batch
         outputs = self.objective.infer(self, images)
         loss = self._metric(split, LOSS)
         loss.update(self.objective.evaluation_loss(outputs, wanted), len(images))
         self.log(f"{split}/{LOSS.name}", loss, on_epoch=True, prog_bar=self._is_headline(LOSS))
-        for figure in self.objective.settings.figures:
+        for figure in self.objective.figures:
             metric = self._metric(split, figure)
             metric.update(outputs, wanted)
             self.log(f"{split}/{figure.name}", metric, on_epoch=True, prog_bar=self._is_headline(figure))
+        return outputs
 
     def _take_details(self, split: str) -> None:
         """Keep what the metrics of a finished split say besides the figures, before Lightning empties them."""
-        figures = self.objective.settings.figures
+        figures = self.objective.figures
         self.details = self.objective.details({figure.name: self._metric(split, figure) for figure in figures})
 
     def results(self, split: str, metrics: Mapping[str, float]) -> dict[str, Any]:
@@ -78,7 +80,7 @@ class Evaluation(pl.LightningModule):
             split: val or test.
             metrics: as the trainer returns them.
         """
-        measured = self.objective.settings.measured
+        measured = (*self.objective.figures, LOSS)
         figures = {figure.key(split): figure.recorded(metrics[f"{split}/{figure.name}"]) for figure in measured}
         return figures | {f"{split}_{name}": value for name, value in self.details.items()}
 
@@ -87,11 +89,11 @@ class Evaluation(pl.LightningModule):
         have put averages of the weights there, those that a checkpoint holds are validated everywhere."""
         take_from_first_process(self.net)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, "val")
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self._evaluate(batch, "val")
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, "test")
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self._evaluate(batch, "test")
 
     def on_validation_epoch_end(self) -> None:
         self._take_details("val")

@@ -1,7 +1,8 @@
 """A schedule that waits for its optimiser and for the length of the run."""
 
+import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -46,6 +47,45 @@ class EachEpoch:
         """Take over what `state_dict` returned."""
         self.steps = state_dict["steps"]
         self.scheduler.load_state_dict(state_dict["scheduler"])
+
+
+class Lengthened:
+    """Let a scheduler go on from the state of one of a shorter run, as in a run of its own length.
+
+    Many keep their length in their state. Whatever differs between the two when they are new is not taken over.
+
+    Args:
+        scheduler: of the longer run.
+        shorter: of the run whose state is read.
+    """
+
+    def __init__(self, scheduler: Any, shorter: Any) -> None:
+        self.scheduler, self.optimizer = scheduler, scheduler.optimizer
+        self._new, self._of_shorter = (copy.deepcopy(each.state_dict()) for each in (scheduler, shorter))
+
+    def step(self) -> None:
+        """Advance the scheduler."""
+        self.scheduler.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the scheduler itself: a resumed run reads it as any other."""
+        state: dict[str, Any] = self.scheduler.state_dict()
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over how far the shorter run was."""
+        self.scheduler.load_state_dict(_of_length(state_dict, self._new, self._of_shorter))
+
+
+def _of_length(state: Mapping[str, Any], new: Mapping[str, Any], of_shorter: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a state with what depends on the length of the run as it is for the longer one."""
+    found = dict(state)
+    for key, value in new.items():
+        if isinstance(value, Mapping) and isinstance(state.get(key), Mapping):
+            found[key] = _of_length(state[key], value, of_shorter[key])
+        elif value != of_shorter.get(key):
+            found[key] = value
+    return found
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class TaskSettings:
     name: ClassVar[str]
     """The task's, as its folder is called."""
     figures: ClassVar[tuple[Figure, ...]]
-    """What is measured besides the loss, in the order in which it is reported."""
+    """What is measured besides the loss, in the order in which it is reported; `figures_of` may leave some out."""
     distils: ClassVar[bool] = False
     """Whether its objective has a distillation loss (`aug.distill_weight`)."""
     pictures: ClassVar[bool] = False
@@ -71,6 +71,22 @@ class TaskSettings:
         """
         raise NotImplementedError
 
+    def figures_of(self, outputs: int) -> tuple[Figure, ...]:
+        """Return the figures that mean something of a network of so many output channels; here all of them."""
+        return self.figures
+
+    def check_outputs(self, outputs: int) -> None:
+        """Refuse a headline that is not measured of a network of so many output channels.
+
+        Raises:
+            UserError: it is none of `figures_of`, nor the loss.
+        """
+        names = [figure.name for figure in (*self.figures_of(outputs), LOSS)]
+        if self.headline not in names:
+            raise UserError(
+                f"task.headline={self.headline}: is not measured of {outputs} classes; options: {', '.join(names)}"
+            )
+
     def seen(self, data: Mapping[str, Any]) -> Size:
         """Size (height, width) of what the network sees at once when it is evaluated, in pixels."""
         return as_size(data["image_size"])
@@ -110,8 +126,11 @@ class TaskSettings:
             options = "other data" if task is None else f"other data, or task={task}"
             raise UserError(f"data={name}: {made}, and this run has task={self.name}; options: {options}")
 
-    def record(self) -> dict[str, Any]:
+    def record(self, outputs: int | None = None) -> dict[str, Any]:
         """What run.json and results.json say of the task, for those who report.
+
+        Args:
+            outputs: output channels of the network; None: all figures, whatever a network has.
 
         Raises:
             UserError: two figures of one name.
@@ -120,4 +139,5 @@ class TaskSettings:
         for name in names:
             if names.count(name) > 1:
                 raise UserError(f"task={self.name}: states two figures {name}; the loss is one of them by itself")
-        return {"task": self.name} | record_of(self.measured, self.headline_figure)
+        measured = self.measured if outputs is None else (*self.figures_of(outputs), LOSS)
+        return {"task": self.name} | record_of(measured, self.headline_figure)

@@ -19,7 +19,7 @@ from shiftaddaug.operators.base import Operator
 from shiftaddaug.tasks.base import Objective
 from shiftaddaug.tasks.evaluation import Batch, Evaluation
 from shiftaddaug.tasks.last_validation import LastValidation
-from shiftaddaug.tasks.scheduler import COSINE
+from shiftaddaug.tasks.scheduler import COSINE, Lengthened
 
 
 class Training(Evaluation):
@@ -81,6 +81,10 @@ class Training(Evaluation):
             self.compiled_target_pass = torch.compile(partial(net, spec=None), backend=compile_backend)
         self.target_spec = net.target_spec
         self.augmented_spec: SubnetSpec | None = None
+        self.target_loss: Tensor | None = None
+        """Loss of the target at the last step, for those who watch."""
+        self.lengthened_from: int | None = None
+        """Epochs of the finished run that is trained further, in its first part."""
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, wanted = self.objective.mixed(*batch)
@@ -109,13 +113,14 @@ class Training(Evaluation):
         if decay is not None:
             loss = loss + self._weight_decay * decay
         self._check_finite(loss)
-        self._log_train("train/loss", target_loss, len(images))
+        self.target_loss = target_loss.detach()
+        self._log_train("train/loss", self.target_loss, len(images))
         self._measure(outputs.detach(), batch[1])
         return loss
 
     def _measure(self, outputs: Tensor, wanted: Tensor) -> None:
         """Log the figures of the target on a batch, against what is wanted of it as it came from the data."""
-        for figure in self.objective.settings.figures:
+        for figure in self.objective.figures:
             if figure.training:
                 metric = self._metric("train", figure)
                 metric.update(outputs, wanted)
@@ -198,6 +203,9 @@ class Training(Evaluation):
             )
         steps, epochs = int(self.trainer.estimated_stepping_batches), max(1, self.trainer.max_epochs or 1)
         schedule = self.scheduler(optimizer, steps, epochs)
+        if self.lengthened_from is not None:
+            shorter = self.scheduler(self.new_optimizer(), steps // epochs * self.lengthened_from, self.lengthened_from)
+            schedule = Lengthened(schedule, shorter)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def new_optimizer(self) -> torch.optim.Optimizer:

@@ -9,14 +9,13 @@ import yaml
 from msgspec import Meta
 
 from shiftaddaug.errors import DAMAGE, UserError
+from shiftaddaug.files import read_yaml
 from shiftaddaug.operators.settings import KINDS
 from shiftaddaug.settings import PositiveInt, check, check_group, shown
 
 FOLDER = Path(__file__).parent
 
 Picojoules = Annotated[float, Meta(ge=0, le=10**9)]
-MOST_VALUES = 10_000
-"""Values that a file holds at most, aliases written out."""
 
 
 @dataclass(frozen=True)
@@ -86,32 +85,12 @@ def read_technology(name: str) -> Technology:
             f"path to a .yaml file"
         )
     try:
-        return _checked(_read(path))
+        return _checked(read_yaml(path))
     except UserError as error:
         raise UserError(f"hardware.accelerator.technology={name}: {error}") from None
     except (OSError, yaml.YAMLError, *DAMAGE) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"hardware.accelerator.technology={name}: cannot be read ({reason})") from error
-
-
-def _read(path: Path) -> Any:
-    from omegaconf import OmegaConf
-
-    if not _is_small(yaml.compose(path.read_text(), Loader=yaml.SafeLoader)):
-        raise UserError(f"holds more than {MOST_VALUES:,} values, aliases written out; options: a file without aliases")
-    return OmegaConf.to_container(OmegaConf.load(path))
-
-
-def _is_small(whole: Any) -> bool:
-    """Whether a file holds few values, if it is read: aliases of aliases may fill the memory, or have no end."""
-    waiting, count = [whole], 0
-    while waiting and count <= MOST_VALUES:
-        node, count = waiting.pop(), count + 1
-        if isinstance(node, yaml.MappingNode):
-            waiting += [part for pair in node.value for part in pair]
-        elif isinstance(node, yaml.SequenceNode):
-            waiting += node.value
-    return count <= MOST_VALUES
 
 
 def _checked(raw: Any) -> Technology:

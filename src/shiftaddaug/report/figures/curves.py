@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shiftaddaug.report.recorded import headline_in
+from shiftaddaug.report.recorded import headline_in, title_of
 from shiftaddaug.report.results import METRICS, read_history
 
 if TYPE_CHECKING:
@@ -30,4 +30,5 @@ def draw(folder: Path) -> "Figure | None":
         axes.grid(alpha=0.3)
         if axes.get_lines():
             axes.legend()
+    figure.suptitle(title_of(folder), fontsize="medium")
     return figure

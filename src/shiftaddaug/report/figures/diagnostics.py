@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shiftaddaug.report.recorded import title_of
 from shiftaddaug.report.results import as_number, epoch_of, read_history, read_rows
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def draw(folder: Path) -> "Figure | None":
     from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(12, 4.5), dpi=100)
-    figure.subplots_adjust(left=0.05, right=0.88, bottom=0.11, top=0.97, wspace=0.2)  # a layout engine is slow
+    figure.subplots_adjust(left=0.05, right=0.88, bottom=0.11, top=0.93, wspace=0.2)  # a layout engine is slow
     left, right = figure.subplots(1, 2)
     shades = matplotlib.colormaps["viridis"]
     colours = {block: shades(i / max(1, len(ranks) - 1)) for i, block in enumerate(ranks)}
@@ -48,6 +49,7 @@ def draw(folder: Path) -> "Figure | None":
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
     left.plot([], [], color=GREY, label="other layers")
+    figure.suptitle(title_of(folder), fontsize="medium")
     figure.legend(loc="upper right", fontsize="small" if len(ranks) < 20 else "x-small", ncols=1 + len(ranks) // 30)
     return figure
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shiftaddaug.report.recorded import title_of
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -34,6 +36,7 @@ def draw(folder: Path) -> "Figure | None":
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
+    figure.suptitle(title_of(folder), fontsize="medium")
     if names:
         patches = [Patch(color=colour, label=name) for name, colour in zip(names, colours, strict=True)]
         figure.legend(handles=patches[:MOST_NAMES], loc="outside lower center", ncols=12, fontsize="small")

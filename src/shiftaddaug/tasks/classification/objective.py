@@ -50,16 +50,22 @@ class Classification(Objective):
         return temperature**2 * F.kl_div(given, wanted, reduction="batchmean", log_target=True)
 
     def metrics(self) -> dict[str, Metric]:
-        """Shares of images whose label is the first, or one of the first five, of the classes."""
-        classes = self.num_outputs
+        """Shares of images whose label is the first, or one of the first five, of the classes, if there are more."""
+        ranks = {"top1": 1, "top5": 5}
         return {
-            "top1": MulticlassAccuracy(classes, average="micro"),
-            "top5": MulticlassAccuracy(classes, top_k=min(5, classes), average="micro"),
+            figure.name: MulticlassAccuracy(self.num_outputs, top_k=ranks[figure.name], average="micro")
+            for figure in self.figures
+            if figure.name in ranks
         }
 
     def predictions(self, outputs: Tensor) -> Tensor:
         """Labels (N,)."""
         return outputs.argmax(1)
+
+    def ranked(self, outputs: Tensor, most: int) -> tuple[Tensor, Tensor]:
+        """Return classes by their softmax, best first, and that, float32 at least."""
+        scores, labels = at_least_float32(outputs).softmax(1).topk(min(most, self.num_outputs), 1)
+        return labels, scores
 
 
 OBJECTIVE = Classification

@@ -14,6 +14,9 @@ from shiftaddaug.tasks.settings import TaskSettings
 Alpha = Annotated[float, Meta(ge=0, le=1000)]
 """Parameter of a Beta(alpha, alpha) distribution; the larger it is, the nearer to 1/2 are the draws."""
 
+TOP5_FROM = 6
+"""Classes from which on top-5 is measured: of five or fewer it is always 100 %."""
+
 
 @dataclass(frozen=True)
 class ClassificationSettings(TaskSettings):
@@ -35,6 +38,9 @@ class ClassificationSettings(TaskSettings):
 
     def outputs(self, data: Mapping[str, Any]) -> int:
         return int(data["num_classes"])
+
+    def figures_of(self, outputs: int) -> tuple[Figure, ...]:
+        return tuple(figure for figure in self.figures if figure.name != "top5" or outputs >= TOP5_FROM)
 
     def check_data(self, data: Mapping[str, Any]) -> None:
         for key, alpha in (("mixup", self.mixup), ("cutmix", self.cutmix)):

@@ -4,7 +4,7 @@ Logits are (N, channels, H, W) at the size of the images. Masks are int64: label
 1, and no and yes (N, classes, H, W) of multilabel ones.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -86,6 +86,11 @@ class Segmentation(Objective):
         values = (100 * intersection_over_union(owner.whole)).tolist()
         rounded = [None if value != value else round(value, 2) for value in values]
         return {"iou_percent_by_class": dict(zip(self.output_names(), rounded, strict=True))}
+
+    def classes(self, held: Sequence[str] | None) -> Sequence[str] | None:
+        """Return the names of the settings, or else those of the data; of binary masks that of what is sought."""
+        names = self.settings.class_names or held
+        return super().classes(names[-1:] if names and self.settings.masks == "binary" else names)
 
     def output_names(self) -> list[str]:
         """Return the name of what each output channel stands for."""

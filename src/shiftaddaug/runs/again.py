@@ -1,0 +1,95 @@
+"""The command that goes on with a run: what was typed for it, and its checkpoint. Imports no torch."""
+
+import re
+import shlex
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from shiftaddaug.errors import DAMAGE
+from shiftaddaug.files import read_yaml
+from shiftaddaug.runs.compose import quoted, text_of, typed
+from shiftaddaug.settings import shown
+
+OF_ONE_RUN = ("ckpt_path", "resume", "paths.output_dir", "hydra", "sweep")
+"""Keys, with all below them, that say where one run lies, or how it was searched: another goes on elsewhere."""
+COMMANDS = ("train.py", "search.py")
+
+
+def command(overrides: Iterable[str], ckpt_path: object) -> str:
+    """Return the command that resumes a checkpoint, as it is typed in a shell.
+
+    Args:
+        overrides: of the run that left it.
+        ckpt_path: of the checkpoint.
+    """
+    kept = [each for each in overrides if not _starts(each, OF_ONE_RUN)]
+    return f"{_program()} {shlex.join([*kept, typed('ckpt_path', ckpt_path)])}"
+
+
+def overrides_of(run: Path) -> list[str] | None:
+    """Return what was typed for a run, by what Hydra left in its folder; None if that is not there.
+
+    Relative paths are taken from where the run was started.
+    """
+    try:
+        overrides = read_yaml(run / ".hydra" / "overrides.yaml")
+        where = read_yaml(run / ".hydra" / "hydra.yaml")["hydra"]["runtime"]["cwd"]
+        return [_from(Path(where), str(override)) for override in overrides]
+    except (OSError, yaml.YAMLError, *DAMAGE):
+        return None
+
+
+def to_resume(path: Path, asked: Sequence[str], difference: tuple[str, Any, Any]) -> str | None:
+    """Return the command that resumes a checkpoint as its run was; None if what was typed for that is unknown.
+
+    Where the same was typed, and a default has changed since, it says what the default was.
+
+    Args:
+        path: of the checkpoint.
+        asked: what was typed now.
+        difference: the first key that differs, what it was and what it is.
+    """
+    run = path.absolute().parents[1]
+    theirs = overrides_of(run)
+    if theirs is None:
+        return None
+    if set(_kept(theirs)) == set(_kept(asked)):
+        key, was, is_now = difference
+        theirs = [*theirs, f"{'++' if is_now is None else ''}{key}={_typed(was)}"]
+    return command(theirs, path)
+
+
+def _kept(overrides: Iterable[str]) -> list[str]:
+    return [each for each in overrides if not _starts(each, OF_ONE_RUN)]
+
+
+def _typed(value: Any) -> str:
+    if value is None or isinstance(value, int | float):
+        return shown(value)
+    return f"[{','.join(map(_typed, value))}]" if isinstance(value, list | tuple) else quoted(value)
+
+
+def _starts(override: str, keys: Iterable[str]) -> bool:
+    key = re.split(r"[=@]", override.lstrip("+~"), maxsplit=1)[0]
+    return any(key == each or key.startswith((f"{each}.", f"{each}/")) for each in keys)
+
+
+def _from(where: Path, override: str) -> str:
+    """Return an override whose value is a path relative to a folder that is not this one with that path whole."""
+    key, _, _ = override.partition("=")
+    text = text_of(override)
+    if where == Path.cwd() or not text or "/" in key or Path(text).is_absolute() or not (where / text).exists():
+        return override
+    return typed(key, where / text)
+
+
+def _program() -> str:
+    """Return how this command was called; outside of one, how a training is."""
+    name = Path(sys.argv[0]).name
+    if name.startswith("shiftaddaug-"):
+        return name
+    return f"python {shlex.quote(sys.argv[0]) if name in COMMANDS else 'src/train.py'}"
