@@ -52,8 +52,7 @@ class _Layer(nn.Module):
         return add_conv2d(x, self.w, *self.arguments)
 
 
-@pytest.mark.parametrize("strict", [False, True])
-@pytest.mark.parametrize("name", ["grouped", "depthwise, stride 2"])
+@pytest.mark.parametrize(("name", "strict"), [("grouped", False), ("depthwise, stride 2", True)])
 def test_export_records_torch_s_operations_alone_for_any_size(name: str, strict: bool) -> None:
     _, x, w = tensors(CASES[name])
     layer = _Layer(w, *CASES[name].arguments)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from shiftaddaug.operators.quantize import fixed_point, round_power_of_two, straight_through
 
@@ -116,3 +117,21 @@ def test_float32_rounds_as_float64_does() -> None:
     w = torch.cat([torch.cat(near), -torch.cat(near), torch.zeros(1), torch.tensor([1e-45, 1e-39, 3e38])])
     fast = round_power_of_two(w, -14, 0)
     assert torch.equal(fast.double(), round_power_of_two(w.double(), -14, 0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_what_is_recorded_rounds_alike(dtype: torch.dtype) -> None:
+    """At every border of two powers, on both of its sides, at zeros, and at what is no number."""
+    borders = torch.tensor([sign * 2.0 ** (p - 0.5) for p in range(-20, 6) for sign in (-1, 1)], dtype=dtype)
+    up, down = (torch.nextafter(borders, torch.full_like(borders, towards)) for towards in (9.0, -9.0))
+    drawn = torch.randn(1000, generator=torch.Generator().manual_seed(0)).to(dtype)
+    special = torch.tensor([0.0, -0.0, float("inf"), float("nan")], dtype=dtype)
+    w = torch.cat([borders, up, down, drawn, special])
+    layer = _Rounding()
+    program = torch.export.export(layer, (w,))
+    assert torch.equal(program.module()(w).nan_to_num(-77), layer(w).nan_to_num(-77))
+
+
+class _Rounding(torch.nn.Module):
+    def forward(self, w: Tensor) -> Tensor:
+        return round_power_of_two(w, -14, 2)

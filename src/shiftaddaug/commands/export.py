@@ -15,6 +15,7 @@ from shiftaddaug.data.settings import ImageSize
 from shiftaddaug.errors import UserError
 from shiftaddaug.interop.formats import EXTRA, FORMATS, ONNX, refuse_missing, runs_onnx
 from shiftaddaug.nets.sizes import Size, as_size
+from shiftaddaug.nets.target_files import ARCHITECTURE, target_folder
 from shiftaddaug.runs.compose import plain
 from shiftaddaug.runs.importing import importing_torch
 from shiftaddaug.runs.settings import PathsSettings
@@ -60,9 +61,10 @@ def export(cfg: DictConfig) -> float | None:
 
     with importing_torch():
         from shiftaddaug.interop.exporting import OPSET, memory, record, write
+        from shiftaddaug.nets.extract import load_target
         from shiftaddaug.report.results import print_result, shortest_path, write_json
 
-    target = _load(settings, catalogue)
+    target = load_target(Path(str(settings.target)).expanduser(), catalogue, key="target")
     size = size_of(settings, target)
     program = record(target, size)
     folder.mkdir(parents=True, exist_ok=True)
@@ -96,7 +98,7 @@ def _check(cfg: DictConfig) -> tuple[ExportSettings, Path, Catalogue]:
     path = Path(str(settings.target)).expanduser()
     if not path.exists():
         raise UserError(f"target={path}: no such folder; options: a run's folder, or its target folder")
-    if not (target_folder(path) / "architecture.json").is_file():
+    if not (target_folder(path) / ARCHITECTURE).is_file():
         raise UserError(
             f"target={path}: no target there; options: the folder of a run that has finished, its target folder"
         )
@@ -109,26 +111,13 @@ def _check(cfg: DictConfig) -> tuple[ExportSettings, Path, Catalogue]:
     return settings, folder, catalogue_of(settings.plugins)
 
 
-def target_folder(path: Path) -> Path:
-    """Return the folder of a target, given it, one of its files, or the folder of its run."""
-    folder = path if path.is_dir() else path.parent
-    return folder / "target" if (folder / "target").is_dir() else folder
-
-
 def size_of(settings: ExportSettings, target: "Target") -> Size:
     """Return the (height, width) of images that a file takes."""
+    prepared = target.interface.preprocessing
+    if settings.image_size is None and prepared is not None:
+        return prepared.height_and_width
     data: Mapping[str, Any] = target.config.get("data") or {}
     return as_size(settings.image_size or data.get("eval_size") or target.net.plan.image_size)
-
-
-def _load(settings: ExportSettings, catalogue: Catalogue) -> "Target":
-    from shiftaddaug.nets.extract import load_target
-
-    path = Path(str(settings.target)).expanduser()
-    try:
-        return load_target(target_folder(path), catalogue)
-    except UserError as error:
-        raise UserError(str(error).replace("ckpt_path=", "target=", 1)) from None
 
 
 def _described(written: "Written") -> dict[str, Any]:
