@@ -1,5 +1,6 @@
 """Files that need nothing of this package: read in a process that has none of it, they compute what the target does."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from shiftaddaug.interop.exporting import TOLERANCE, largest_difference, memory,
 from shiftaddaug.nets.assignment import Assignment
 from shiftaddaug.nets.build import build_supernet
 from shiftaddaug.nets.extract import Target, extract_target
+from shiftaddaug.nets.interface import Interface
 from shiftaddaug.nets.supernet import Supernet
 
 ELSEWHERE = """
