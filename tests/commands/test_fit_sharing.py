@@ -139,7 +139,7 @@ def test_form_units_and_knots_can_be_told(nets: Path, tmp_path: Path) -> None:
         ("mult/target", "mult/target", "", r"mf_ckpt=.*: was trained with op=mult, which has no remap"),
         ("add/best.ckpt", "add/target", "", r"mult_ckpt=.*: was trained with op=add; needs op=mult"),
         ("none.ckpt", "add/target", "", r"mult_ckpt=.*none\.ckpt: no such file; options: a \.ckpt file, a run's"),
-        ("mult/target", "add", "", r"mf_ckpt=.*add: no architecture\.json there"),
+        ("mult/target", "", "", r"mf_ckpt=.*: no architecture\.json there"),
         ("mult/target", "add/target", "form=add", "form=add: must be replace, residual, or null"),
         ("mult/target", "add/target", "relative=2", "relative=2: must be true, false, or null"),
         ("mult/target", "add/target", "knots=1", "knots=1: must be a whole number >= 2 and <= 1000"),

@@ -31,6 +31,11 @@ def test_a_model_of_timm_is_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert {name: whole_path(name) for name in named} == named
 
 
+def test_the_name_of_a_source_is_no_path() -> None:
+    cfg = OmegaConf.create({"net": {"init_from": "timm:resnet18"}})
+    assert with_absolute_paths(cfg).net.init_from == "timm:resnet18"
+
+
 def test_a_run_that_recorded_a_relative_path_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     one, other = ({"net": {"init_from": path}} for path in ("a", f"{tmp_path}/a"))

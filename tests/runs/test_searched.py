@@ -76,10 +76,13 @@ def test_another_op_takes_the_place_of_its_operators(tmp_path: Path, caplog: pyt
     [
         (["op=searched"], r"^op=searched: holds the operators of a searched net; options: net=searched, another op$"),
         (["net=searched"], r"^net.path=null: must be the file that a search has written; give net.path=FILE$"),
-        (["net=searched", "net.path=nowhere"], r"^net.path=nowhere: cannot be read \(No such file or directory\); "),
+        (
+            ["net=searched", "net.path=nowhere"],
+            r"^net.path=/.*/nowhere: cannot be read \(No such file or directory\); ",
+        ),
         (
             ["net=searched", "net.path=nowhere", "ckpt_path=last"],
-            r"^net.path=nowhere: no such file, and ckpt_path=last ",
+            r"^net.path=/.*/nowhere: no such file, and ckpt_path=last ",
         ),
     ],
 )

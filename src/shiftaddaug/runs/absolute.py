@@ -21,7 +21,7 @@ def with_absolute_paths(cfg: DictConfig) -> DictConfig:
     """
     for key in PATHS:
         value = OmegaConf.select(cfg, key)
-        if isinstance(value, str) and value and not Path(value).is_absolute():
+        if isinstance(value, str) and value and whole_path(value) != value:
             cfg = cfg.copy()
             OmegaConf.update(cfg, key, whole_path(value), force_add=True)
     return cfg
