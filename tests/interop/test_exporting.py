@@ -1,5 +1,6 @@
 """Files that need nothing of this package: read in a process that has none of it, they compute what the target does."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from shiftaddaug.interop.exporting import TOLERANCE, largest_difference, memory,
 from shiftaddaug.nets.assignment import Assignment
 from shiftaddaug.nets.build import build_supernet
 from shiftaddaug.nets.extract import Target, extract_target
+from shiftaddaug.nets.interface import Interface
 from shiftaddaug.nets.supernet import Supernet
 
 ELSEWHERE = """
@@ -183,14 +185,9 @@ def test_the_files_say_what_they_are_and_nothing_of_this_machine(tmp_path: Path)
     target = settled(make_supernet(LITTLE, "shift"), data={"name": "digits"})
     target = dataclasses.replace(target, interface=Interface(task="classification", classes=tuple("abcdefg")))
     paths = written(target, tmp_path / "files")
-    said = {
-        "net": "little",
-        "op": "shift",
-        "data": "digits",
-        "image_size": "[16, 16]",
-        "mean": "[0.25]",
-        "std": "[0.5]",
-    }
+    said = {"net": "little", "op": "shift", "data": "digits", "image_size": "[16, 16]"}
+    said |= {key: _text(value) for key, value in target.interface.to_dict().items()}
+    assert said["task"] == "classification" and json.loads(said["classes"]) == list("abcdefg")
     assert metadata(target, (16, 16)) == said
     model = onnx.load(paths[0])
     onnx.checker.check_model(model, full_check=True)
@@ -199,6 +196,10 @@ def test_the_files_say_what_they_are_and_nothing_of_this_machine(tmp_path: Path)
     torch.export.load(paths[1], extra_files=extra)
     assert json.loads(extra[exporting.METADATA]) == said
     assert [path.name for path in paths if str(Path(exporting.__file__).parents[2]).encode() in path.read_bytes()] == []
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def test_a_file_that_computes_something_else_is_refused_and_removed(tmp_path: Path) -> None:
