@@ -113,15 +113,18 @@ def test_a_csv_has_the_cells_of_its_header(tmp_path: Path) -> None:
 
 
 def test_a_yaml_of_nested_aliases_is_refused_before_it_is_written_out(tmp_path: Path) -> None:
-    """Its 7 lines are 10^7 values; one of a few aliases is read, and interpolations stand as they are."""
+    """Its 7 lines are ten million values; one of a few aliases is read, and interpolations stand as they are."""
     levels = [
         f"{name}: &{name} [{','.join([f'*{before}'] * 10)}]" for before, name in zip("abcdef", "bcdefg", strict=True)
     ]
     (tmp_path / "bomb.yaml").write_text("\n".join([f"a: &a [{','.join('1' * 10)}]", *levels]))
-    with pytest.raises(UserError, match=r"^holds more than 100,000 values, aliases written out"):
+    with pytest.raises(UserError, match=r"^holds more than 10,000 values, aliases written out"):
         read_yaml(tmp_path / "bomb.yaml")
     (tmp_path / "endless.yaml").write_text("&a [*a]")
     with pytest.raises(UserError, match="aliases"):
         read_yaml(tmp_path / "endless.yaml")
+    (tmp_path / "deep.yaml").write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"^holds lists within lists, more than 100 deep"):
+        read_yaml(tmp_path / "deep.yaml")
     (tmp_path / "a.yaml").write_text("a: &a {x: 1e-05}\nb: *a\nc: ${oc.env:HOME}\n")
     assert read_yaml(tmp_path / "a.yaml") == {"a": {"x": 1e-5}, "b": {"x": 1e-5}, "c": "${oc.env:HOME}"}

@@ -11,7 +11,7 @@ import pytest
 
 from shiftaddaug import terminal as module
 from shiftaddaug.commands.output import enduring_output
-from shiftaddaug.terminal import StatusLine
+from shiftaddaug.terminal import StatusLine, bars_on_terminals_alone
 from tests.screen import terminal
 
 SRC = Path(__file__).resolve().parents[1] / "src"
@@ -64,6 +64,15 @@ class TestStatusLine:
         assert file.getvalue() == "" and not line.is_due()
         file.close()
         assert not line.is_due() and not StatusLine(None).is_due()
+
+
+def test_the_bar_of_a_download_is_for_terminals_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    with terminal(60) as (stream, screen):
+        for each in (file := io.StringIO(), stream):
+            monkeypatch.setattr(sys, "stderr", each)
+            with bars_on_terminals_alone():
+                print("10 % of 170 MB", file=sys.stderr)
+    assert (file.getvalue(), screen.lines()) == ("", ["10 % of 170 MB"])
 
 
 class TestBesideOutput:

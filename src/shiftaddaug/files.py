@@ -6,13 +6,16 @@ import io
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from shiftaddaug.errors import UserError
 
-MOST_VALUES = 100_000
+MOST_VALUES = 10_000
 """Values that a yaml with aliases holds at most."""
+DEEPEST = 100
+"""Lists within lists in a yaml, at most."""
 HALF = ".half"
 """End of the name of a file that is being written: `.<name>.<process>.half` beside its place."""
 
@@ -54,13 +57,17 @@ def read_yaml(path: Path) -> Any:
     """Return what a yaml holds as plain containers, read as Hydra reads numbers, with interpolations as they stand.
 
     Raises:
-        UserError: it holds more than `MOST_VALUES`, aliases written out: aliases of aliases may fill the memory.
+        UserError: it holds more than `MOST_VALUES`, aliases written out, or lists deeper than `DEEPEST`: these may
+            fill the memory, or have no end.
         OSError, yaml.YAMLError, and what is in `errors.DAMAGE`: it cannot be read, or is no yaml.
     """
     import yaml
     from omegaconf import OmegaConf
 
     text = path.read_text(encoding="utf-8")
+    depths = accumulate(("[{".count(sign) - "]}".count(sign) for sign in text if sign in "[]{}"), initial=0)
+    if max(depths) > DEEPEST:  # reading them takes the square of their number
+        raise UserError(f"holds lists within lists, more than {DEEPEST} deep")
     if "&" in text and not _is_small(yaml.compose(text, Loader=yaml.SafeLoader)):
         raise UserError(f"holds more than {MOST_VALUES:,} values, aliases written out; options: a file without aliases")
     return OmegaConf.to_container(OmegaConf.load(path), resolve=False)

@@ -1,10 +1,12 @@
 """A line at the bottom of a terminal that gives way to whatever else is written there. Imports no torch."""
 
+import io
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, suppress
 from typing import TextIO
 
 WIDEST = 79
@@ -16,6 +18,16 @@ PAUSE = 0.1
 terminal (`| tee`) arrives a little later."""
 ERASE = "\r\x1b[K\x1b[C\x1b[J\r"
 """Clear the row, then the screen from its second column on: tmux would keep all of a screen that is cleared whole."""
+
+
+@contextmanager
+def bars_on_terminals_alone() -> Iterator[None]:
+    """Drop what is written to stderr inside, such as the bar of a download, unless that is a terminal."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        yield
+        return
+    with redirect_stderr(io.StringIO()):
+        yield
 
 
 class StatusLine:

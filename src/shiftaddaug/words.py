@@ -53,8 +53,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
         ("ckpt_path", "mf_ckpt", "target"),
     ),
     **dict.fromkeys(("pretrained", "finetune", "init_checkpoint", "pretrained_path"), ("net.init_from",)),
-    **dict.fromkeys(("wandb", "tensorboard", "log", "loggers"), ("logger",)),
-    **dict.fromkeys(("ema", "model_ema"), ("callbacks",)),
+    **dict.fromkeys(("wandb", "tensorboard", "mlflow", "comet", "log", "loggers"), ("logger",)),
+    **dict.fromkeys(("ema", "model_ema", "early_stopping", "early_stop"), ("callbacks",)),
     **dict.fromkeys(
         ("output", "out", "out_dir", "exp_dir", "save_dir", "work_dir"), ("paths.log_dir", "hydra.run.dir")
     ),

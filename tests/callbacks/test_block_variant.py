@@ -162,7 +162,7 @@ def test_settings_are_in_the_checkpoint() -> None:
         "blend": True,
     }
     assert BlockVariant(**settings).state_dict() == settings | {"over": False}
-    assert RetireDepth(0.1, 0.6, False).state_dict() == {"start": 0.1, "end": 0.6, "fade": False}
+    assert RetireDepth(0.1, 0.6, False).state_dict() == {"start": 0.1, "end": 0.6, "fade": False, "over": False}
     with pytest.raises(UserError, match=r"block_variant.order=shallow_to_deep: the checkpoint .* with deep_to_shallow"):
         BlockVariant(**{**settings, "order": "shallow_to_deep"}).load_state_dict(settings)
 

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -136,16 +138,28 @@ def test_masks_are_written_at_the_size_of_their_images(tmp_path: Path) -> None:
     assert Image.open(tmp_path / "predict" / "masks/sub/0.png").size == (100, 41)
 
 
-def test_what_cannot_be_read_is_named_and_the_others_go_on(tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_named_and_the_others_go_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = deploy(tmp_path / "run", "digits", "classification", image_size=16)
     Image.fromarray(np.full((9, 9, 4), 200, np.uint8)).save(tmp_path / "a=b (1).png")
+    shutil.copy(tmp_path / "a=b (1).png", os.fsencode(tmp_path) + b"/no\xfftext.png")
     (tmp_path / "broken.png").write_bytes(b"\x89PNG")
-    line = [f"target={run}", "a=b (1).png", "broken.png", "gone.png", f"paths.log_dir={tmp_path}/logs", "device=cpu"]
+    paths = tuple(f"{tmp_path}/{name}" for name in ("a=b (1).png", "broken.png", "gone.png", "no\udcfftext.png"))
+    with pytest.raises(UserError, match=r"^images: 2 of 4 could not be read, /.*/broken\.png for one$"):
+        predicted(tmp_path / "predict", f"target={run}", paths=paths)
+    assert "broken.png: cannot be read as an image" in caplog.text and "gone.png: no such file" in caplog.text
+    rows = rows_of(tmp_path / "predict" / "predictions.csv")
+    assert [row["file"] for row in rows] == [f"{tmp_path}/a=b (1).png", rf"{tmp_path}/no\udcfftext.png"]
+
+
+@pytest.mark.slow
+def test_a_shell_gives_it_files(tmp_path: Path) -> None:
+    run = deploy(tmp_path / "run", "digits", "classification", image_size=16)
+    Image.fromarray(np.full((9, 9), 200, np.uint8)).save(tmp_path / "a=b (1).png")
+    line = [f"target={run}", "a=b (1).png", "gone.png", f"paths.log_dir={tmp_path}/logs", "device=cpu"]
     ended = command(*line, cwd=tmp_path, script="predict")
     assert ended.returncode == 2
-    assert ended.stderr.strip() == "error: images: 2 of 3 could not be read, broken.png for one"
-    assert "ERROR broken.png: cannot be read as an image" in ended.stdout and "gone.png: no such file" in ended.stdout
-    assert "│ a=b (1).png" in ended.stdout
+    assert ended.stderr.strip() == "error: images: 1 of 2 could not be read, gone.png for one"
+    assert "ERROR gone.png: no such file" in ended.stdout and "│ a=b (1).png" in ended.stdout
     (written,) = tmp_path.glob("logs/predict/runs/*/predictions.csv")
     assert [row["file"] for row in rows_of(written)] == ["a=b (1).png"]
 
@@ -158,7 +172,7 @@ def test_what_cannot_be_read_is_named_and_the_others_go_on(tmp_path: Path) -> No
         (["target={run}", "images=gone.png"], r"^gone\.png: no such file$"),
         (["target={run}", "images={tmp}/empty"], r"empty: no image in this folder$"),
         (["target={run}", "images=gone.png", "top=0"], r"^top=0: must be a whole number >= 1$"),
-        (["target={tmp}/empty", "images=gone.png"], r"empty: no architecture\.json there; options: a run's folder"),
+        (["target={tmp}/empty", "images=gone.png"], r"empty: no architecture\.json there; options: last, a run"),
         ([f"target={FORMAT1}", "images=gone.png"], r"does not say how images are prepared; it was written by an earl"),
     ],
 )

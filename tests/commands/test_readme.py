@@ -46,7 +46,7 @@ def table(page: str, heading: str, columns: int) -> list[list[str]]:
 
 def test_there_are_commands() -> None:
     assert len(commands(README)) > 8
-    names = {"train", "eval", "predict", "ablate", "fit_sharing", "cost", "search", "export"}
+    names = {"train", "eval", "predict", "export", "ablate", "fit_sharing", "cost", "search"}
     assert {name for _, name, _ in COMMANDS} == names
     assert {page for page, _, _ in COMMANDS} >= {"README.md", "docs/settings.md", "docs/results.md"}
 

@@ -292,6 +292,8 @@ class TestInstantiates:
         wandb = plain(composed_once("logger=wandb"))["logger"]["wandb"]
         assert wandb["name"] == "mbv2_micro-shift-width_expand-none-digits-0"
         assert wandb["offline"] is None
+        assert (wandb["group"], wandb["tags"]) == (None, [])
+        assert composed_once("logger=wandb", "tags=[first]").logger.wandb.tags == ["first"]
 
     def test_many_is_all_of_them(self) -> None:
         many = plain(composed_once("logger=many"))["logger"]

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.data.builders import keys_of
 
+from shiftaddaug.data.checks import check_data_config
 from shiftaddaug.data.class_folders import Layout, class_names, count_classes, layout_of, require_folder
 from shiftaddaug.errors import UserError
 
@@ -99,3 +101,17 @@ def test_splits_that_disagree(make_folders: MakeFolders, split: str) -> None:
     (root / split / "emu").mkdir()
     with pytest.raises(UserError, match=f"train/ and {split}/ disagree on 1 classes, emu for one"):
         class_names(root)
+
+
+@pytest.mark.parametrize(
+    ("count", "message"),
+    [(0, "no image in class folder .*/dog$"), (2, "class dog has 2 images, .* it needs 3 or more$")],
+)
+def test_few_images_are_refused_without_torch(make_folders: MakeFolders, count: int, message: str) -> None:
+    root = make_folders({"": 3})
+    for i in range(count, 3):
+        (root / "dog" / f"{i:03d}.png").unlink()
+    (root / "dog" / ".DS_Store").write_bytes(b"x")
+    (root / "dog" / "notes.txt").write_text("no image")
+    with pytest.raises(UserError, match=message):
+        check_data_config(keys_of("image_folder", data_dir=str(root)))

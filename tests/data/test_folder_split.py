@@ -72,9 +72,10 @@ def test_without_validation_two_images_are_enough() -> None:
 @pytest.mark.parametrize(
     ("cats", "dogs", "val", "message"),
     [
-        (2, 9, 0.1, r"class cat has 2 images; a class is split into training, validation and test and needs 3 or more"),
-        (1, 2, 0.1, r"class cat has 1 image, and 1 more have too few; "),
-        (1, 9, 0, r"class cat has 1 image; a class is split into training and test and needs 2 or more"),
+        (2, 9, 0.1, r"class cat has 2 images, and is split into training, validation and test; it needs 3 or more$"),
+        (1, 2, 0.1, r"class cat has 1 image, .* it needs 3 or more; 1 more classes have too few$"),
+        (1, 9, 0, r"class cat has 1 image, and is split into training and test; it needs 2 or more$"),
+        (0, 9, 0, r"no image in class folder /a/cat$"),
     ],
 )
 def test_too_few_images(cats: int, dogs: int, val: float, message: str) -> None:

@@ -48,3 +48,9 @@ def test_what_is_answered_already_is_no_failure(file: Path) -> None:
     with pytest.raises(SystemExit), noting_failures():
         raise SystemExit(2)
     assert file.read_text() == ""
+
+
+def test_the_first_process_speaks_for_all(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    note("a line")
+    assert file.read_text() == ""

@@ -1,4 +1,4 @@
-"""Whether W&B is offline: decided without starting a run, or the network."""
+"""Whether loggers are offline, and what they are told: decided without starting a run, or the network."""
 
 import os
 import sys
@@ -7,8 +7,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+from tests.build import names, read_yaml
 
-from shiftaddaug.report.loggers import wandb_logger, whereabouts
+from shiftaddaug.errors import UserError
+from shiftaddaug.report import loggers
+from shiftaddaug.report.loggers import (
+    PACKAGES,
+    check_packages,
+    group_of_command,
+    mlflow_logger,
+    wandb_logger,
+    whereabouts,
+)
 
 NETRC = "machine {host}\n  login user\n  password 0123456789\n"
 
@@ -95,6 +107,67 @@ def test_is_online_with_an_identity_token(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_hands_the_arguments_over() -> None:
     assert wandb_logger(project="p", save_dir="d") == {"offline": True, "project": "p", "save_dir": "d"}
+
+
+def test_hands_group_and_tags_over_if_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert wandb_logger(group=None, tags=[]) == {"offline": True}
+    assert wandb_logger(group="mine", tags=["first"]) == {"offline": True, "group": "mine", "tags": ["first"]}
+    monkeypatch.setattr("shiftaddaug.report.loggers.group_of_command", lambda: "cifar100_16px")
+    assert wandb_logger() == {"offline": True, "group": "cifar100_16px"}
+
+
+@pytest.mark.parametrize(
+    ("choices", "study", "wanted"),
+    [
+        ({"sweep": "nas", "experiment": "cifar100_16px"}, "nas of nets", "nas of nets"),
+        ({"sweep": "nas", "experiment": None}, None, "nas"),
+        ({"sweep": None, "experiment": "ablation/full"}, "unused", "ablation/full"),
+        ({"sweep": None, "experiment": None}, None, None),
+    ],
+)
+def test_the_group_is_the_sweeps_study_or_the_experiment(
+    choices: dict[str, Any], study: str | None, wanted: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = OmegaConf.create({"runtime": {"choices": choices}, "sweeper": {"study_name": study}})
+    assert group_of_command() is None
+    monkeypatch.setattr(HydraConfig, "initialized", staticmethod(lambda: True))
+    monkeypatch.setattr(HydraConfig, "get", staticmethod(lambda: config))
+    assert group_of_command() == wanted
+
+
+def test_a_package_that_is_not_installed_is_named_before_anything_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for name in ("mlflow", "comet", "aim"):
+        with pytest.raises(UserError, match=rf"^logger={name}: .* options: pip install 'shiftaddaug\[{name}\]'$"):
+            check_packages(read_yaml("logger", name))
+    lightnings = {"mine": {"_target_": "lightning.pytorch.loggers.MLFlowLogger"}}
+    with pytest.raises(UserError, match=r"^logger=mine: the package mlflow is not installed"):
+        check_packages(lightnings)
+    for name in {*names("logger")} - {"mlflow", "comet", "aim"}:
+        check_packages(read_yaml("logger", name))
+
+
+def test_packages_are_those_of_loggers_that_there_are() -> None:
+    made = {name for name in PACKAGES if name.endswith("_logger")}
+    assert all(callable(getattr(loggers, name)) for name in made)
+    assert {f"{name}_logger" for name in ("mlflow", "comet", "aim")} == made
+
+
+@pytest.mark.slow  # importing MLflow, and making its tables
+def test_mlflow_writes_into_a_file_with_the_tags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mlflow")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    logger = mlflow_logger(str(tmp_path), experiment_name="e", run_name="r", tags=["first"])
+    logger.log_hyperparams({"op": {"name": "add"}})
+    logger.log_metrics({"val/top1": 0.5}, step=3)
+    logger.finalize("success")
+    assert (tmp_path / "mlflow.db").exists()
+    data = logger.experiment.get_run(logger.run_id).data
+    assert (data.tags["first"], data.params, data.metrics) == (
+        "true",
+        {"op/name": "add"},
+        {"val/top1": 0.5},
+    )
 
 
 def test_the_real_logger_starts_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

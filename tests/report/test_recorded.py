@@ -19,6 +19,7 @@ GOOD = {"params": 5, "macs": 6, "test_top1_percent": 50.5, "val_top1_percent": N
         (b"\xff{}", "cannot be read .UnicodeDecodeError"),
         (b"[" * 100_000, "cannot be read .RecursionError"),
         (json.dumps(GOOD | {"params": None}).encode(), "params is None, and no number"),
+        (json.dumps(GOOD | {"train_seconds": "long"}).encode(), "train_seconds is long, and no number"),
         (json.dumps(GOOD | {"macs": "many"}).encode(), "macs is many, and no number"),
         (json.dumps(GOOD | {"test_top1_percent": [1]}).encode(), r"test_top1_percent is \[1\], and no number"),
         (json.dumps(GOOD | {"figures": [{"name": 3}], "headline": "a"}).encode(), "cannot be read"),

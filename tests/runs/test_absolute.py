@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from shiftaddaug.runs.absolute import with_absolute_paths
+from shiftaddaug.runs.absolute import whole_path, with_absolute_paths
 from shiftaddaug.runs.identity import first_difference
 
 
@@ -22,6 +22,13 @@ def test_relative_paths_are_taken_from_the_working_directory(tmp_path: Path, mon
         "callbacks": {"dirpath": f"{tmp_path}/run/checkpoints"},
     }
     assert cfg.paths.output_dir == "run"
+
+
+def test_a_model_of_timm_is_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("saved.pth").touch()
+    named = {"timm:resnet18": "timm:resnet18", "timm:saved.pth": f"timm:{tmp_path}/saved.pth"}
+    assert {name: whole_path(name) for name in named} == named
 
 
 def test_a_run_that_recorded_a_relative_path_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,24 +37,29 @@ def test_it_has_what_was_typed_but_where_the_run_lies() -> None:
 
 def test_a_refused_resume_is_told_it(checkpoint: Path) -> None:
     difference = ("seed", 1, 0)
-    assert to_resume(checkpoint, [], difference) is None, "nobody knows what was typed"
+    assert to_resume(checkpoint, difference) is None, "nobody knows what was typed"
     typed(checkpoint, "seed=1", "ckpt_path=older")
-    assert to_resume(checkpoint, ["op=add"], difference) == f"python src/train.py seed=1 ckpt_path={checkpoint}"
+    assert to_resume(checkpoint, difference) == f"it goes on by: python src/train.py seed=1 ckpt_path={checkpoint}"
 
 
 @pytest.mark.parametrize(
-    ("difference", "added"),
+    ("difference", "answer"),
     [
-        (("optim.lr", 0.2, 0.1), "optim.lr=0.2"),
-        (("op.name", "it's", "b"), r"op.name='it\'s'"),
-        (("a.b", [True, None], None), "++a.b=[true,null]"),
+        (("optim.lr", 0.2, 0.1), "it goes on by: python src/train.py seed=1 optim.lr=0.2 ckpt_path="),
+        (("op.name", "it's", "shift"), "it goes on by: python src/train.py seed=1 "),
+        (
+            ("data.mean", [True, None], [0.305]),
+            "it goes on by: python src/train.py seed=1 'data.mean=[true,null]' ckpt",
+        ),
+        (("optim.warmup_epochs", None, 1), "a default has changed since; at git commit abc it goes on by: python src/"),
+        (("added.since", 3, None), "it goes on by: python src/train.py seed=1 ckpt_path="),
     ],
 )
-def test_a_default_that_has_changed_is_given(difference: tuple[str, Any, Any], added: str, checkpoint: Path) -> None:
+def test_a_default_that_has_changed_is_given(difference: tuple[str, Any, Any], answer: str, checkpoint: Path) -> None:
     typed(checkpoint, "seed=1")
-    again = to_resume(checkpoint, ["seed=1", f"ckpt_path={checkpoint}"], difference)
-    assert again is not None
-    assert shlex.split(again)[2:4] == ["seed=1", added]
+    (checkpoint.parents[1] / "run.json").write_text('{"git_commit": "abc"}')
+    again = to_resume(checkpoint, difference)
+    assert again is not None and again.startswith(answer)
 
 
 def test_relative_paths_are_those_of_where_the_run_began(checkpoint: Path, tmp_path: Path) -> None:

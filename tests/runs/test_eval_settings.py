@@ -38,6 +38,7 @@ def test_data_lie_where_they_are_said_to_lie(tmp_path: Path) -> None:
 def test_an_evaluation_overwrites_no_results(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / RESULTS).write_text("{}")
+    (tmp_path / "run" / "architecture.json").touch()
     with pytest.raises(UserError, match=r"run: holds results already, which are never overwritten"):
         read_eval_settings(composed(tmp_path / "run", f"ckpt_path={tmp_path / 'run'}", config_name="eval"))
     assert (tmp_path / "run" / RESULTS).read_text() == "{}"

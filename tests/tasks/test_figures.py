@@ -54,6 +54,10 @@ def test_what_a_run_records_comes_back() -> None:
         ({"name": "Top 1"}, "figure Top 1: must be called by small letters"),
         ({"better": "up"}, "figure a: better=up: no such option; options: max, min"),
         ({"digits": -1}, "figure a: digits=-1: must be a whole number"),
+        ({"title": float("nan")}, "figure a: title=nan: must be a word"),
+        ({"unit": {}}, "figure a: unit={}: must be a word"),
+        ({"training": []}, "figure a: training=\\[\\]: must be true or false"),
+        ({"better": []}, "figure a: better=\\[\\]: must be a word"),
     ],
 )
 def test_mistakes(keys: dict[str, object], message: str) -> None:

@@ -116,6 +116,7 @@ def _run(config_name: str, function: Callable[[DictConfig], Any]) -> None:
     except Exception as error:
         if isinstance(error, MISTAKES) and not _is_a_bug(error):
             _show_traceback()
+            leave_no_jobs(jobs.refused, jobs.started, made)
             leave_nothing(None, made)
             if jobs.failed:
                 _answer_multirun(jobs, error, answering)
@@ -171,9 +172,9 @@ def _answering_mistakes(
                 fail(message)
             _say(message)
             note(f"error: {message}", logging.ERROR)
+            jobs.refused.append(folder)
             if not is_search():  # which says itself what its trials failed of
                 jobs.failed.append(message)
-                jobs.refused.append(folder)
             return Failed(message, by_mistake=not isinstance(error, TrainingDiverged))
         except TrialPruned as pruned:
             print(pruned)

@@ -10,6 +10,7 @@ from pathlib import Path
 from shiftaddaug.commands import STARTED
 from shiftaddaug.errors import UserError
 from shiftaddaug.files import refuse_unwritable
+from shiftaddaug.report.results import JOBS, SEEDS
 from shiftaddaug.runs.compose import text_of
 
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "paths.log_dir", "paths.root_dir", "paths.output_dir", "folder")
@@ -95,7 +96,7 @@ def leave_no_jobs(refused: Sequence[Path], started: int, made: Sequence[Path]) -
     with suppress(OSError):
         for folder in refused:
             _remove_records(folder)
-        ours = [sweep / name for name in ("multirun.yaml", "jobs.csv")]
+        ours = [sweep / name for name in ("multirun.yaml", JOBS, SEEDS)]
         if {*sweep.iterdir()} <= {*ours}:
             for file in ours:
                 file.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ COMMANDS = {
     "train": "Train a target network inside its supernet, deploy it, and test what was deployed.",
     "eval": "Evaluate a deployed target, or a sub-network of a supernet's checkpoint.",
     "predict": "Say what a deployed target sees in images.",
+    "export": "Write a deployed target into a file that needs nothing of this package: ONNX or a torch program.",
     "cost": "Print what the target of a training would cost on a device; nothing is trained or written.",
     "search": "Search an architecture, a stage a command: space, supernet, target.",
     "ablate": "Train and tabulate the rows of an ablation study; what is finished is not run again.",

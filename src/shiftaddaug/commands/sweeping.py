@@ -32,9 +32,9 @@ class Jobs:
 
     started: int = 0
     failed: list[str] = field(default_factory=list)
-    """Messages of those that could not be run."""
+    """Messages of those that could not be run, but for trials of a search."""
     refused: list[Path] = field(default_factory=list)
-    """Folders of these jobs."""
+    """Folders of those that could not be run."""
 
     def mistake(self, arguments: Sequence[str], error: Exception | None, job: CodeType) -> str | None:
         """Return what to say at the end; None if there is nothing, or it is not about the multirun.

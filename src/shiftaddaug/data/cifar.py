@@ -16,6 +16,7 @@ from shiftaddaug.data.cifar_layout import CifarSettings, find_cifar, require_cif
 from shiftaddaug.data.in_memory import InMemoryDataModule, LabelledImages, LoadedSet
 from shiftaddaug.data.pickles import read_plain_dict
 from shiftaddaug.errors import UserError
+from shiftaddaug.terminal import bars_on_terminals_alone
 
 _SIDE = 32
 _PIXELS = 3 * _SIDE * _SIDE
@@ -86,8 +87,9 @@ class CifarDataModule(InMemoryDataModule):
         from torchvision.datasets import utils
 
         source, data_dir = _published(self.settings.name), self.settings.folder()
+        log.info("fetching %s", source.url)
         try:
-            with TemporaryDirectory(dir=data_dir, prefix=".extracting-") as whole:
+            with TemporaryDirectory(dir=data_dir, prefix=".extracting-") as whole, bars_on_terminals_alone():
                 # Not the data set's own download: its constructor goes on to unpickle what it fetched, unrestricted.
                 utils.download_and_extract_archive(
                     source.url, str(data_dir), extract_root=whole, filename=source.filename, md5=source.tgz_md5

@@ -13,7 +13,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from shiftaddaug.data.listing import folders_in, holds_images
+from shiftaddaug.data.folder_split import least_images, refuse_few
+from shiftaddaug.data.listing import count_files, folders_in, holds_images
 from shiftaddaug.data.settings import ClassificationSettings, Folder
 from shiftaddaug.errors import UserError, printable
 from shiftaddaug.settings import Count, InnerShare
@@ -95,6 +96,17 @@ class ImageFolderSettings(ClassificationSettings):
             UserError: the folder is missing or not laid out so.
         """
         return count_classes(self.data_dir, self.name), None
+
+    def check_source(self) -> None:
+        """Refuse class folders of too few images to be split, too.
+
+        Raises:
+            UserError: naming one; as `held`.
+        """
+        super().check_source()
+        layout, least = layout_of(require_folder(self.data_dir, self.name)), least_images(self.val_fraction)
+        if not layout.parts:  # as they come splits are not counted: ImageNet has a million files
+            refuse_few(layout.root, {name: count_files(layout.root / name, least) for name in layout.names}, least)
 
 
 @dataclass(frozen=True)

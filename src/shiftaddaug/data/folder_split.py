@@ -7,7 +7,7 @@ that grows keeps nearly all of its images where they were.
 
 import hashlib
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +23,35 @@ class Split(NamedTuple):
     train: list[Sample]
     val: list[Sample]
     test: list[Sample]
+
+
+def least_images(val_fraction: float) -> int:
+    """Return how many images a class needs to be split: one for each part."""
+    return 3 if val_fraction else 2
+
+
+def refuse_few(root: Path, counts: Mapping[str, int], least: int) -> None:
+    """Refuse classes of too few images.
+
+    Args:
+        root: folder of the class folders.
+        counts: images of each class.
+        least: that a class needs: 1, or as `least_images`.
+
+    Raises:
+        UserError: naming the first.
+    """
+    few = [name for name, count in counts.items() if count < least]
+    if not few:
+        return
+    count, more = counts[few[0]], f"; {len(few) - 1} more classes have too few" if len(few) > 1 else ""
+    if not count:
+        raise UserError(f"data.data_dir={root}: no image in class folder {root / few[0]}{more}")
+    parts = "training, validation and test" if least > 2 else "training and test"
+    images = "1 image" if count == 1 else f"{count} images"
+    raise UserError(
+        f"data.data_dir={root}: class {few[0]} has {images}, and is split into {parts}; it needs {least} or more{more}"
+    )
 
 
 def split_classes(
@@ -44,19 +73,11 @@ def split_classes(
     Raises:
         UserError: a class has too few images.
     """
-    least = 3 if val_fraction else 2
+    least = least_images(val_fraction)
     by_class: list[list[int]] = [[] for _ in names]
     for index, (_, label) in enumerate(samples):
         by_class[label].append(index)
-    few = [(name, len(indices)) for name, indices in zip(names, by_class, strict=True) if len(indices) < least]
-    if few:
-        name, count = few[0]
-        more = f", and {len(few) - 1} more have too few" if len(few) > 1 else ""
-        parts = "training, validation and test" if val_fraction else "training and test"
-        raise UserError(
-            f"data.data_dir={root}: class {name} has {count} image{'s' if count > 1 else ''}{more}; a class is split"
-            f" into {parts} and needs {least} or more"
-        )
+    refuse_few(root, dict(zip(names, map(len, by_class), strict=True)), least)
     test, val = set[int](), set[int]()
     for indices in by_class:
         ordered = sorted(indices, key=lambda index: (_rank(samples[index][0], root, seed), samples[index][0]))

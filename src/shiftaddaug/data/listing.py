@@ -219,6 +219,26 @@ def holds_images(folder: Path) -> bool:
     return any(name.lower().endswith(IMAGE_SUFFIXES) and not is_left_behind(name) for name in names)
 
 
+def count_files(folder: Path, most: int) -> int:
+    """Count files that look like images below a folder, up to a number; behind a link there may be as many.
+
+    Raises:
+        UserError: a folder cannot be read.
+    """
+    count, folders = 0, [str(folder)]
+    while folders and count < most:
+        for entry in _entries(folders.pop()):
+            if is_left_behind(entry.name):
+                continue
+            if _kind(entry) == "folder":
+                if entry.is_symlink():
+                    return most  # whose it is, `list_images` finds out
+                folders.append(entry.path)
+            elif entry.name.lower().endswith(IMAGE_SUFFIXES):
+                count += 1
+    return min(count, most)
+
+
 def _no_image(
     entry: "os.DirEntry[str]", kind: str, is_link: bool, real: str, place: Place, owners: Mapping[str, Place]
 ) -> str | None:

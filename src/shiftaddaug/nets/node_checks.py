@@ -33,6 +33,8 @@ INPUTS: Mapping[str, tuple[int, int | None]] = {
 }
 """Least and most inputs by kind of node; None is any number."""
 
+MOST_DILATION = 512
+"""Largest dilation of a convolution: its input is padded by that much, and half a thousand is beyond any decoder's."""
 NAME = re.compile(r"\w+(\.\w+)*", re.ASCII)
 
 
@@ -90,6 +92,8 @@ def check_fields(node: Node) -> None:
         check_positive(f"{node.name}: {key}", value)
         if value != 1 and node.kind != "conv" and (node.kind != "max_pool" or key == "dilation"):
             raise ValueError(f"{node.name}: a {node.kind} has no {key}")
+    if node.dilation > MOST_DILATION:
+        raise ValueError(f"{node.name}: dilation={node.dilation}: must be at most {MOST_DILATION}")
     if node.kernel % 2 == 0 and node.kind != "max_pool":
         raise ValueError(f"{node.name}: kernel={node.kernel}: must be odd")
     for key in ("depthwise", "bias"):

@@ -1,8 +1,9 @@
 """What a classifier said of each image of a split, as files: predictions.csv, per_class.csv, confusion.csv."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from shiftaddaug.files import write_csv
 from shiftaddaug.report.predictions import DIGITS, PREDICTIONS, class_name
@@ -13,7 +14,8 @@ LABEL = "label"
 """First column of confusion.csv."""
 
 
-class Answer(NamedTuple):
+@dataclass(frozen=True)
+class Answer:
     """What was said of one image."""
 
     number: int

@@ -1,13 +1,19 @@
 """The log file of a command (train.log): it also has what the terminal is told by other ways. Imports no torch."""
 
 import logging
+import os
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 
 def note(text: str, level: int = logging.INFO) -> None:
-    """Write a text into the log files of this process, and not on the terminal."""
+    """Write a text into the log files of this process, and not on the terminal.
+
+    Of several processes of a run the first one does so: the others tell it what they have met.
+    """
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return
     logger = logging.getLogger(__name__)
     record = logger.makeRecord(__name__, level, __file__, 0, text, (), None)
     for handler in logging.getLogger().handlers:

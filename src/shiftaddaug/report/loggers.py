@@ -1,6 +1,7 @@
 """Loggers that need a decision before they are made, and what is handed to those that take pictures."""
 
 import importlib.util
+import logging
 import netrc
 import os
 import shlex
@@ -153,7 +154,7 @@ def comet_logger(
         save_dir: folder for the archive that an offline run leaves.
         offline: True or False decide; None means offline when there is no key (COMET_API_KEY, or ~/.comet.config).
         tags: words to find the run by.
-        arguments: of `CometLogger`.
+        arguments: of `CometLogger`. The summary that Comet prints at the end, of every key, is off by default.
     """
     from lightning.pytorch.loggers import CometLogger
 
@@ -163,7 +164,9 @@ def comet_logger(
     # NOTE: Lightning disables an experiment that is told online=False, and nothing would be written
     if offline:
         os.environ["COMET_START_ONLINE"] = "0"
+        os.environ.setdefault("COMET_ERROR_TRACKING_ENABLE", "false")  # it would reach for the network otherwise
     online = None if offline else True
+    arguments.setdefault("display_summary_level", 0)
     return CometLogger(online=online, offline_directory=save_dir, tags=list(tags), **arguments)
 
 
@@ -176,6 +179,8 @@ def aim_logger(tags: Sequence[str] = (), **arguments: Any) -> Any:
     """
     from aim.pytorch_lightning import AimLogger
 
+    # it tells of its threads, and that it opens a run again, which it closes when the training has ended
+    logging.getLogger("aim").setLevel(logging.ERROR)
     subsets = {split: f"{split}/" for split in ("train", "val", "test")}
     logger = AimLogger(context_prefixes={"subset": subsets}, **arguments)
     for tag in tags:

@@ -13,7 +13,7 @@ from shiftaddaug.files import read_yaml, write_csv
 from shiftaddaug.hardware.rules import MODES
 from shiftaddaug.report.ablation import mean_and_spread
 from shiftaddaug.report.recorded import columns, headline_in, headline_of
-from shiftaddaug.report.results import INHERITED, PRUNED, print_table, read_json, results_of
+from shiftaddaug.report.results import INHERITED, JOBS, PRUNED, SEEDS, print_table, read_json, results_of
 
 log = logging.getLogger(__name__)
 
@@ -47,11 +47,11 @@ class MultirunTable(Callback):
             return
         rows = job_rows(self.jobs)
         print_table("jobs", rows)
-        write_csv(self.jobs[0][1].parent / "jobs.csv", list(rows[0]), rows)
+        write_csv(self.jobs[0][1].parent / JOBS, list(rows[0]), rows)
         seeds = seed_rows(self.jobs)
         if seeds:
             print_table("over seeds: mean ± standard deviation", seeds)
-            write_csv(self.jobs[0][1].parent / "seeds.csv", list(seeds[0]), seeds)
+            write_csv(self.jobs[0][1].parent / SEEDS, list(seeds[0]), seeds)
         failed = [folder for _, folder in self.jobs if not _has_ended(folder)]
         sweeper = OmegaConf.select(config, "hydra.sweeper._target_", default=".BasicSweeper")
         searches = not str(sweeper).endswith(".BasicSweeper")

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from shiftaddaug.errors import printable
 from shiftaddaug.files import write_whole
 
 PREDICTIONS = "predictions.csv"
@@ -14,8 +15,8 @@ DIGITS = 6
 
 
 def class_name(label: int, classes: Sequence[str] | None) -> str:
-    """Return the name of a class; its number if classes have no names."""
-    return str(label) if classes is None else classes[label]
+    """Return the name of a class, fit for a file; its number if classes have no names."""
+    return str(label) if classes is None else printable(classes[label])
 
 
 def numbered(pairs: Sequence[tuple[str, float]], value: str) -> dict[str, Any]:

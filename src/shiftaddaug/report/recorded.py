@@ -9,6 +9,8 @@ from shiftaddaug.report.results import RESULTS, RUN, read_json
 from shiftaddaug.tasks.classification.settings import ClassificationSettings
 from shiftaddaug.tasks.figures import Figure, figures_in
 
+MEASURED = ("train_seconds", "epochs")
+"""Other numbers that tables compute with, if they are there."""
 SPLITS = ("test", "val", "train")
 """Whose headline figure tables show."""
 BEFORE = ClassificationSettings(headline="top1", better="max")
@@ -36,7 +38,7 @@ def read_results(path: Path, needed: Collection[str] = ()) -> dict[str, Any]:
         keys = [headline_of(found).key(split) for split in SPLITS]
     except (OSError, *DAMAGE) as error:
         raise UserError(f"{path}: cannot be read ({reason_of(error)})") from None
-    for key in (*needed, *keys):
+    for key in (*needed, *keys, *MEASURED):
         value = found.get(key)
         if isinstance(value, bool) or not isinstance(value, int | float | None) or (value is None and key in needed):
             raise UserError(f"{path}: {key} is {str(value)[:60]}, and no number")

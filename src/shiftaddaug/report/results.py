@@ -16,6 +16,8 @@ from shiftaddaug.report.log_file import note_result
 
 RUN, RESULTS, METRICS, CONFIG = "run.json", "results.json", "metrics.csv", "config.yaml"
 """Files of a run: what is known when it begins, what it measured, figures of each epoch, and its configuration."""
+JOBS, SEEDS = "jobs.csv", "seeds.csv"
+"""Tables in the folder of a multirun."""
 PRUNED = "pruned.json"
 """File of a run that a search has stopped; it says after how many epochs."""
 INHERITED = "inherited_"
@@ -193,7 +195,7 @@ def read_history(
     resumed = resumed_run(folder)
     seen = (*seen, folder)
     history = {} if resumed is None or resumed in seen else read_history(resumed, file, read, seen)
-    own = read(folder / file) if (folder / file).exists() else {}
+    own = read(folder / file) if (folder / file).is_file() else {}
     first = min((epoch for values in own.values() for epoch in values), default=math.inf)
     before = {name: {e: v for e, v in values.items() if e < first} for name, values in history.items()}
     return {name: before.get(name, {}) | own.get(name, {}) for name in before | own}

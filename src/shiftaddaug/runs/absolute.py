@@ -27,6 +27,14 @@ def with_absolute_paths(cfg: DictConfig) -> DictConfig:
     return cfg
 
 
+TIMM = "timm:"
+"""Begins what names a model of timm, or a file with its state dict (`runs/init_from.py`)."""
+
+
 def whole_path(path: str) -> str:
-    """Return a path as an absolute one; `~` is the home folder."""
+    """Return a path as an absolute one; `~` is the home folder. The name of a model of timm is none."""
+    if path.startswith(TIMM):
+        named = path.removeprefix(TIMM)
+        is_file = "/" in named or Path(named).is_file()
+        return TIMM + str(Path(named).expanduser().absolute()) if is_file else path
     return str(Path(path).expanduser().absolute())

@@ -3,15 +3,19 @@
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from shiftaddaug.errors import DAMAGE
 from shiftaddaug.files import read_yaml
-from shiftaddaug.runs.compose import quoted, text_of, typed
+from shiftaddaug.report.results import RUN, read_json
+from shiftaddaug.runs.compose import compose, quoted, text_of, typed
 from shiftaddaug.settings import shown
 
 OF_ONE_RUN = ("ckpt_path", "resume", "paths.output_dir", "hydra", "sweep")
@@ -43,24 +47,40 @@ def overrides_of(run: Path) -> list[str] | None:
         return None
 
 
-def to_resume(path: Path, asked: Sequence[str], difference: tuple[str, Any, Any]) -> str | None:
-    """Return the command that resumes a checkpoint as its run was; None if what was typed for that is unknown.
+def to_resume(path: Path, difference: tuple[str, Any, Any]) -> str | None:
+    """Return how a checkpoint goes on as its run was, with the command; None if what was typed for that is unknown.
 
-    Where the same was typed, and a default has changed since, it says what the default was.
+    Where a default has changed since, the command says what it was, or the answer which version had it.
 
     Args:
         path: of the checkpoint.
-        asked: what was typed now.
         difference: the first key that differs, what it was and what it is.
     """
     run = path.absolute().parents[1]
     theirs = overrides_of(run)
     if theirs is None:
         return None
-    if set(_kept(theirs)) == set(_kept(asked)):
-        key, was, is_now = difference
-        theirs = [*theirs, f"{'++' if is_now is None else ''}{key}={_typed(was)}"]
-    return command(theirs, path)
+    key, was, is_now = difference
+    if _composed(theirs, key) in (was, None) or is_now is None:
+        return f"it goes on by: {command(theirs, path)}"
+    if was is not None:
+        return f"it goes on by: {command([*theirs, f'{key}={_typed(was)}'], path)}"
+    return f"a default has changed since; at git commit {_commit(run)} it goes on by: {command(theirs, path)}"
+
+
+def _composed(overrides: list[str], key: str) -> Any:
+    """Return what overrides give a key today; None if that cannot be told."""
+    try:
+        return OmegaConf.select(compose("train", _kept(overrides)), key)
+    except (HydraException, OmegaConfBaseException):
+        return None
+
+
+def _commit(run: Path) -> str:
+    try:
+        return str(read_json(run / RUN)["git_commit"])[:10]
+    except (OSError, *DAMAGE):
+        return "unknown"
 
 
 def _kept(overrides: Iterable[str]) -> list[str]:

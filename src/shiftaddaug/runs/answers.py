@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import SequentialSampler
 
 from shiftaddaug.data.sampling import ShardSampler
+from shiftaddaug.errors import printable
 from shiftaddaug.nets.plan import Plan
 from shiftaddaug.report.answers import Answer, write_answers
 from shiftaddaug.report.harmless import harmless
@@ -69,7 +70,7 @@ class KeepAnswers(pl.Callback):
     def _file(self, index: int) -> str | None:
         """Return the file of an image, where the data set says it."""
         file_of = getattr(self._dataset, "file_of", None)
-        return None if file_of is None or self._places is None else str(file_of(index))
+        return None if file_of is None or self._places is None else printable(file_of(index))
 
     def _gather(self, trainer: pl.Trainer) -> None:
         if trainer.world_size > 1:

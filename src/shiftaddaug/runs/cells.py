@@ -29,7 +29,7 @@ PLAN = "ablation.json"
 LOCK = ".lock"
 """File in the study's folder: two calls at once would run everything twice."""
 LENGTH = "@"
-"""In the name of a row: how many epochs its runs have, where these are others than the study's (`mf_direct@24`)."""
+"""Part of a row's name: how many epochs its runs have, where these are not the study's (`mf_direct@24`)."""
 
 
 @dataclass(frozen=True)

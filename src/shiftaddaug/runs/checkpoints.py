@@ -4,7 +4,7 @@ import logging
 import os
 import pickle
 import zipfile
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +130,7 @@ def check_resumed(settings: "RunSettings") -> None:
     path = find_checkpoint(str(settings.top.ckpt_path), Path(settings.paths.log_dir), settings.trained)
     content = _read_plainly(path)
     theirs = content["config"]
-    refuse_other_run(path, {"config": theirs}, settings.trained, settings.typed)
+    refuse_other_run(path, {"config": theirs}, settings.trained)
     if not settings.top.train:  # its weights are deployed as they are, whenever they were saved
         return
     refuse_finished(path, theirs, settings.config)
@@ -246,18 +246,10 @@ def _unreadable(path: Path, error: Exception) -> UserError:
     return UserError(f"ckpt_path={path}: not a readable checkpoint, perhaps truncated ({reason})")
 
 
-def refuse_other_run(
-    path: Path, checkpoint: Mapping[str, Any], config: Mapping[str, Any], typed: Sequence[str] = ()
-) -> None:
+def refuse_other_run(path: Path, checkpoint: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     """Refuse to resume what was not the same run: half of it would be the one, half the other.
 
     A run that has finished may get more epochs.
-
-    Args:
-        path: of the checkpoint.
-        checkpoint: whose configuration is compared.
-        config: of the run that is to resume it.
-        typed: what the user typed for that.
 
     Raises:
         UserError: naming the first key that differs, and both values.
@@ -266,8 +258,7 @@ def refuse_other_run(
     difference = first_difference(theirs, as_short(path, theirs, config))
     if difference is not None:
         key, was, is_now = difference
-        again = to_resume(path, typed, difference)
-        remedy = "repeat the overrides of the run that is resumed" if again is None else f"it goes on by: {again}"
+        remedy = to_resume(path, difference) or "repeat the overrides of the run that is resumed"
         raise UserError(
             f"ckpt_path={path}: was trained with {key}={_short(was)}, this run has {key}={_short(is_now)}; {remedy}"
         )

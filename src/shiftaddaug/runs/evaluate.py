@@ -138,7 +138,7 @@ def _results(settings: EvalSettings, subnetwork: Subnetwork, measured: Mapping[s
     widened = settings.subnet.is_widened
     subnet = {f"subnet_{key}": value for key, value in asdict(settings.subnet).items()} if widened else {}
     return {
-        "ckpt_path": str(settings.path),
+        "ckpt_path": str(settings.path.absolute()),
         "split": settings.top.split,
         **subnet,
         **({"recalibrate_batches": batches} if batches else {}),

@@ -76,6 +76,9 @@ ADDED = {
     "net.freeze_encoder": False,
     "optim.decay_norms": False,
     "optim.encoder_lr_mult": 1.0,
+    "data.min_epoch_batches": 0,
+    "data.crop_area": 0.08,
+    "data.test_fraction": 0.2,
     "callbacks.operators._target_": "shiftaddaug.callbacks.operator_epochs.UpdateOperators",
 }
 """Keys that older checkpoints lack, and what those did."""

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 from shiftaddaug.catalogue import Catalogue
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.sizes import as_size
+from shiftaddaug.runs.absolute import TIMM
 
 if TYPE_CHECKING:
     from shiftaddaug.nets.net import Net
     from shiftaddaug.nets.supernet import Supernet
 
 log = logging.getLogger(__name__)
-
-TIMM = "timm:"
-"""Begins what names a model of timm, or a file with its state dict."""
 
 CHECKPOINTS = ("best.ckpt", "last.ckpt")
 """Which of a run's checkpoints stands for it, the first that is there."""

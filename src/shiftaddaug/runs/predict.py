@@ -11,7 +11,7 @@ from torch import Tensor
 
 from shiftaddaug import tasks
 from shiftaddaug.data.prepare import ImageTransform, restored
-from shiftaddaug.errors import UserError
+from shiftaddaug.errors import UserError, printable
 from shiftaddaug.files import write_csv
 from shiftaddaug.nets.extract import Target, load_target
 from shiftaddaug.nets.interface import Preprocessing
@@ -117,7 +117,7 @@ class _Writer:
         ranked, predicted = self.objective.ranked(outputs, self.most), self.objective.predictions(outputs)
         rows = []
         for i, (picture, size, _) in enumerate(batch):
-            row: dict[str, Any] = {"file": str(picture.path)}
+            row: dict[str, Any] = {"file": printable(picture.path)}
             if ranked is not None:
                 labels, scores = (each[i].tolist() for each in ranked)
                 named = [class_name(label, self.classes) for label in labels]
@@ -143,7 +143,7 @@ class _Writer:
         counts = labels.flatten().long().bincount(minlength=BEYOND + 1).double() / labels.numel()
         largest = counts.argsort(descending=True)[: self.most].tolist()
         shares = [(names.get(label, str(label)), counts[label].item()) for label in largest if counts[label] > 0]
-        return {"mask": str(path), **numbered(shares, "share")}
+        return {"mask": printable(path), **numbered(shares, "share")}
 
     def _free(self, path: Path) -> Path:
         """Return the path, or one with a number if another picture's mask is called so."""

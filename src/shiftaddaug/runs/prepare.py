@@ -178,7 +178,7 @@ def _resumed_checkpoint(settings: RunSettings, task: Training) -> tuple[Path | N
         return None, []
     path = find_checkpoint(str(settings.top.ckpt_path), Path(settings.paths.log_dir), settings.trained)
     checkpoint = read_checkpoint(path)
-    refuse_other_run(path, checkpoint, settings.trained, settings.typed)
+    refuse_other_run(path, checkpoint, settings.trained)
     refuse_unlike(path, checkpoint, task, settings.top.train)
     if not settings.top.train:
         return path, []

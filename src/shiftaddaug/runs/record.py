@@ -176,7 +176,8 @@ def report(run: Prepared, deployed: Deployed, record: Record) -> float:
 
 
 def _tell_loggers(run: Prepared, record: Record) -> None:
-    final = {f"final/{name}": value for name, value in record.items() if isinstance(value, int | float)}
+    numbers = {key: each for key, each in record.items() if type(each) in (int, float)}  # no bools
+    final = {f"final/{key}": value for key, value in numbers.items()}
     for logger in run.loggers:
         logger.log_metrics(final)
         if isinstance(logger.guarded, TensorBoardLogger):  # whose table of runs is written with results alone

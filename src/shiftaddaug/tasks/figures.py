@@ -37,6 +37,11 @@ class Figure:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z]\w*", str(self.name)):
             raise UserError(f"figure {self.name}: must be called by small letters, digits and _")
+        for key in ("title", "unit", "better"):
+            if not isinstance(getattr(self, key), str):
+                raise UserError(f"figure {self.name}: {key}={getattr(self, key)}: must be a word")
+        if not isinstance(self.training, bool):
+            raise UserError(f"figure {self.name}: training={self.training}: must be true or false")
         if self.better not in BETTER:
             raise UserError(f"figure {self.name}: better={self.better}: no such option; options: {', '.join(BETTER)}")
         if isinstance(self.digits, bool) or not isinstance(self.digits, int) or self.digits < 0:
