@@ -185,14 +185,9 @@ def test_the_files_say_what_they_are_and_nothing_of_this_machine(tmp_path: Path)
     target = settled(make_supernet(LITTLE, "shift"), data={"name": "digits"})
     target = dataclasses.replace(target, interface=Interface(task="classification", classes=tuple("abcdefg")))
     paths = written(target, tmp_path / "files")
-    said = {
-        "net": "little",
-        "op": "shift",
-        "data": "digits",
-        "image_size": "[16, 16]",
-        "mean": "[0.25]",
-        "std": "[0.5]",
-    }
+    said = {"net": "little", "op": "shift", "data": "digits", "image_size": "[16, 16]"}
+    said |= {key: _text(value) for key, value in target.interface.to_dict().items()}
+    assert said["task"] == "classification" and json.loads(said["classes"]) == list("abcdefg")
     assert metadata(target, (16, 16)) == said
     model = onnx.load(paths[0])
     onnx.checker.check_model(model, full_check=True)
@@ -201,6 +196,10 @@ def test_the_files_say_what_they_are_and_nothing_of_this_machine(tmp_path: Path)
     torch.export.load(paths[1], extra_files=extra)
     assert json.loads(extra[exporting.METADATA]) == said
     assert [path.name for path in paths if str(Path(exporting.__file__).parents[2]).encode() in path.read_bytes()] == []
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def test_a_file_that_computes_something_else_is_refused_and_removed(tmp_path: Path) -> None:
