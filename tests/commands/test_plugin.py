@@ -217,7 +217,7 @@ def test_without_plugins_the_overrides_stay_as_they_are() -> None:
 def test_help_shows_its_configs(plugin: Path) -> None:
     done = command("op=toy", f"plugins=['{plugin}']", "--help")
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^op: add, .*shift_ps, .*toy$", done.stdout, re.MULTILINE)
+    assert re.search(r"^op: .*\n    add, .*shift_ps, .*toy\*$", done.stdout, re.MULTILINE)
     assert "\n  ratio: 0.7\n" in done.stdout
 
 

@@ -17,6 +17,7 @@ from tests.build import CONFIGS, DEEPENED, NETS, OPS, SEARCHED, names
 from tests.commands.running import composed
 
 from shiftaddaug import operators, tasks
+from shiftaddaug.commands.arguments import split_paths
 from shiftaddaug.runs.settings import read_settings
 from shiftaddaug.tasks.optimizers import build_optim
 
@@ -51,7 +52,7 @@ def command_line(path: Path) -> list[str]:
     first, *rest = path.read_text().splitlines()
     if first.startswith("# @package"):
         first = rest[0]
-    command = re.fullmatch(r"# python src/(train|eval|predict|ablate|fit_sharing|cost|search)\.py( .+)?", first)
+    command = re.fullmatch(r"# python src/(train|eval|predict|export|ablate|fit_sharing|cost|search)\.py( .+)?", first)
     assert command is not None, f"{path.name}: the first line must be `# python src/train.py ...`, not {first!r}"
     return shlex.split(command[2] or "")
 
@@ -123,10 +124,10 @@ class TestEveryFile:
             assert f"{group}/{composed_once(*overrides_of(file))[group].name}" == file
 
 
-@pytest.mark.parametrize("name", ["train", "eval", "predict", "ablate", "fit_sharing", "cost", "search"])
+@pytest.mark.parametrize("name", ["train", "eval", "predict", "export", "ablate", "fit_sharing", "cost", "search"])
 def test_entry_points_compose_by_their_command(name: str) -> None:
     overrides = [argument.replace("<run>", "run") for argument in command_line(CONFIGS / f"{name}.yaml")]
-    cfg = plain(composed(FOLDER, *overrides, config_name=name))
+    cfg = plain(composed(FOLDER, *split_paths(overrides)[1], config_name=name))
     assert cfg["paths"]["output_dir"] == str(FOLDER)
 
 

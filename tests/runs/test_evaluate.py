@@ -17,6 +17,7 @@ from tests.commands.running import composed
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvalSettings:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "architecture.json").touch()
     return read_eval_settings(composed(tmp_path / "run", "ckpt_path=a", config_name="eval"))
 
 
