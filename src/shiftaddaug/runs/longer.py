@@ -16,13 +16,20 @@ MAX_EPOCHS, MAX_TIME = "trainer.max_epochs", "trainer.max_time"
 LENGTHENED = "lengthened_from"
 """Key of run.json: `trainer.max_epochs` of the finished runs that this one trains further, the first one first. Such a
 run is none that was as long from its beginning: it is never taken for one."""
+SUPERNET = "supernet"
+"""Key of the configuration of a search's supernet, which is no run that `train=false` deploys."""
 
 log = logging.getLogger(__name__)
 
 
 def is_over(run: Path) -> bool:
     """Whether a run has results, and no time limit has ended it before its last epoch."""
-    return (run / RESULTS).exists() and _read(run / RESULTS).get(ENDED_BY) != MAX_TIME
+    return (run / RESULTS).exists() and not was_cut_short(run)
+
+
+def was_cut_short(run: Path) -> bool:
+    """Whether a time limit has ended a run before its last epoch."""
+    return _read(run / RESULTS).get(ENDED_BY) == MAX_TIME
 
 
 def has_more_time(run: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
@@ -35,7 +42,7 @@ def has_more_time(run: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any])
         theirs, ours: its configuration, and that of the run which would resume it.
     """
     limits = [_seconds(_of_trainer(config, "max_time")) for config in (theirs, ours)]
-    return _read(run / RESULTS).get(ENDED_BY) == MAX_TIME and (limits[1] is None or limits[1] > (limits[0] or 0))
+    return was_cut_short(run) and (limits[1] is None or limits[1] > (limits[0] or 0))
 
 
 def is_longer(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
@@ -90,6 +97,7 @@ def refuse_finished(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, An
         )
     raise UserError(
         f"ckpt_path={path}: that run has finished: there is nothing left to train; options: {MAX_EPOCHS} above {epochs}"
+        f"{'' if SUPERNET in ours else ', or train=false, which deploys and tests it'}"
     )
 
 
