@@ -204,8 +204,10 @@ class Training(Evaluation):
         steps, epochs = int(self.trainer.estimated_stepping_batches), max(1, self.trainer.max_epochs or 1)
         schedule = self.scheduler(optimizer, steps, epochs)
         if self.lengthened_from is not None:
-            alike = partial(self.scheduler, total_steps=steps, epochs=epochs)
-            schedule = Lengthened(schedule, lambda: alike(self.new_optimizer()), lambda: self.trainer.global_step)
+            make = self.scheduler
+            schedule = Lengthened(
+                schedule, lambda: make(self.new_optimizer(), steps, epochs), lambda: self.trainer.global_step
+            )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def new_optimizer(self) -> torch.optim.Optimizer:
