@@ -52,6 +52,10 @@ def test_a_refused_resume_is_told_it(checkpoint: Path) -> None:
             "it goes on by: python src/train.py seed=1 'data.mean=[true,null]' ckpt",
         ),
         (("optim.warmup_epochs", None, 1), "a default has changed since; at git commit abc it goes on by: python src/"),
+        (
+            ("callbacks.recalibrate._target_", None, "shiftaddaug.callbacks.recalibrate.RecalibrateBatchNorm"),
+            "it goes on by: python src/train.py seed=1 bn=running ckpt_path=",
+        ),
         (("added.since", 3, None), "it goes on by: python src/train.py seed=1 ckpt_path="),
     ],
 )

@@ -3,7 +3,7 @@
 import re
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,16 @@ from omegaconf.errors import OmegaConfBaseException
 from shiftaddaug.errors import DAMAGE
 from shiftaddaug.files import read_yaml
 from shiftaddaug.report.results import RUN, read_json
-from shiftaddaug.runs.compose import compose, quoted, text_of, typed
+from shiftaddaug.runs.compose import (
+    OPTIONAL_GROUPS,
+    compose,
+    config_dir,
+    group_options,
+    groups_of,
+    quoted,
+    text_of,
+    typed,
+)
 from shiftaddaug.settings import shown
 
 OF_ONE_RUN = ("ckpt_path", "resume", "paths.output_dir", "hydra", "sweep")
@@ -50,7 +59,8 @@ def overrides_of(run: Path) -> list[str] | None:
 def to_resume(path: Path, difference: tuple[str, Any, Any]) -> str | None:
     """Return how a checkpoint goes on as its run was, with the command; None if what was typed for that is unknown.
 
-    Where a default has changed since, the command says what it was, or the answer which version had it.
+    Where a default has changed since, the command says what it was, by the key or by the option of a group that goes
+    without it, or the answer which version had it.
 
     Args:
         path: of the checkpoint.
@@ -65,7 +75,22 @@ def to_resume(path: Path, difference: tuple[str, Any, Any]) -> str | None:
         return f"it goes on by: {command(theirs, path)}"
     if was is not None:
         return f"it goes on by: {command([*theirs, f'{key}={_typed(was)}'], path)}"
+    for choice in _choices_without(key):
+        if _composed([*theirs, choice], key) is None:
+            return f"it goes on by: {command([*theirs, choice], path)}"
     return f"a default has changed since; at git commit {_commit(run)} it goes on by: {command(theirs, path)}"
+
+
+def _choices_without(key: str) -> Iterator[str]:
+    """Return the options of groups that fill the node of a key, as bn does callbacks.recalibrate."""
+    for group, options in group_options([config_dir()]).items():
+        if group not in groups_of("train") or group in OPTIONAL_GROUPS:
+            continue
+        for option in options:
+            first, _, _ = (config_dir() / group / f"{option}.yaml").read_text().partition("\n")
+            package = first.removeprefix("# @package ")
+            if package != first and "." in package and key.startswith(f"{package}."):
+                yield f"{group}={option}"
 
 
 def _composed(overrides: list[str], key: str) -> Any:

@@ -71,26 +71,34 @@ def refuse_finished(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, An
         UserError: saying what would train it further.
     """
     run = _run(path)
-    if not (run / RESULTS).exists() or has_more_time(run, theirs, ours):
+    if not (run / RESULTS).exists():
         return
-    epochs = _of_trainer(theirs, "max_epochs")
-    if is_longer(path, theirs, ours):
-        log.warning(
-            "ckpt_path=%s: a run of trainer.max_epochs=%s has finished, and is trained to %s: the learning rate goes "
-            "on as in a run of %s epochs, and layers that have turned, and blocks that have gone, stay so. A run of %s "
-            "epochs from the beginning would end otherwise",
-            *(path, epochs, *[ours["trainer"]["max_epochs"]] * 3),
+    epochs, ended_by = _of_trainer(theirs, "max_epochs"), str(_read(run / RESULTS).get(ENDED_BY))
+    longer, more_time = is_longer(path, theirs, ours), has_more_time(run, theirs, ours)
+    if ended_by.startswith("callbacks."):
+        raise UserError(
+            f"ckpt_path={path}: {ended_by} has ended that run before {MAX_EPOCHS}={epochs}, and would end it again "
+            f"whatever {MAX_EPOCHS}; options: a run from the beginning, with other keys of {ended_by}"
         )
-        return
-    if not is_over(run):
+    if not is_over(run) and not more_time:
         limit = shown(_of_trainer(theirs, "max_time"))
         raise UserError(
             f"ckpt_path={path}: {MAX_TIME}={limit} has ended that run, its parts counted together; options: a larger "
             f"{MAX_TIME}, or null"
         )
-    raise UserError(
-        f"ckpt_path={path}: that run has finished: there is nothing left to train; options: {MAX_EPOCHS} above {epochs}"
-    )
+    if longer:
+        ended = f"been ended by {MAX_TIME}" if more_time else "finished"
+        log.warning(
+            "ckpt_path=%s: a run of trainer.max_epochs=%s has %s, and is trained to %s: the learning rate goes "
+            "on as in a run of %s epochs, and layers that have turned, and blocks that have gone, stay so. A run of %s "
+            "epochs from the beginning would end otherwise",
+            *(path, epochs, ended, *[ours["trainer"]["max_epochs"]] * 3),
+        )
+    elif not more_time:
+        raise UserError(
+            f"ckpt_path={path}: that run has finished: there is nothing left to train; options: {MAX_EPOCHS} above "
+            f"{epochs}"
+        )
 
 
 def _of_trainer(config: Mapping[str, Any], key: str) -> Any:
