@@ -25,10 +25,10 @@ def typed(checkpoint: Path, *overrides: str, cwd: Path | None = None) -> None:
 
 def test_it_has_what_was_typed_but_where_the_run_lies() -> None:
     given = ["op=add", "net.stages=[{a: 1}]", "ckpt_path=x", "resume=true", "paths.output_dir=y", "hydra.run.dir=z",
-             "sweep=nas", "sweep.n_trials=3", "hydra/launcher=joblib", "+trainer.max_time=00:01:00:00"]  # fmt: skip
+             "sweep=nas", "sweep.n_trials=3", "hydra/launcher=joblib", "trainer.max_time=00:01:00:00"]  # fmt: skip
     line = command(given, "/a b/epoch=0.ckpt")
     *_, op, stages, time, path = shlex.split(line)
-    assert (op, stages, time) == ("op=add", "net.stages=[{a: 1}]", "+trainer.max_time=00:01:00:00")
+    assert (op, stages, time) == ("op=add", "net.stages=[{a: 1}]", "trainer.max_time=00:01:00:00")
     assert path == "ckpt_path=/a b/epoch=0.ckpt"
     assert line.startswith("python src/train.py op=add ")
     (*_, path) = shlex.split(command([], "/a,b"))

@@ -56,3 +56,23 @@ def test_a_folder_whose_labels_mean_other_classes_is_refused(settings: EvalSetti
         check("Dog", "cat", "épi")
     subnetwork.classes = None
     check("Dog", "cat", "épi")
+
+
+def test_the_images_of_a_run_are_looked_for_where_they_were(tmp_path: Path) -> None:
+    """A target names no folder of a machine, its run does; what is typed counts."""
+    run, photos = tmp_path / "a_run", tmp_path / "photos"
+    for folder in (run / "target", photos):
+        folder.mkdir(parents=True)
+    (run / "target" / "architecture.json").write_text("{}")
+    (run / "config.yaml").write_text(f"data: {{name: image_folder, data_dir: {photos}}}")
+    stored = {"name": "image_folder", "data_dir": None}
+
+    def data_dir(*overrides: str) -> str:
+        cfg = composed(tmp_path / "run", f"ckpt_path={run}", *overrides, config_name="eval")
+        return str(read_eval_settings(cfg, overrides).changed(stored)["data_dir"])
+
+    assert data_dir() == str(photos)
+    assert data_dir("data.data_dir=/elsewhere") == "/elsewhere"
+    assert data_dir("paths.data_dir=/data") == "/data"
+    photos.rmdir()
+    assert data_dir() != str(photos)

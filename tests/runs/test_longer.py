@@ -92,7 +92,7 @@ class AnHourPasses(pl.Callback):
 def test_a_run_ended_by_its_time_limit_goes_on(tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     given = (*NET, "aug=none", f"paths.log_dir={logs}", "trainer.max_epochs=3")
-    slow = ("+trainer.max_time={hours: 1}", "+callbacks.hour={_target_: tests.runs.test_longer.AnHourPasses}")
+    slow = ("trainer.max_time={hours: 1}", "+callbacks.hour={_target_: tests.runs.test_longer.AnHourPasses}")
     stopped = run_little(logs / "stopped", *given, *slow)
     assert (stopped["ended_by"], stopped["epochs"]) == ("trainer.max_time", 2)
     last = logs / "stopped" / "checkpoints" / "last.ckpt"

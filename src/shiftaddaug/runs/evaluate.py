@@ -13,7 +13,7 @@ from shiftaddaug.data.stored import data_module_of
 from shiftaddaug.errors import DAMAGE, UserError, printable
 from shiftaddaug.report.cost import cost_record, cost_rows
 from shiftaddaug.report.drawing import draw_figures
-from shiftaddaug.report.results import RESULTS, print_result, write_json
+from shiftaddaug.report.results import RESULTS, print_result, shortest_path, write_json
 from shiftaddaug.runs.answers import KeepAnswers, write_kept
 from shiftaddaug.runs.eval_settings import EvalSettings
 from shiftaddaug.runs.lightning_trainer import (
@@ -74,7 +74,7 @@ def evaluate(settings: EvalSettings) -> float:
             draw_figures(settings.folder, settings.catalogue)
         write_json(settings.folder / RESULTS, objective.settings.record(objective.num_outputs) | results | costs)
         title = f"{subnetwork.plan.name}, op={subnetwork.assignment.title()}, data={data_config['name']}"
-        print_result(title, {**results, **cost_rows(costs)})
+        print_result(title, {**results, **cost_rows(costs), "folder": shortest_path(settings.folder)})
     return float(metrics[f"{split}/{objective.settings.headline}"])
 
 
