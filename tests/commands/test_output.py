@@ -1,5 +1,6 @@
 """Nobody has to read what a command prints."""
 
+import io
 import logging
 import os
 import sys
@@ -8,6 +9,7 @@ import threading
 import pytest
 
 from shiftaddaug.commands.output import answering_threads, enduring_output
+from shiftaddaug.report.results import print_table
 
 
 def test_a_reader_that_goes_away_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,6 +32,16 @@ def test_neither_does_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
         with enduring_output():
             print("a line", file=sys.stderr, flush=True)
             sys.stderr.writelines(["more\n"])
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("ascii", r"1 \xb1 2 \u72ac"), ("latin-1", r"1 ± 2 \u72ac")])
+def test_what_an_encoding_lacks_is_escaped(encoding: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study is not ended by the ± of its table, which is printed before it is written."""
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
+    with enduring_output():
+        print_table("mean", [{"top-1": "1 ± 2 犬"}])
+    assert shown in raw.getvalue().decode(encoding)
 
 
 def test_nor_a_stream_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ def study_of(*overrides: str) -> str:
     [
         *("net=mcunet", "op=add", "data=cifar100", "data.batch_size=8", "optim.lr=0.05", "trainer.max_epochs=2"),
         *("+trainer.limit_train_batches=4", "seed=1", "aug=depth", "sharing=heterogeneous", "callbacks=ema"),
-        *("+trainer.max_time=00:01:00:00", "hydra.sweeper.direction=minimize", "hardware=stm32f746"),
+        *("trainer.max_time=00:01:00:00", "hydra.sweeper.direction=minimize", "hardware=stm32f746"),
         *("sweep.constraints={flash_kib: 64}", "+hardware.sram_kib=64"),
         *("hydra.sweeper.params={aug.weight: 'interval(1, 2)'}", "op=add,shift", "aug.weight=choice(1,2)"),
     ],

@@ -3,12 +3,13 @@
 import logging
 import os
 import socket
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from shiftaddaug.data.listing import list_images
+from shiftaddaug.data.listing import folders_in, images_below, list_images
 from shiftaddaug.errors import UserError
 
 MakeFolders = Callable[..., Path]
@@ -198,3 +199,21 @@ def test_pictures_of_other_kinds_are_told_of(root: Path, caplog: pytest.LogCaptu
     assert listed(root) == WHOLE
     assert "no kind of image that is read (jpg, jpeg, png" in caplog.text
     assert ": 1 (such as train/cat/IMG_1.HEIC)" in caplog.text
+
+
+def test_classes_have_the_same_places_however_a_system_writes_accents(tmp_path: Path) -> None:
+    """An archive made by macOS has the accent apart from its letter; labels of a target must mean the same."""
+    for form in ("NFC", "NFD"):
+        for name in ("tea", "épicéa", "zebra"):
+            (tmp_path / form / unicodedata.normalize(form, name)).mkdir(parents=True)
+    composed, apart = (folders_in(tmp_path / form) for form in ("NFC", "NFD"))
+    assert composed != apart
+    assert composed == [unicodedata.normalize("NFC", name) for name in apart]
+
+
+def test_links_to_themselves_and_to_nothing_are_no_images_to_predict(tmp_path: Path) -> None:
+    for name, target in (("loop.png", "loop.png"), ("lost.png", "nowhere"), ("link.png", "x.png")):
+        (tmp_path / name).symlink_to(tmp_path / target)
+    (tmp_path / "x.png").write_bytes(b"")
+    os.mkfifo(tmp_path / "pipe.png")
+    assert [path.name for path in images_below(tmp_path)] == ["link.png", "x.png"]

@@ -146,6 +146,17 @@ def test_seeds_are_averaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         ]
 
 
+@pytest.mark.parametrize("content", ["{", "[1]", '{"val_top1_percent": "x"}'])
+def test_damaged_results_of_a_seed_do_not_count(content: str, tmp_path: Path) -> None:
+    table = MultirunTable()
+    for seed in range(3):
+        end_job(table, tmp_path / str(seed), [f"seed={seed}"], RESULT)
+    (tmp_path / "2" / "results.json").write_text(content)
+    table.on_multirun_end(OmegaConf.create())
+    (row,) = csv.DictReader((tmp_path / "seeds.csv").open())
+    assert (row["seeds"], row["val top-1 %"]) == ("2", "91.25 ± 0.00")
+
+
 def test_one_seed_has_no_spread(tmp_path: Path) -> None:
     table = MultirunTable()
     for number, op in enumerate(("op=add", "op=shift")):

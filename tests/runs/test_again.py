@@ -65,8 +65,8 @@ def test_a_finished_run_does_not_go_on_by_itself(checkpoint: Path) -> None:
     run = checkpoint.parents[1]
     (run / "results.json").write_text("{}")
     assert refused(checkpoint) == (
-        "repeat the overrides of the run that is resumed, which has finished, and give trainer.max_epochs above 10, "
-        "or train=false, which tests it"
+        "repeat the overrides of the run that is resumed, which has finished: trainer.max_epochs above 10 "
+        "trains it further; train=false tests it"
     )
     typed(checkpoint, "seed=1", "trainer.max_epochs=10", "test=false")
     for epochs, more in ((3, 20), (11, 11)):
@@ -75,6 +75,9 @@ def test_a_finished_run_does_not_go_on_by_itself(checkpoint: Path) -> None:
             f"trains it further (trainer.max_epochs above 10); python src/train.py seed=1 trainer.max_epochs=10 "
             f"train=false ckpt_path={run} tests it"
         )
+    (run / "results.json").write_text('{"ended_by": "callbacks.early"}')
+    ended = "that run has finished; callbacks.early has ended it, and would end it again; python src/train.py seed=1 "
+    assert refused(checkpoint).startswith(ended)
     assert refused(checkpoint, "train=false", trains=False).startswith("it is deployed by: python src/train.py seed=1 ")
 
 
@@ -98,6 +101,10 @@ def test_a_run_that_its_time_limit_has_ended_gets_more(checkpoint: Path) -> None
             "it goes on by: python src/train.py seed=1 'data.mean=[true,null]' ckpt",
         ),
         (("optim.warmup_epochs", None, 1), "a default has changed since; at git commit abc it goes on by: python src/"),
+        (
+            ("callbacks.recalibrate._target_", None, "shiftaddaug.callbacks.recalibrate.RecalibrateBatchNorm"),
+            "it goes on by: python src/train.py seed=1 bn=running ckpt_path=",
+        ),
         (("added.since", 3, None), "it goes on by: python src/train.py seed=1 ckpt_path="),
     ],
 )

@@ -1,8 +1,10 @@
 """Overrides that Hydra's grammar has no place for, though they can be texts."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from shiftaddaug.runs.compose import as_text, parsed, text_of
+from shiftaddaug.runs.compose import as_text, parsed, text_of, typed
 
 VALUES = ("/x/epoch=0-step=5.ckpt", "/a (1)", "it's", 'say "x"', "/ä/ö", "$HOME/a", "a\\", "a=b (c)'", "a, b=c")
 
@@ -29,3 +31,17 @@ def test_in_a_multirun_commas_stand_between_values() -> None:
     override = parsed(as_text("a=/x=1,/y (2),z", multirun=True))
     assert override is not None and override.is_sweep_override()
     assert as_text("op=shift,add,", multirun=True) == "op=shift,add,"
+
+
+@settings(max_examples=100, deadline=None)  # Hydra's parser takes milliseconds for each
+@given(st.text(alphabet="ab1 ,=:{}[]()'\"\\$~+./-@?*#%é\t\n", min_size=1, max_size=8))
+def test_no_value_changes_its_meaning(value: str) -> None:
+    """What Hydra's grammar accepts is passed on as it is; what is quoted is read as what was typed."""
+    argument = f"a={value}"
+    quoted = as_text(argument)
+    if parsed(argument) is not None:
+        assert quoted == as_text(argument, multirun=True) == argument
+    elif quoted != argument:
+        assert text_of(quoted) == value
+    again = parsed(as_text(typed("a", value)))
+    assert again is not None and not again.is_sweep_override() and text_of(as_text(typed("a", value))) == value

@@ -8,6 +8,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from shiftaddaug.runs.compose import compose, plain
 from shiftaddaug.runs.explain import describe, quoted_argument
+from shiftaddaug.runs.nearest import options_with
 
 
 @pytest.mark.parametrize(
@@ -47,3 +48,12 @@ def test_another_sweeper_of_the_same_name() -> None:
 def test_what_is_quoted_is_read_as_it_was(value: str) -> None:
     (argument,) = shlex.split(quoted_argument(f"paths.data_dir={value}"))
     assert compose("train", ["paths.output_dir=run", argument]).paths.data_dir == value
+
+
+def test_a_key_of_another_option_is_told_with_it() -> None:
+    assert options_with("data.data_dir", compose("train", [])) == (
+        "data=digits has no data_dir; these have: data=ade20k, data=camvid, data=cifar10, data=cifar100, "
+        "data=cityscapes, data=image_folder, data=imagenet, data=mask_folder, data=oxford_pet, data=voc2012"
+    )
+    assert options_with("data.nonsense", compose("train", [])) is None
+    assert options_with("data.data_dir", compose("train", ["data=cifar10"])) is None

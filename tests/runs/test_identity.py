@@ -145,7 +145,7 @@ def test_a_checkpoint_of_before_operators_had_epochs_goes_on(tmp_path: Path) -> 
 
 def test_interpolations_may_be_left_as_they_are(tmp_path: Path) -> None:
     """As a search hashes them; what its score depends on besides is asked for by name."""
-    written: Any = OmegaConf.to_container(composed(tmp_path, "+trainer.max_time=00:01:00:00"), resolve=False)
+    written: Any = OmegaConf.to_container(composed(tmp_path, "trainer.max_time=00:01:00:00"), resolve=False)
     assert "trainer.max_time" not in identity(written)
     assert identity(written, ["trainer.max_time"]) == identity(written) | {"trainer.max_time": "00:01:00:00"}
     assert identity(written)["callbacks.sample_subnets.seed"] == "${seed}"

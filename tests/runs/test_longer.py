@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Timer
 from shiftaddaug.errors import UserError
 from shiftaddaug.nets.extract import load_target
 from shiftaddaug.runs.checkpoints import find_checkpoint
+from shiftaddaug.runs.longer import refuse_finished
 from shiftaddaug.runs.repeated import going_on
 from shiftaddaug.runs.settings import read_settings
 from tests.commands.running import LITTLE, composed, run_little
@@ -44,8 +45,8 @@ def test_it_gets_more_epochs(finished: Path, tmp_path: Path, caplog: pytest.LogC
     assert (results["epochs"], results["lengthened_from"]) == (4, [2])
     assert json.loads((longer / "run.json").read_text())["lengthened_from"] == [2]
     assert (finished / "results.json").read_text() == before
-    expected = [0.1 * (1 + torch.cos(torch.tensor(torch.pi * step / 12))) / 2 for step in range(7, 12)]
-    assert curve(longer, "lr")[1:] == pytest.approx([float(value) for value in expected])
+    expected = [0.1 * (1 + torch.cos(torch.tensor(torch.pi * step / 12))) / 2 for step in range(6, 12)]
+    assert curve(longer, "lr") == pytest.approx([float(value) for value in expected])
 
 
 def test_a_longer_run_is_none_from_the_beginning(finished: Path, tmp_path: Path) -> None:
@@ -77,16 +78,6 @@ def test_another_run_is_refused(changed: tuple[str, ...], line: str, finished: P
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("scheduler", ["onecycle", "exponential", "timm"])
-def test_a_schedule_that_keeps_its_length_goes_on(scheduler: str, tmp_path: Path) -> None:
-    given = (*NET, "aug=none", f"optim/scheduler={scheduler}")
-    run_little(tmp_path / "a", *given, "trainer.max_epochs=1")
-    run_little(tmp_path / "b", *given, "trainer.max_epochs=3", f"ckpt_path={tmp_path}/a/checkpoints/last.ckpt")
-    run_little(tmp_path / "whole", *given, "trainer.max_epochs=3")
-    ours, theirs = curve(tmp_path / "b", "lr"), curve(tmp_path / "whole", "lr")
-    assert ours[1:] == pytest.approx(theirs[-len(ours) + 1 :], rel=1e-6)
-
-
 class AnHourPasses(pl.Callback):
     """After the second epoch, so that the third is cut short."""
 
@@ -101,7 +92,7 @@ class AnHourPasses(pl.Callback):
 def test_a_run_ended_by_its_time_limit_goes_on(tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     given = (*NET, "aug=none", f"paths.log_dir={logs}", "trainer.max_epochs=3")
-    slow = ("+trainer.max_time={hours: 1}", "+callbacks.hour={_target_: tests.runs.test_longer.AnHourPasses}")
+    slow = ("trainer.max_time={hours: 1}", "+callbacks.hour={_target_: tests.runs.test_longer.AnHourPasses}")
     stopped = run_little(logs / "stopped", *given, *slow)
     assert (stopped["ended_by"], stopped["epochs"]) == ("trainer.max_time", 2)
     last = logs / "stopped" / "checkpoints" / "last.ckpt"
@@ -125,3 +116,42 @@ def test_another_callback_has_ended_it(tmp_path: Path) -> None:
     stop = "{_target_: lightning.pytorch.callbacks.EarlyStopping, monitor: val/loss, stopping_threshold: 1e9}"
     results = run_little(tmp_path / "run", *NET, "aug=none", "trainer.max_epochs=3", f"+callbacks.early={stop}")
     assert (results["ended_by"], results["epochs"]) == ("callbacks.early", 1)
+
+
+def recorded(folder: Path, ended_by: str) -> Path:
+    """A run of which only its results are looked at."""
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "results.json").write_text(json.dumps({"ended_by": ended_by}))
+    return folder / "checkpoints" / "last.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("ended_by", "line"),
+    [
+        (
+            "callbacks.early_stopping",
+            "callbacks.early_stopping has ended that run before trainer.max_epochs=3, and would end it again whatever "
+            "trainer.max_epochs; options: a run from the beginning, with other keys of callbacks.early_stopping",
+        ),
+        (
+            "trainer.max_time",
+            "trainer.max_time=00:01:00:00 has ended that run, its parts counted together; options: a larger "
+            "trainer.max_time, or null",
+        ),
+    ],
+)
+def test_more_epochs_do_not_help_what_something_else_has_ended(ended_by: str, line: str, tmp_path: Path) -> None:
+    """It would train nothing, and test the same target again."""
+    path = recorded(tmp_path, ended_by)
+    theirs, ours = ({"trainer": {"max_epochs": n, "max_time": "00:01:00:00"}} for n in (3, 5))
+    with pytest.raises(UserError) as error:
+        refuse_finished(path, theirs, ours)
+    assert str(error.value) == f"ckpt_path={path}: {line}"
+
+
+def test_more_epochs_and_more_time_are_warned_of_as_more_epochs_are(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    theirs = {"trainer": {"max_epochs": 3, "max_time": "00:01:00:00"}}
+    refuse_finished(recorded(tmp_path, "trainer.max_time"), theirs, {"trainer": {"max_epochs": 5}})
+    assert "a run of trainer.max_epochs=3 has been ended by trainer.max_time, and is trained to 5" in caplog.text

@@ -146,6 +146,6 @@ def test_few_images_of_ones_own(caplog: pytest.LogCaptureFixture, tmp_path: Path
     assert "116 training images make 1 optimiser step an epoch, 10 in all" in line
     assert "data.batch_size=11, of which an epoch has 10; data.min_epoch_batches=10, which passes several times" in line
     caplog.clear()
-    run = built(*own, "data.min_epoch_batches=20")
+    run = built(*own, "data.min_epoch_batches=30")
     assert (run.statistics, run.idle["recalibrate"]) == (RUNNING, "the run is long enough for running statistics")
     assert not lines(caplog, logging.WARNING)

@@ -15,7 +15,7 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.tasks.optimizers import build_optim
 from shiftaddaug.tasks.run_length import RunLength
 from shiftaddaug.tasks.schedule import step_decay
-from shiftaddaug.tasks.scheduler import Scheduler
+from shiftaddaug.tasks.scheduler import Lengthened, Scheduler
 
 LR, EPOCHS, PER_EPOCH = 0.1, 8, 5
 STEPS = EPOCHS * PER_EPOCH
@@ -95,6 +95,43 @@ def test_every_rate_of_a_run(overrides: tuple[str, ...], wanted: Callable[[int],
     schedule = scheduler(weights(), STEPS, EPOCHS)
     torch.save(schedule.state_dict(), tmp_path / "state")
     assert torch.load(tmp_path / "state", weights_only=True) == schedule.state_dict()
+
+
+RECURSIVE = (
+    *("optim/scheduler=exponential", "~optim.scheduler.gamma", "+optim.scheduler.T_max=run.epochs"),
+    "optim.scheduler._target_=torch.optim.lr_scheduler.CosineAnnealingLR",
+)
+"""Each rate is computed from the one before it."""
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [(), ("optim.scheduler.interval=epoch",), RECURSIVE]
+    + [(f"optim/scheduler={name}",) for name in ("constant", "exponential", "onecycle", "polynomial", "step", "timm")],
+    ids=str,
+)
+def test_a_run_that_is_trained_further_has_the_rates_of_a_longer_one(overrides: tuple[str, ...]) -> None:
+    """From its first step on: the checkpoint holds the last rate of the shorter run, 0 for a cosine."""
+    scheduler, done = configured(*overrides), STEPS // 2
+    short, long = weights(), weights()
+    shorter = scheduler(short, done, EPOCHS // 2)
+    for _ in range(done):
+        short.step()
+        shorter.step()
+    schedule = Lengthened(scheduler(long, STEPS, EPOCHS), lambda: scheduler(weights(), STEPS, EPOCHS), lambda: done)
+    long.load_state_dict(short.state_dict())
+    schedule.load_state_dict(shorter.state_dict())
+    whole = weights()
+    expected = scheduler(whole, STEPS, EPOCHS)
+    for step in range(STEPS):
+        if step >= done:
+            for ours, theirs in zip(long.param_groups, whole.param_groups, strict=True):
+                assert (ours["lr"], ours["momentum"]) == pytest.approx((theirs["lr"], theirs["momentum"]), abs=1e-15)
+            long.step()
+            schedule.step()
+        whole.step()
+        expected.step()
+    assert schedule.state_dict() == expected.state_dict()
 
 
 def test_a_scheduler_of_torch_takes_what_it_asks_of_the_run() -> None:

@@ -72,10 +72,11 @@ class StopEarly(EarlyStopping):
         self._stopped = trainer.should_stop = True
         self.stopped_epoch = trainer.current_epoch
         no_number = self.stopping_reason == EarlyStoppingReason.NON_FINITE_METRIC
+        by = f" by more than min_delta={abs(self.min_delta):g}" if self.min_delta else ""
+        why = "is no number" if no_number else f"has not become better{by}"
         log.info(
             "stopped after epoch %d of %s: %s %s (callbacks.early_stopping.patience=%d)",
-            *(epochs, trainer.max_epochs, self.monitor, "is no number" if no_number else "has not become better"),
-            self.patience,
+            *(epochs, trainer.max_epochs, self.monitor, why, self.patience),
         )
 
     def state_dict(self) -> dict[str, Any]:

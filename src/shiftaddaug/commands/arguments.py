@@ -6,10 +6,14 @@ from typing import Any
 
 from hydra.core.override_parser.types import ChoiceSweep, Override
 
+from shiftaddaug.data.listing import IMAGE_SUFFIXES
 from shiftaddaug.errors import UserError
 from shiftaddaug.runs.compose import OPTIONAL_GROUPS, config_dir, group_options, groups_of, parsed, takes_group
 from shiftaddaug.runs.explain import no_option
 from shiftaddaug.runs.nearest import chosen_config, nearest
+
+NAMING_IMAGES = ("images", "target")
+"""Keys of src/predict.py whose value may be a file."""
 
 NAMED = ("op", "net", "aug", "data", "task", "sharing", "hardware")
 """Groups whose options state their name."""
@@ -25,13 +29,15 @@ VALUED = ("-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--co
 def split_paths(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return (paths, other arguments): paths have no key, as a shell writes the files that a pattern finds.
 
-    A file whose name holds a `=` is one, too. What begins with `-`, and with `~` or `+` if no such file is there, is
-    left to Hydra.
+    A file whose name holds a `=` is one, too, and so is what ends as images do and has no key that takes a file. What
+    begins with `-`, and with `~` or `+` if no such file is there, is left to Hydra.
     """
     paths, others = list[str](), list[str]()
     for before, argument in zip(["", *arguments], arguments, strict=False):
         flag = argument.startswith("-") or before in VALUED
-        plain = "=" not in argument and not argument.startswith(("~", "+"))
+        key, _, value = argument.partition("=")
+        is_image = value.lower().endswith(IMAGE_SUFFIXES) and key not in NAMING_IMAGES
+        plain = ("=" not in argument or is_image) and not argument.startswith(("~", "+"))
         (paths if not flag and (plain or Path(argument).exists()) else others).append(argument)
     return paths, others
 

@@ -19,8 +19,9 @@ log = logging.getLogger(__name__)
 def enduring_output() -> Iterator[None]:
     """Drop what a command prints once nobody reads it any more, or while the disk that it goes to is full.
 
-    A run goes on; its train.log has it all. Whoever shows how far it is does so in `sys.stderr.status_line`, which both
-    streams make room for.
+    Characters that an encoding other than UTF-8 lacks are written as escapes: a table that cannot be printed ended a
+    study otherwise. A run goes on; its train.log has it all. Whoever shows how far it is does so in
+    `sys.stderr.status_line`, which both streams make room for.
     """
     raises, logging.raiseExceptions = logging.raiseExceptions, False  # of a train.log that cannot be written
     line = StatusLine(sys.stderr)
@@ -70,7 +71,10 @@ class _Enduring:
 
     def write(self, text: str) -> int:
         with self._dropping(), self.status_line.giving_way(text, self._stream):
-            self._stream.write(text)
+            try:
+                self._stream.write(text)
+            except UnicodeEncodeError as error:  # a terminal of another encoding has no ± or é
+                self._stream.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:

@@ -6,6 +6,7 @@ file, and what lies in another class or is listed already is left out, and a war
 
 import logging
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -90,11 +91,14 @@ def is_left_behind(name: str) -> bool:
 def folders_in(folder: Path) -> list[str]:
     """Return the names of the folders in a folder, sorted, without those that a system or a program left.
 
+    Names that differ in how an accent is written alone (macOS writes it apart from its letter) have the same place.
+
     Raises:
         UserError: it cannot be read.
     """
     names = (entry.name for entry in _entries(str(folder)) if _kind(entry) == "folder")
-    return sorted(name for name in names if not is_left_behind(name))
+    kept = (name for name in names if not is_left_behind(name))
+    return sorted(kept, key=lambda name: (unicodedata.normalize("NFC", name), name))
 
 
 def images_below(folder: Path) -> list[Path]:
@@ -104,7 +108,8 @@ def images_below(folder: Path) -> list[Path]:
         UserError: it cannot be read.
     """
     entries = [entry for entry in _entries(str(folder), "images") if not is_left_behind(entry.name)]
-    found = [Path(entry.path) for entry in entries if entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.is_file()]
+    images = [entry for entry in entries if entry.name.lower().endswith(IMAGE_SUFFIXES)]
+    found = [Path(entry.path) for entry in images if _kind(entry) == "file"]
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             found += images_below(Path(entry.path))

@@ -12,8 +12,8 @@ from shiftaddaug.errors import DAMAGE, UserError, reason_of
 from shiftaddaug.files import read_yaml, write_csv
 from shiftaddaug.hardware.rules import MODES
 from shiftaddaug.report.ablation import mean_and_spread
-from shiftaddaug.report.recorded import columns, headline_in, headline_of
-from shiftaddaug.report.results import INHERITED, JOBS, PRUNED, SEEDS, print_table, read_json, results_of
+from shiftaddaug.report.recorded import columns, headline_in, headline_of, read_results
+from shiftaddaug.report.results import INHERITED, JOBS, PRUNED, SEEDS, print_table, results_of
 
 log = logging.getLogger(__name__)
 
@@ -82,9 +82,9 @@ def _overrides(job: Path) -> list[str]:
 def _results(path: Path) -> dict[str, Any]:
     """Return the results of a job; none where it has left none, or damaged ones."""
     try:
-        return read_json(path) if path.exists() else {}
-    except (OSError, *DAMAGE) as error:
-        log.warning("%s: cannot be read (%s)", path, reason_of(error))
+        return read_results(path) if path.exists() else {}
+    except UserError as error:
+        log.warning("%s", error)
         return {}
 
 
@@ -116,8 +116,7 @@ def seed_rows(jobs: list[tuple[list[str], Path]]) -> list[dict[str, Any]]:
     """
     rows = []
     for overrides, folders in _without_seeds(jobs).items():
-        found = [results_of(folder) for folder in folders]
-        results = [read_json(path) for path in found if path.exists()]
+        results = [found for folder in folders if (found := _results(results_of(folder)))]
         headlines = list(dict.fromkeys(headline_of(result) for result in results))
         values: dict[str, Any] = {}
         for headline in headlines:

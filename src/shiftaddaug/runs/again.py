@@ -3,7 +3,7 @@
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,27 @@ from omegaconf.errors import OmegaConfBaseException
 from shiftaddaug.errors import DAMAGE
 from shiftaddaug.files import read_yaml
 from shiftaddaug.report.results import RUN, read_json
-from shiftaddaug.runs.compose import compose, quoted, text_of, typed
+from shiftaddaug.runs.compose import (
+    OPTIONAL_GROUPS,
+    compose,
+    config_dir,
+    group_options,
+    groups_of,
+    quoted,
+    text_of,
+    typed,
+)
 from shiftaddaug.runs.identity import FREE
-from shiftaddaug.runs.longer import MAX_EPOCHS, MAX_TIME, SUPERNET, has_more_time, is_over, was_cut_short
+from shiftaddaug.runs.longer import (
+    CALLBACKS,
+    MAX_EPOCHS,
+    MAX_TIME,
+    SUPERNET,
+    ended_by,
+    has_more_time,
+    is_over,
+    was_cut_short,
+)
 from shiftaddaug.settings import shown
 
 OF_ONE_RUN = ("ckpt_path", "resume", "paths.output_dir", "hydra", "sweep")
@@ -77,7 +95,8 @@ class Refused:
     def remedy(self, difference: tuple[str, Any, Any]) -> str:
         """Return how the run goes on, or is deployed, by a command that is not refused.
 
-        Where a default has changed since, the command says what it was, or the answer which version had it.
+        Where a default has changed since, the command says what it was, by the key or by the option of a group that
+        goes without it, or the answer which version had it.
 
         Args:
             difference: the first key that differs, what it was and what it is.
@@ -85,7 +104,7 @@ class Refused:
         finished, recorded = self.trains and is_over(self.run), overrides_of(self.run)
         if recorded is None:
             again = "repeat the overrides of the run that is resumed"
-            return f"{again}, which has finished, and {self._of_finished(None)}" if finished else again
+            return f"{again}, which has finished: {self._of_finished(None)}" if finished else again
         overrides, since = self._repeated(self._as_asked(recorded), difference)
         if finished:
             return f"{since}that run has finished; {self._of_finished(overrides)}"
@@ -112,19 +131,40 @@ class Refused:
             return overrides, ""
         if was is not None:
             return [*overrides, f"{key}={_typed(was)}"], ""
+        for choice in _choices_without(key):
+            if _composed([*overrides, choice], key) is None:
+                return [*overrides, choice], ""
         return overrides, f"a default has changed since; at git commit {_commit(self.run)} "
 
     def _of_finished(self, overrides: list[str] | None) -> str:
         """Return what trains a finished run further, and what tests it; None are overrides that nobody knows."""
         epochs, asked = (config["trainer"]["max_epochs"] for config in (self.theirs, self.ours))
-        above = f"{MAX_EPOCHS} above {epochs}"
-        if overrides is None:
-            return f"give {above}" + ("" if SUPERNET in self.theirs else ", or train=false, which tests it")
+        above, by = f"{MAX_EPOCHS} above {epochs}", ended_by(self.run)
         more = asked if asked > epochs else 2 * epochs
-        further = command([*_without(overrides, MAX_EPOCHS), f"{MAX_EPOCHS}={more}"], self.run)
-        tested = command([*_without(overrides, "train", "test", *PROCESSES), "train=false"], self.run)
-        told = f"{further} trains it further ({above})"
-        return told if SUPERNET in self.theirs else f"{told}; {tested} tests it"
+        told = []
+        if by.startswith(CALLBACKS):
+            told.append(f"{by} has ended it, and would end it again")
+        elif overrides is None:
+            told.append(f"{above} trains it further")
+        else:
+            further = command([*_without(overrides, MAX_EPOCHS), f"{MAX_EPOCHS}={more}"], self.run)
+            told.append(f"{further} trains it further ({above})")
+        if SUPERNET in self.theirs:
+            return told[0]
+        deployed = [*_without(overrides or (), "train", "test", *PROCESSES), "train=false"]
+        return f"{told[0]}; {command(deployed, self.run) if overrides is not None else 'train=false'} tests it"
+
+
+def _choices_without(key: str) -> Iterator[str]:
+    """Return the options of groups that fill the node of a key, as bn does callbacks.recalibrate."""
+    for group, options in group_options([config_dir()]).items():
+        if group not in groups_of("train") or group in OPTIONAL_GROUPS:
+            continue
+        for option in options:
+            first, _, _ = (config_dir() / group / f"{option}.yaml").read_text().partition("\n")
+            package = first.removeprefix("# @package ")
+            if package != first and "." in package and key.startswith(f"{package}."):
+                yield f"{group}={option}"
 
 
 def _composed(overrides: list[str], key: str) -> Any:

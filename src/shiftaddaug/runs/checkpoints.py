@@ -15,7 +15,7 @@ from shiftaddaug.report.results import resumed_run
 from shiftaddaug.runs.again import Refused
 from shiftaddaug.runs.held import running
 from shiftaddaug.runs.identity import differences, first_difference
-from shiftaddaug.runs.longer import MAX_EPOCHS, SUPERNET, as_short, is_over, refuse_finished
+from shiftaddaug.runs.longer import CALLBACKS, MAX_EPOCHS, SUPERNET, as_short, ended_by, is_over, refuse_finished
 from shiftaddaug.runs.named import LAST, checkpoint_in, trained, was_debugged
 from shiftaddaug.runs.resumed import refuse_incomplete
 from shiftaddaug.settings import shown
@@ -96,10 +96,12 @@ def _refuse_done(found: Iterable[Path], at_work: Collection[Path], config: Mappi
             raise UserError(f"ckpt_path={LAST}: the run of these overrides is still training ({run})")
         if is_over(run) and _differing(path, config) == 0:
             epochs = read_config(path).get("trainer", {}).get("max_epochs")
-            tested = "" if SUPERNET in config else ", or with train=false, which deploys and tests it"
+            further = f"{MAX_EPOCHS} above {epochs}, which trains it further"
+            options = [] if ended_by(run).startswith(CALLBACKS) else [further]
+            options += [] if SUPERNET in config else ["train=false, which deploys and tests it"]
             raise UserError(
-                f"ckpt_path={LAST}: the run of these overrides has finished ({run}); options: ckpt_path={run} with "
-                f"{MAX_EPOCHS} above {epochs}, which trains it further{tested}"
+                f"ckpt_path={LAST}: the run of these overrides has finished ({run})"
+                + (f"; options: ckpt_path={run} with {', or with '.join(options)}" if options else "")
             )
 
 

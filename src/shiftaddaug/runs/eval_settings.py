@@ -5,14 +5,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
 from shiftaddaug.catalogue import Catalogue, catalogue_of
 from shiftaddaug.data.settings import ImageSize
-from shiftaddaug.errors import UserError
+from shiftaddaug.errors import DAMAGE, UserError
 from shiftaddaug.hardware.settings import Hardware, hardware_from
 from shiftaddaug.nets.settings import Multiplier
-from shiftaddaug.report.results import RESULTS
+from shiftaddaug.report.results import CONFIG, RESULTS
 from shiftaddaug.runs.checkpoints import read_config
 from shiftaddaug.runs.compose import plain
 from shiftaddaug.runs.named import evaluated
@@ -113,7 +114,8 @@ class EvalSettings:
         data = dict(stored)
         folder_typed = typed_of(["paths.data_dir"], self.typed)
         if "data_dir" in data and (data["data_dir"] is None or folder_typed):
-            data["data_dir"] = self.paths.data_dir
+            recorded = None if folder_typed else _recorded_data_dir(self.path)
+            data["data_dir"] = recorded or self.paths.data_dir
         if folder_typed and self.data.data_dir is not None:
             say_no_effect(f"data.data_dir={self.data.data_dir}", folder_typed)
         elif folder_typed and "data_dir" not in data:
@@ -132,6 +134,19 @@ class EvalSettings:
     def changes_sizes(self) -> bool:
         """Whether images are evaluated at other sizes, or by other windows, than they were."""
         return self.data.eval_size is not None or self.task != TaskChanges()
+
+
+def _recorded_data_dir(target: Path) -> str | None:
+    """Return where the images of the run that a target lies in were, if its folder says so, and they still are there.
+
+    A target itself names no folder of a machine.
+    """
+    config = target.absolute().parent / CONFIG
+    try:
+        recorded = OmegaConf.select(OmegaConf.load(config), "data.data_dir")
+    except (OSError, YAMLError, *DAMAGE):  # no run's, or damaged
+        return None
+    return recorded if isinstance(recorded, str) and Path(recorded).is_dir() else None
 
 
 def _changed(group: str, stored: dict[str, Any], changes: DataChanges | TaskChanges) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Evaluate a deployed target, or a sub-network of a supernet's checkpoint, on a split of its data."""
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -7,12 +8,12 @@ from typing import Any
 import lightning.pytorch as pl
 
 from shiftaddaug import tasks
-from shiftaddaug.data.checks import holds_validation, read_stored
+from shiftaddaug.data.checks import holds_any_images, holds_validation, read_stored
 from shiftaddaug.data.stored import data_module_of
-from shiftaddaug.errors import DAMAGE, UserError
+from shiftaddaug.errors import DAMAGE, UserError, printable
 from shiftaddaug.report.cost import cost_record, cost_rows
 from shiftaddaug.report.drawing import draw_figures
-from shiftaddaug.report.results import RESULTS, print_result, write_json
+from shiftaddaug.report.results import RESULTS, print_result, shortest_path, write_json
 from shiftaddaug.runs.answers import KeepAnswers, write_kept
 from shiftaddaug.runs.eval_settings import EvalSettings
 from shiftaddaug.runs.lightning_trainer import (
@@ -49,6 +50,8 @@ def evaluate(settings: EvalSettings) -> float:
         raise UserError(f"split=val: ckpt_path={settings.path} held no images out (data.val_fraction=0); options: test")
     data: Any = data_module_of(data_config, settings.catalogue)
     check_data(settings, subnetwork, objective.settings, data)
+    if holds_any_images(data_config):
+        check_classes(settings, subnetwork, data_config, data)
     kept, options = KeepAnswers(), {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = build_trainer(settings.trainer, [kept], **options)
     data.prepare_data()
@@ -71,7 +74,7 @@ def evaluate(settings: EvalSettings) -> float:
             draw_figures(settings.folder, settings.catalogue)
         write_json(settings.folder / RESULTS, objective.settings.record(objective.num_outputs) | results | costs)
         title = f"{subnetwork.plan.name}, op={subnetwork.assignment.title()}, data={data_config['name']}"
-        print_result(title, {**results, **cost_rows(costs)})
+        print_result(title, {**results, **cost_rows(costs), "folder": shortest_path(settings.folder)})
     return float(metrics[f"{split}/{objective.settings.headline}"])
 
 
@@ -131,6 +134,24 @@ def check_data(settings: EvalSettings, subnetwork: Subnetwork, task: TaskSetting
             f"data={name}: need a network of {needed} outputs, and ckpt_path={settings.path} has "
             f"{subnetwork.plan.num_classes}"
         )
+
+
+def check_classes(settings: EvalSettings, subnetwork: Subnetwork, config: Mapping[str, Any], data: Any) -> None:
+    """Check that a folder of the user's own has the classes that a target says, each with the same label.
+
+    Raises:
+        UserError: it has others: every figure would be wrong, and look like one.
+    """
+    held = None if config.get("class_names") else data.class_names()  # those are typed, not found in the folder
+    if subnetwork.classes is None or held is None or len(held) != len(subnetwork.classes):
+        return
+    for label, names in enumerate(zip(subnetwork.classes, held, strict=True)):
+        stated, found = (unicodedata.normalize("NFC", name) for name in names)
+        if stated != found:
+            raise UserError(
+                f"data.data_dir={config.get('data_dir')}: label {label} is {printable(found)} there, and "
+                f"{printable(stated)} in ckpt_path={settings.path}; class folders need the same names"
+            )
 
 
 def _results(settings: EvalSettings, subnetwork: Subnetwork, measured: Mapping[str, Any]) -> dict[str, Any]:

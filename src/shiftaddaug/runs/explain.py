@@ -21,7 +21,7 @@ from shiftaddaug.runs.compose import (
     quoted,
     text_of,
 )
-from shiftaddaug.runs.nearest import chosen_config, elsewhere, hint_of
+from shiftaddaug.runs.nearest import chosen_config, elsewhere, hint_of, options_with
 from shiftaddaug.settings import did_you_mean, options_near
 
 
@@ -212,6 +212,9 @@ def _no_such_key(key: str, config_name: str, arguments: list[str]) -> str:
         parent, node = f"{parent}{part}.", OmegaConf.select(node, part, throw_on_missing=False)
     options = [f"{parent}{name}" for name in node] if OmegaConf.is_dict(node) else []
     hint = hint_of(key, config_name, composed, arguments)
+    others = options_with(key, composed)
+    if others is not None:
+        return f"{key}: {others}; options: {', '.join(options) or 'none'}"
     adds = f" (+{key}=... adds a new one)" if parent else elsewhere(key, config_name, arguments)
     return f"{key}: no such key; {hint}options: {', '.join(options) or 'none'}{adds}"
 

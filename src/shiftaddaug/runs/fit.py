@@ -20,6 +20,9 @@ from shiftaddaug.runs.processes import resuming
 READER = "lightning.pytorch.trainer.connectors.checkpoint_connector"
 """Lightning's module that reads checkpoints, and writes them."""
 
+KILLED = "is killed by signal"
+"""What torch says of a worker of a loader that is no more: the machine stops, or has no memory left."""
+
 log = logging.getLogger(__name__)
 
 
@@ -35,13 +38,19 @@ def fit(run: Prepared) -> dict[str, Any]:
     with interruptible(trainer), _answering_guests(run):
         trainer.fit(run.task, datamodule=run.data, ckpt_path=run.ckpt_path)
     say_profile(trainer)
+    ended_by = _ended_by(run)
+    if ended_by == MAX_TIME:
+        log.info(
+            "%s has ended training after %d of %d epochs; more time trains on",
+            *(MAX_TIME, _whole_epochs(run), trainer.max_epochs),
+        )
     first, seconds = run.throughput.first_step_time, run.throughput.seconds
     return {
         "train_seconds": None if seconds is None else round(seconds, 1),
         "seconds_to_first_step": None if first is None else round(first - run.settings.started, 2),
         "images_per_s": None if run.throughput.images_per_s is None else round(run.throughput.images_per_s),
         "epochs": _whole_epochs(run),
-        ENDED_BY: _ended_by(run),
+        ENDED_BY: ended_by,
         **_last_training_figures(run),
     }
 
@@ -72,6 +81,8 @@ def _answering_guests(run: Prepared) -> Iterator[None]:
             log.warning(failed_guest(raised, run.callbacks))
         if isinstance(error, UserError):
             raise error  # noqa: B904  # what hid it has been told
+        if isinstance(error, RuntimeError) and KILLED in str(error):
+            raise UserError(f"{reason_of(error, 120)}; {resuming(run.resumable)}") from error
         if run.ckpt_path is not None and _was_being_read(error):
             raise UserError(f"ckpt_path={run.ckpt_path}: cannot be resumed ({reason_of(error)})") from error
         failure = failed_guest(error, run.callbacks)

@@ -18,6 +18,8 @@ LENGTHENED = "lengthened_from"
 run is none that was as long from its beginning: it is never taken for one."""
 SUPERNET = "supernet"
 """Key of the configuration of a search's supernet, which is no run that `train=false` deploys."""
+CALLBACKS = "callbacks."
+"""Beginning of what `ended_by` says where a callback has ended a training: it would end a longer one, too."""
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,12 @@ def is_over(run: Path) -> bool:
 
 def was_cut_short(run: Path) -> bool:
     """Whether a time limit has ended a run before its last epoch."""
-    return _read(run / RESULTS).get(ENDED_BY) == MAX_TIME
+    return ended_by(run) == MAX_TIME
+
+
+def ended_by(run: Path) -> str:
+    """Return the key of what has ended a run; nothing where that is unknown, or it goes on."""
+    return str(_read(run / RESULTS).get(ENDED_BY, ""))
 
 
 def has_more_time(run: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
@@ -78,27 +85,34 @@ def refuse_finished(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, An
         UserError: saying what would train it further.
     """
     run = _run(path)
-    if not (run / RESULTS).exists() or has_more_time(run, theirs, ours):
+    if not (run / RESULTS).exists():
         return
-    epochs = _of_trainer(theirs, "max_epochs")
-    if is_longer(path, theirs, ours):
-        log.warning(
-            "ckpt_path=%s: a run of trainer.max_epochs=%s has finished, and is trained to %s: the learning rate goes "
-            "on as in a run of %s epochs, and layers that have turned, and blocks that have gone, stay so. A run of %s "
-            "epochs from the beginning would end otherwise",
-            *(path, epochs, *[ours["trainer"]["max_epochs"]] * 3),
+    epochs, by = _of_trainer(theirs, "max_epochs"), ended_by(run)
+    longer, more_time = is_longer(path, theirs, ours), has_more_time(run, theirs, ours)
+    if by.startswith(CALLBACKS):
+        raise UserError(
+            f"ckpt_path={path}: {by} has ended that run before {MAX_EPOCHS}={epochs}, and would end it again "
+            f"whatever {MAX_EPOCHS}; options: a run from the beginning, with other keys of {by}"
         )
-        return
-    if not is_over(run):
+    if not is_over(run) and not more_time:
         limit = shown(_of_trainer(theirs, "max_time"))
         raise UserError(
             f"ckpt_path={path}: {MAX_TIME}={limit} has ended that run, its parts counted together; options: a larger "
             f"{MAX_TIME}, or null"
         )
-    raise UserError(
-        f"ckpt_path={path}: that run has finished: there is nothing left to train; options: {MAX_EPOCHS} above {epochs}"
-        f"{'' if SUPERNET in ours else ', or train=false, which deploys and tests it'}"
-    )
+    if longer:
+        ended = f"been ended by {MAX_TIME}" if more_time else "finished"
+        log.warning(
+            "ckpt_path=%s: a run of trainer.max_epochs=%s has %s, and is trained to %s: the learning rate goes "
+            "on as in a run of %s epochs, and layers that have turned, and blocks that have gone, stay so. A run of %s "
+            "epochs from the beginning would end otherwise",
+            *(path, epochs, ended, *[ours["trainer"]["max_epochs"]] * 3),
+        )
+    elif not more_time:
+        raise UserError(
+            f"ckpt_path={path}: that run has finished: there is nothing left to train; options: {MAX_EPOCHS} above "
+            f"{epochs}{'' if SUPERNET in ours else ', or train=false, which deploys and tests it'}"
+        )
 
 
 def _of_trainer(config: Mapping[str, Any], key: str) -> Any:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException
@@ -63,6 +64,31 @@ def nearest(key: str, config_name: str, node: Any, arguments: list[str]) -> list
     """Return the keys of a command that may have been meant; arguments are those of `hint_of`."""
     known = _known(config_name, node, arguments)
     return [key] if key in known else meant(key, known)
+
+
+def options_with(key: str, node: Any) -> str | None:
+    """Return which options of a group have a key that the chosen one has not: `data=digits has none; data=cifar10 has`.
+
+    Args:
+        key: as it was typed, without signs before it.
+        node: the configuration, as `chosen_config` has it.
+    """
+    group, _, leaf = key.partition(".")
+    chosen = OmegaConf.select(node, f"{group}.name", throw_on_missing=False)
+    folder = config_dir() / group
+    if not folder.is_dir() or not leaf or not isinstance(chosen, str):
+        return None
+    found = [f"{group}={path.stem}" for path in sorted(folder.glob("[!_]*.yaml")) if leaf in _keys_in(path)]
+    if not found or f"{group}={chosen}" in found:
+        return None
+    return f"{group}={chosen} has no {leaf}; these have: {', '.join(found)}"
+
+
+def _keys_in(path: Path) -> set[str]:
+    """Return the keys of a group's yaml, and of those that it inherits from."""
+    content: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    bases = [base for base in content.get("defaults", []) if isinstance(base, str) and base != "_self_"]
+    return set(content).union(*(_keys_in(path.with_name(f"{base}.yaml")) for base in bases))
 
 
 def _known(config_name: str, node: Any, arguments: list[str]) -> list[str]:

@@ -41,6 +41,8 @@ class Subnetwork:
     """The stored value: a dictionary, unless the file is damaged."""
     task_config: dict[str, Any]
     """The task's keys (configs/task), as they were stored."""
+    classes: tuple[str, ...] | None = None
+    """What outputs stand for, where that is stated: a target says it, a checkpoint does not."""
 
 
 class _Fixed(nn.Module):
@@ -94,7 +96,8 @@ def load_subnetwork(
         except UserError as error:
             raise UserError(f"ckpt_path={path}: {error}") from None
         plan, assignment = target.net.plan, target.assignment
-        return Subnetwork(target.net, plan, assignment, net_cost(plan, assignment), target.config.get("data"), task)
+        cost, classes = net_cost(plan, assignment), target.interface.classes
+        return Subnetwork(target.net, plan, assignment, cost, target.config.get("data"), task, classes)
     config, supernet = _load_supernet(path, catalogue)
     plan, assignment = supernet.plan, supernet.assignment
     widening = supernet.widening

@@ -1,8 +1,8 @@
 """A schedule that waits for its optimiser and for the length of the run."""
 
-import copy
 import inspect
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -50,18 +50,21 @@ class EachEpoch:
 
 
 class Lengthened:
-    """Let a scheduler go on from the state of one of a shorter run, as in a run of its own length.
+    """Let a scheduler go on where a shorter run has ended, as in a run of its own length.
 
-    Many keep their length in their state. Whatever differs between the two when they are new is not taken over.
+    What the checkpoint holds of the shorter run's schedule is not taken over. Many of torch's compute a rate from the
+    one before it: where a cosine has come down to 0, such a rate would stay 0. The schedule is stepped from the
+    beginning instead, on an optimiser of its own, and what it sets there is set here: rates, momenta.
 
     Args:
         scheduler: of the longer run.
-        shorter: of the run whose state is read.
+        alike: makes another such scheduler, of a new optimiser.
+        steps_done: returns how many steps the optimiser has made.
     """
 
-    def __init__(self, scheduler: Any, shorter: Any) -> None:
+    def __init__(self, scheduler: Any, alike: Callable[[], Any], steps_done: Callable[[], int]) -> None:
         self.scheduler, self.optimizer = scheduler, scheduler.optimizer
-        self._new, self._of_shorter = (copy.deepcopy(each.state_dict()) for each in (scheduler, shorter))
+        self._alike, self._steps_done = alike, steps_done
 
     def step(self) -> None:
         """Advance the scheduler."""
@@ -73,19 +76,19 @@ class Lengthened:
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over how far the shorter run was."""
-        self.scheduler.load_state_dict(_of_length(state_dict, self._new, self._of_shorter))
+        """Go to where the shorter run has ended; the optimiser's state has been loaded before."""
+        replayed = self._alike()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"Detected call of `lr_scheduler\.step\(\)` before")
+            for _ in range(self._steps_done()):
+                replayed.step()
+        self.scheduler.load_state_dict(replayed.state_dict())
+        for ours, theirs in zip(self.optimizer.param_groups, replayed.optimizer.param_groups, strict=True):
+            ours.update({key: theirs[key] for key in SCHEDULED if key in theirs})
 
 
-def _of_length(state: Mapping[str, Any], new: Mapping[str, Any], of_shorter: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a state with what depends on the length of the run as it is for the longer one."""
-    found = dict(state)
-    for key, value in new.items():
-        if isinstance(value, Mapping) and isinstance(state.get(key), Mapping):
-            found[key] = _of_length(state[key], value, of_shorter[key])
-        elif value != of_shorter.get(key):
-            found[key] = value
-    return found
+SCHEDULED = ("lr", "momentum", "betas")
+"""What schedules set in an optimiser's groups."""
 
 
 @dataclass(frozen=True)

@@ -204,8 +204,10 @@ class Training(Evaluation):
         steps, epochs = int(self.trainer.estimated_stepping_batches), max(1, self.trainer.max_epochs or 1)
         schedule = self.scheduler(optimizer, steps, epochs)
         if self.lengthened_from is not None:
-            shorter = self.scheduler(self.new_optimizer(), steps // epochs * self.lengthened_from, self.lengthened_from)
-            schedule = Lengthened(schedule, shorter)
+            make = self.scheduler
+            schedule = Lengthened(
+                schedule, lambda: make(self.new_optimizer(), steps, epochs), lambda: self.trainer.global_step
+            )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def new_optimizer(self) -> torch.optim.Optimizer:
