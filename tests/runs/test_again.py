@@ -39,7 +39,7 @@ def refused(checkpoint: Path, *given: str, trains: bool = True, epochs: int = 3,
     """The answer to a command whose seed is none of the checkpoint's run."""
     theirs = {"seed": 1, "trainer": {"max_epochs": 10, "max_time": "00:01:00:00"}}
     ours = {"seed": 0, "trainer": {"max_epochs": epochs, "max_time": None, **trainer}}
-    return Refused(checkpoint, theirs, ours, given, trains).remedy(("seed", 1, 0))
+    return Refused(checkpoint, theirs, ours, given, trains).remedy([("seed", 1, 0)])
 
 
 def test_a_refused_resume_is_told_it(checkpoint: Path) -> None:
@@ -111,7 +111,9 @@ def test_a_run_that_its_time_limit_has_ended_gets_more(checkpoint: Path) -> None
 def test_a_default_that_has_changed_is_given(difference: tuple[str, Any, Any], answer: str, checkpoint: Path) -> None:
     typed(checkpoint, "seed=1")
     (checkpoint.parents[1] / "run.json").write_text('{"git_commit": "abc"}')
-    assert Refused(checkpoint, {}, {}).remedy(difference).startswith(answer)
+    assert Refused(checkpoint, {}, {}).remedy([difference]).startswith(answer)
+    also = Refused(checkpoint, {}, {}).remedy([("seed", 1, 0), difference])
+    assert also.startswith(answer), "whatever was typed otherwise besides"
 
 
 def test_relative_paths_are_those_of_where_the_run_began(checkpoint: Path, tmp_path: Path) -> None:

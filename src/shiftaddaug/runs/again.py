@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from shiftaddaug.errors import DAMAGE
@@ -46,6 +46,8 @@ OF_THE_ASKER = ({*FREE} | {"train"}) - {"plugins", "net.path", "net.searched_at"
 code and its net are found."""
 PROCESSES = ("trainer.devices", "trainer.num_nodes")
 """Keys that `train=false` has in its own way: one process deploys and tests."""
+Difference = tuple[str, Any, Any]
+"""A key on which two runs differ, what it was and what it is."""
 COMMANDS = ("train.py", "search.py")
 
 
@@ -92,20 +94,20 @@ class Refused:
         """The folder of the checkpoint's run."""
         return self.path.absolute().parents[1]
 
-    def remedy(self, difference: tuple[str, Any, Any]) -> str:
+    def remedy(self, differing: Iterable[Difference]) -> str:
         """Return how the run goes on, or is deployed, by a command that is not refused.
 
         Where a default has changed since, the command says what it was, by the key or by the option of a group that
         goes without it, or the answer which version had it.
 
         Args:
-            difference: the first key that differs, what it was and what it is.
+            differing: each key that differs, what it was and what it is.
         """
         finished, recorded = self.trains and is_over(self.run), overrides_of(self.run)
         if recorded is None:
             again = "repeat the overrides of the run that is resumed"
             return f"{again}, which has finished: {self._of_finished(None)}" if finished else again
-        overrides, since = self._repeated(self._as_asked(recorded), difference)
+        overrides, since = self._repeated(self._as_asked(recorded), differing)
         if finished:
             return f"{since}that run has finished; {self._of_finished(overrides)}"
         does = "it goes on by" if self.trains else "it is deployed by"
@@ -124,17 +126,22 @@ class Refused:
         limit = [each for each in given if enough and _starts(each, (MAX_TIME,))]
         return [*_without(overrides, MAX_TIME), *(limit or [f"{MAX_TIME}=null"])]
 
-    def _repeated(self, overrides: list[str], difference: tuple[str, Any, Any]) -> tuple[list[str], str]:
-        """Return overrides that give the key its value again; and which version did so, where none can."""
-        key, was, is_now = difference
-        if _composed(overrides, key) in (was, None) or is_now is None:
-            return overrides, ""
-        if was is not None:
-            return [*overrides, f"{key}={_typed(was)}"], ""
-        for choice in _choices_without(key):
-            if _composed([*overrides, choice], key) is None:
-                return [*overrides, choice], ""
-        return overrides, f"a default has changed since; at git commit {_commit(self.run)} "
+    def _repeated(self, overrides: list[str], differing: Iterable[Difference]) -> tuple[list[str], str]:
+        """Return overrides that give keys their values again; and which version did so, where none can."""
+        composed, since = _composed(overrides), ""
+        for key, was, is_now in differing:
+            if is_now is None or _selected(composed, key) in (was, None):
+                continue
+            if was is not None:
+                overrides = [*overrides, f"{key}={_typed(was)}"]
+                continue
+            without = (each for each in _choices_without(key) if _selected(_composed([*overrides, each]), key) is None)
+            choice = next(without, None)
+            if choice is None:
+                since = f"a default has changed since; at git commit {_commit(self.run)} "
+            elif choice not in overrides:
+                overrides = [*overrides, choice]
+        return overrides, since
 
     def _of_finished(self, overrides: list[str] | None) -> str:
         """Return what trains a finished run further, and what tests it; None are overrides that nobody knows."""
@@ -167,11 +174,18 @@ def _choices_without(key: str) -> Iterator[str]:
                 yield f"{group}={option}"
 
 
-def _composed(overrides: list[str], key: str) -> Any:
-    """Return what overrides give a key today; None if that cannot be told."""
+def _composed(overrides: list[str]) -> DictConfig | None:
+    """Return what overrides give today; None if that cannot be told."""
     try:
-        return OmegaConf.select(compose("train", _kept(overrides)), key)
+        return compose("train", _kept(overrides))
     except (HydraException, OmegaConfBaseException):
+        return None
+
+
+def _selected(composed: DictConfig | None, key: str) -> Any:
+    try:
+        return None if composed is None else OmegaConf.select(composed, key)
+    except OmegaConfBaseException:
         return None
 
 

@@ -14,7 +14,7 @@ from shiftaddaug.files import remove_halves
 from shiftaddaug.report.results import resumed_run
 from shiftaddaug.runs.again import Refused
 from shiftaddaug.runs.held import running
-from shiftaddaug.runs.identity import differences, first_difference
+from shiftaddaug.runs.identity import differences
 from shiftaddaug.runs.longer import CALLBACKS, MAX_EPOCHS, SUPERNET, as_short, ended_by, is_over, refuse_finished
 from shiftaddaug.runs.named import LAST, checkpoint_in, trained, was_debugged
 from shiftaddaug.runs.resumed import refuse_incomplete
@@ -301,10 +301,10 @@ def refuse_other_run(
         UserError: naming the first key that differs, and both values.
     """
     theirs = checkpoint["config"]
-    difference = first_difference(theirs, as_short(path, theirs, config))
-    if difference is not None:
-        key, was, is_now = difference
-        remedy = Refused(path, theirs, config, tuple(typed), trains).remedy(difference)
+    differing = list(differences(theirs, as_short(path, theirs, config)))
+    if differing:
+        key, was, is_now = differing[0]
+        remedy = Refused(path, theirs, config, tuple(typed), trains).remedy(differing)
         raise UserError(
             f"ckpt_path={path}: was trained with {key}={_short(was)}, this run has {key}={_short(is_now)}; {remedy}"
         )
