@@ -57,7 +57,9 @@ def test_it_stops_after_as_many_validations_as_it_has_patience(whole: Path) -> N
 
 
 def test_a_run_that_has_stopped_has_finished(whole: Path) -> None:
-    with pytest.raises(UserError, match=r"^ckpt_path=last: all runs under .* have finished"):
+    with pytest.raises(
+        UserError, match=r"^ckpt_path=last: the run of these overrides has finished \(.*/run\); options: "
+    ):
         find_checkpoint("last", whole.parent, read_checkpoint(whole / "checkpoints/last.ckpt")["config"])
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from shiftaddaug.runs.again import command, overrides_of, to_resume
+from shiftaddaug.runs.again import Refused, command, overrides_of
 from shiftaddaug.runs.compose import text_of
 
 
@@ -25,21 +25,70 @@ def typed(checkpoint: Path, *overrides: str, cwd: Path | None = None) -> None:
 
 def test_it_has_what_was_typed_but_where_the_run_lies() -> None:
     given = ["op=add", "net.stages=[{a: 1}]", "ckpt_path=x", "resume=true", "paths.output_dir=y", "hydra.run.dir=z",
-             "sweep=nas", "sweep.n_trials=3", "hydra/launcher=joblib", "trainer.max_time=00:01:00:00"]  # fmt: skip
+             "sweep=nas", "sweep.n_trials=3", "hydra/launcher=joblib", "+trainer.max_time=00:01:00:00"]  # fmt: skip
     line = command(given, "/a b/epoch=0.ckpt")
     *_, op, stages, time, path = shlex.split(line)
-    assert (op, stages, time) == ("op=add", "net.stages=[{a: 1}]", "trainer.max_time=00:01:00:00")
+    assert (op, stages, time) == ("op=add", "net.stages=[{a: 1}]", "trainer.max_time=00:01:00:00"), "a key by now"
     assert path == "ckpt_path=/a b/epoch=0.ckpt"
     assert line.startswith("python src/train.py op=add ")
     (*_, path) = shlex.split(command([], "/a,b"))
     assert text_of(path) == "/a,b" and path != "ckpt_path=/a,b", "which would be two"
 
 
+def refused(checkpoint: Path, *given: str, trains: bool = True, epochs: int = 3, **trainer: Any) -> str:
+    """The answer to a command whose seed is none of the checkpoint's run."""
+    theirs = {"seed": 1, "trainer": {"max_epochs": 10, "max_time": "00:01:00:00"}}
+    ours = {"seed": 0, "trainer": {"max_epochs": epochs, "max_time": None, **trainer}}
+    return Refused(checkpoint, theirs, ours, given, trains).remedy(("seed", 1, 0))
+
+
 def test_a_refused_resume_is_told_it(checkpoint: Path) -> None:
-    difference = ("seed", 1, 0)
-    assert to_resume(checkpoint, difference) is None, "nobody knows what was typed"
+    assert refused(checkpoint) == "repeat the overrides of the run that is resumed", "nobody knows what was typed"
     typed(checkpoint, "seed=1", "ckpt_path=older")
-    assert to_resume(checkpoint, difference) == f"it goes on by: python src/train.py seed=1 ckpt_path={checkpoint}"
+    assert refused(checkpoint) == f"it goes on by: python src/train.py seed=1 ckpt_path={checkpoint}"
+
+
+def test_what_any_run_may_change_is_kept_as_it_was_typed(checkpoint: Path) -> None:
+    """A deployment stays one: in one process, and the test set is looked at unless the user says otherwise."""
+    typed(
+        checkpoint, "seed=1", "test=false", "logger=csv", "trainer.devices=2", "logger.csv.flush_logs_every_n_steps=5"
+    )
+    given = ("op=add", "logger=wandb", "train=false", "ckpt_path=x")
+    line = f"it is deployed by: python src/train.py seed=1 logger=wandb train=false ckpt_path={checkpoint}"
+    assert refused(checkpoint, *given, trains=False) == line
+    assert " train=false test=false ckpt_path" in refused(checkpoint, "train=false", "test=false", trains=False)
+    assert " test=false " in refused(checkpoint), "as that run had it"
+    assert " test=true " in refused(checkpoint, "test=true") and " test=false " not in refused(checkpoint, "test=true")
+
+
+def test_a_finished_run_does_not_go_on_by_itself(checkpoint: Path) -> None:
+    run = checkpoint.parents[1]
+    (run / "results.json").write_text("{}")
+    assert refused(checkpoint) == (
+        "repeat the overrides of the run that is resumed, which has finished: trainer.max_epochs above 10 "
+        "trains it further; train=false tests it"
+    )
+    typed(checkpoint, "seed=1", "trainer.max_epochs=10", "test=false")
+    for epochs, more in ((3, 20), (11, 11)):
+        assert refused(checkpoint, epochs=epochs) == (
+            f"that run has finished; python src/train.py seed=1 test=false trainer.max_epochs={more} ckpt_path={run} "
+            f"trains it further (trainer.max_epochs above 10); python src/train.py seed=1 trainer.max_epochs=10 "
+            f"train=false ckpt_path={run} tests it"
+        )
+    (run / "results.json").write_text('{"ended_by": "callbacks.early"}')
+    ended = "that run has finished; callbacks.early has ended it, and would end it again; python src/train.py seed=1 "
+    assert refused(checkpoint).startswith(ended)
+    assert refused(checkpoint, "train=false", trains=False).startswith("it is deployed by: python src/train.py seed=1 ")
+
+
+def test_a_run_that_its_time_limit_has_ended_gets_more(checkpoint: Path) -> None:
+    (checkpoint.parents[1] / "results.json").write_text('{"ended_by": "trainer.max_time"}')
+    typed(checkpoint, "seed=1", "+trainer.max_time=00:01:00:00")
+    larger, same = "00:02:00:00", "00:01:00:00"
+    for given, kept in ((None, "null"), (same, "null"), (larger, larger)):
+        overrides = () if given is None else (f"+trainer.max_time={given}",)
+        line = f"it goes on by: python src/train.py seed=1 trainer.max_time={kept} ckpt_path={checkpoint}"
+        assert refused(checkpoint, *overrides, max_time=given) == line
 
 
 @pytest.mark.parametrize(
@@ -62,8 +111,7 @@ def test_a_refused_resume_is_told_it(checkpoint: Path) -> None:
 def test_a_default_that_has_changed_is_given(difference: tuple[str, Any, Any], answer: str, checkpoint: Path) -> None:
     typed(checkpoint, "seed=1")
     (checkpoint.parents[1] / "run.json").write_text('{"git_commit": "abc"}')
-    again = to_resume(checkpoint, difference)
-    assert again is not None and again.startswith(answer)
+    assert Refused(checkpoint, {}, {}).remedy(difference).startswith(answer)
 
 
 def test_relative_paths_are_those_of_where_the_run_began(checkpoint: Path, tmp_path: Path) -> None:

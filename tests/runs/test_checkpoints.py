@@ -4,6 +4,7 @@ import json
 import os
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from shiftaddaug.runs.checkpoints import (
     read_config,
     refuse_other_run,
 )
+from shiftaddaug.runs.held import hold
 from shiftaddaug.runs.settings import read_settings
 from tests.commands.running import composed
 from tests.operators.adder_study import STUDY
@@ -143,7 +145,7 @@ def test_last_is_the_newest_run_that_has_not_finished_and_trains_the_same(tmp_pa
         return find_checkpoint("last", tmp_path, {"seed": seed}).parts[-3]
 
     assert (found(), found(seed=1)) == ("finished", "other")
-    assert found(seed=2) == "finished", "the newest is refused by whoever reads it"
+    assert found(seed=2) == "finished", "the newest of equally similar ones is refused by whoever reads it"
     (folder / "damaged" / "checkpoints" / "last.ckpt").write_bytes(b"")
     os.utime(folder / "damaged" / "checkpoints" / "last.ckpt", (1004, 1004))
     (folder / "finished" / "results.json").touch()
@@ -154,7 +156,45 @@ def test_last_is_the_newest_run_that_has_not_finished_and_trains_the_same(tmp_pa
     for name in runs:
         (folder / name / "results.json").touch()
     with pytest.raises(UserError, match=r"^ckpt_path=last: all runs .* have finished, the newest in .*/finished;"):
+        found(seed=2)
+    with pytest.raises(UserError, match=r"^ckpt_path=last: the run of these overrides has finished \(.*/finished\);"):
         found()
+
+
+def test_last_is_the_most_similar_run_if_none_trains_the_same(tmp_path: Path) -> None:
+    """A run that trains the same and has finished is named first."""
+    runs = {"same": {}, "one": {"seed": 1}, "three": {"seed": 1, "a": 2, "b": 3}}
+    ours = {"seed": 0, "a": 0, "b": 0, "trainer": {"max_epochs": 3}}
+    for age, (name, others) in enumerate(runs.items()):
+        path = tmp_path / name / "checkpoints" / "last.ckpt"
+        path.parent.mkdir(parents=True)
+        torch.save({"config": ours | others, "state_dict": {}}, path)
+        os.utime(path, (1000 + age, 1000 + age))
+    assert find_checkpoint("last", tmp_path, ours | {"seed": 2}).parts[-3] == "one"
+    assert find_checkpoint("last", tmp_path, ours).parts[-3] == "same"
+    (tmp_path / "same" / "results.json").touch()
+    with pytest.raises(UserError, match=r"these overrides has finished \(.*/same\); options: .*/same with .* above 3,"):
+        find_checkpoint("last", tmp_path, ours)
+    (tmp_path / "same" / "results.json").unlink()
+    (tmp_path / "same" / "run.json").touch()
+    with ExitStack() as held:
+        hold(tmp_path / "same", held)
+        with pytest.raises(UserError, match=r"the run of these overrides is still training \(.*/same\)$"):
+            find_checkpoint("last", tmp_path, ours)
+
+
+def test_a_run_stands_for_its_best_checkpoint_where_nothing_is_trained(tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "checkpoints"
+    folder.mkdir(parents=True)
+    last, best = folder / "last.ckpt", folder / "best.ckpt"
+    torch.save({"config": {"seed": 0}, "state_dict": {}}, last)
+    for trains, expected in ((False, last), (True, last), (False, best)):
+        if expected == best:
+            best.write_bytes(last.read_bytes())
+        for named in (str(tmp_path / "run"), str(folder), "last"):
+            assert find_checkpoint(named, tmp_path, {"seed": 0}, trains) == expected
+    assert find_checkpoint(str(tmp_path / "run"), tmp_path, {"seed": 0}) == last
+    assert find_checkpoint(str(last), tmp_path, {"seed": 0}, trains=False) == last, "a file is what it says"
 
 
 def test_nothing_to_resume(tmp_path: Path) -> None:
@@ -176,7 +216,7 @@ def test_a_run_that_has_finished_is_not_resumed(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(checkpoint.parent)
     with pytest.raises(UserError, match=r"^ckpt_path=last\.ckpt: that run has finished"):
         check_resumed(read_settings(composed(tmp_path / "run", "ckpt_path=last.ckpt")))
-    with pytest.raises(UserError, match=rf"^ckpt_path=last: all runs under {tmp_path} .* have finished"):
+    with pytest.raises(UserError, match=rf"^ckpt_path=last: the run of these overrides has finished .{tmp_path}/older"):
         check_resumed(read_settings(cfg))
 
 

@@ -12,6 +12,7 @@ from shiftaddaug.errors import UserError
 from shiftaddaug.files import refuse_unwritable
 from shiftaddaug.report.results import JOBS, SEEDS
 from shiftaddaug.runs.compose import text_of
+from shiftaddaug.runs.longer import is_over
 
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "paths.log_dir", "paths.root_dir", "paths.output_dir", "folder")
 """Keys of folders that Hydra, or a command, writes into."""
@@ -127,7 +128,8 @@ def _refuse_runs(folders: dict[str, Path]) -> None:
     for key, pattern in ours:
         if key in folders and any(folders[key].glob(pattern)):
             last = folders[key] / "checkpoints" / "last.ckpt"
-            remedy = f"ckpt_path={last} resumes it in a new folder" if last.exists() else "give another folder"
+            stopped = last.exists() and not is_over(folders[key])
+            remedy = f"ckpt_path={last} resumes it in a new folder" if stopped else "give another folder"
             raise UserError(f"{key}={folders[key]}: holds a run already, which is never overwritten; {remedy}")
 
 

@@ -3,7 +3,8 @@
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,26 @@ from shiftaddaug.runs.compose import (
     text_of,
     typed,
 )
+from shiftaddaug.runs.identity import FREE
+from shiftaddaug.runs.longer import (
+    CALLBACKS,
+    MAX_EPOCHS,
+    MAX_TIME,
+    SUPERNET,
+    ended_by,
+    has_more_time,
+    is_over,
+    was_cut_short,
+)
 from shiftaddaug.settings import shown
 
 OF_ONE_RUN = ("ckpt_path", "resume", "paths.output_dir", "hydra", "sweep")
 """Keys, with all below them, that say where one run lies, or how it was searched: another goes on elsewhere."""
+OF_THE_ASKER = ({*FREE} | {"train"}) - {"plugins", "net.path", "net.searched_at"}
+"""Keys that change nothing of what is trained: who resumes a run may give them other values. The rest says where its
+code and its net are found."""
+PROCESSES = ("trainer.devices", "trainer.num_nodes")
+"""Keys that `train=false` has in its own way: one process deploys and tests."""
 COMMANDS = ("train.py", "search.py")
 
 
@@ -39,8 +56,7 @@ def command(overrides: Iterable[str], ckpt_path: object) -> str:
         overrides: of the run that left it.
         ckpt_path: of the checkpoint.
     """
-    kept = [each for each in overrides if not _starts(each, OF_ONE_RUN)]
-    return f"{_program()} {shlex.join([*kept, typed('ckpt_path', ckpt_path)])}"
+    return f"{_program()} {shlex.join([*_kept(overrides), typed('ckpt_path', ckpt_path)])}"
 
 
 def overrides_of(run: Path) -> list[str] | None:
@@ -56,29 +72,87 @@ def overrides_of(run: Path) -> list[str] | None:
         return None
 
 
-def to_resume(path: Path, difference: tuple[str, Any, Any]) -> str | None:
-    """Return how a checkpoint goes on as its run was, with the command; None if what was typed for that is unknown.
+@dataclass(frozen=True)
+class Refused:
+    """A command that would resume, or deploy, a checkpoint of a run that trains otherwise."""
 
-    Where a default has changed since, the command says what it was, by the key or by the option of a group that goes
-    without it, or the answer which version had it.
+    path: Path
+    """Of the checkpoint."""
+    theirs: Mapping[str, Any]
+    """The configuration in the checkpoint."""
+    ours: Mapping[str, Any]
+    """The configuration of the refused command."""
+    typed: tuple[str, ...] = ()
+    """Overrides of the refused command."""
+    trains: bool = True
+    """Whether it trains further; else it deploys the weights as they are."""
 
-    Args:
-        path: of the checkpoint.
-        difference: the first key that differs, what it was and what it is.
-    """
-    run = path.absolute().parents[1]
-    theirs = overrides_of(run)
-    if theirs is None:
-        return None
-    key, was, is_now = difference
-    if _composed(theirs, key) in (was, None) or is_now is None:
-        return f"it goes on by: {command(theirs, path)}"
-    if was is not None:
-        return f"it goes on by: {command([*theirs, f'{key}={_typed(was)}'], path)}"
-    for choice in _choices_without(key):
-        if _composed([*theirs, choice], key) is None:
-            return f"it goes on by: {command([*theirs, choice], path)}"
-    return f"a default has changed since; at git commit {_commit(run)} it goes on by: {command(theirs, path)}"
+    @property
+    def run(self) -> Path:
+        """The folder of the checkpoint's run."""
+        return self.path.absolute().parents[1]
+
+    def remedy(self, difference: tuple[str, Any, Any]) -> str:
+        """Return how the run goes on, or is deployed, by a command that is not refused.
+
+        Where a default has changed since, the command says what it was, by the key or by the option of a group that
+        goes without it, or the answer which version had it.
+
+        Args:
+            difference: the first key that differs, what it was and what it is.
+        """
+        finished, recorded = self.trains and is_over(self.run), overrides_of(self.run)
+        if recorded is None:
+            again = "repeat the overrides of the run that is resumed"
+            return f"{again}, which has finished: {self._of_finished(None)}" if finished else again
+        overrides, since = self._repeated(self._as_asked(recorded), difference)
+        if finished:
+            return f"{since}that run has finished; {self._of_finished(overrides)}"
+        does = "it goes on by" if self.trains else "it is deployed by"
+        return f"{since}{does}: {command(overrides, self.path)}"
+
+    def _as_asked(self, recorded: list[str]) -> list[str]:
+        """Return the overrides of the run with those of the refused command that any run may change in their place."""
+        given = [each for each in self.typed if _starts(each, OF_THE_ASKER)]
+        if not self.trains and not any(_starts(each, ("train",)) for each in given):
+            given.append("train=false")
+        replaced = {_key(each) for each in given} | (set() if self.trains else {"test", *PROCESSES})
+        overrides = [*_without(recorded, *replaced), *given]
+        if not self.trains or not was_cut_short(self.run):
+            return overrides
+        enough = has_more_time(self.run, self.theirs, self.ours)
+        limit = [each for each in given if enough and _starts(each, (MAX_TIME,))]
+        return [*_without(overrides, MAX_TIME), *(limit or [f"{MAX_TIME}=null"])]
+
+    def _repeated(self, overrides: list[str], difference: tuple[str, Any, Any]) -> tuple[list[str], str]:
+        """Return overrides that give the key its value again; and which version did so, where none can."""
+        key, was, is_now = difference
+        if _composed(overrides, key) in (was, None) or is_now is None:
+            return overrides, ""
+        if was is not None:
+            return [*overrides, f"{key}={_typed(was)}"], ""
+        for choice in _choices_without(key):
+            if _composed([*overrides, choice], key) is None:
+                return [*overrides, choice], ""
+        return overrides, f"a default has changed since; at git commit {_commit(self.run)} "
+
+    def _of_finished(self, overrides: list[str] | None) -> str:
+        """Return what trains a finished run further, and what tests it; None are overrides that nobody knows."""
+        epochs, asked = (config["trainer"]["max_epochs"] for config in (self.theirs, self.ours))
+        above, by = f"{MAX_EPOCHS} above {epochs}", ended_by(self.run)
+        more = asked if asked > epochs else 2 * epochs
+        told = []
+        if by.startswith(CALLBACKS):
+            told.append(f"{by} has ended it, and would end it again")
+        elif overrides is None:
+            told.append(f"{above} trains it further")
+        else:
+            further = command([*_without(overrides, MAX_EPOCHS), f"{MAX_EPOCHS}={more}"], self.run)
+            told.append(f"{further} trains it further ({above})")
+        if SUPERNET in self.theirs:
+            return told[0]
+        deployed = [*_without(overrides or (), "train", "test", *PROCESSES), "train=false"]
+        return f"{told[0]}; {command(deployed, self.run) if overrides is not None else 'train=false'} tests it"
 
 
 def _choices_without(key: str) -> Iterator[str]:
@@ -109,7 +183,13 @@ def _commit(run: Path) -> str:
 
 
 def _kept(overrides: Iterable[str]) -> list[str]:
-    return [each for each in overrides if not _starts(each, OF_ONE_RUN)]
+    """Return what another run repeats. Older runs were typed `+trainer.max_time`, which has become a key since."""
+    kept = (each for each in overrides if not _starts(each, OF_ONE_RUN))
+    return [each.lstrip("+") if _key(each) == MAX_TIME else each for each in kept]
+
+
+def _without(overrides: Iterable[str], *keys: str) -> list[str]:
+    return [each for each in overrides if not _starts(each, keys)]
 
 
 def _typed(value: Any) -> str:
@@ -119,8 +199,12 @@ def _typed(value: Any) -> str:
 
 
 def _starts(override: str, keys: Iterable[str]) -> bool:
-    key = re.split(r"[=@]", override.lstrip("+~"), maxsplit=1)[0]
+    key = _key(override)
     return any(key == each or key.startswith((f"{each}.", f"{each}/")) for each in keys)
+
+
+def _key(override: str) -> str:
+    return re.split(r"[=@]", override.lstrip("+~"), maxsplit=1)[0]
 
 
 def _from(where: Path, override: str) -> str:

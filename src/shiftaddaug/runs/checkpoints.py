@@ -1,21 +1,22 @@
 """Find, read and check the checkpoints a user names. Imports no torch until one is read."""
 
 import logging
+import math
 import os
 import pickle
 import zipfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shiftaddaug.errors import UserError
 from shiftaddaug.files import remove_halves
 from shiftaddaug.report.results import resumed_run
-from shiftaddaug.runs.again import to_resume
+from shiftaddaug.runs.again import Refused
 from shiftaddaug.runs.held import running
-from shiftaddaug.runs.identity import first_difference
-from shiftaddaug.runs.longer import as_short, is_over, refuse_finished
-from shiftaddaug.runs.named import LAST, checkpoint_in, was_debugged
+from shiftaddaug.runs.identity import differences, first_difference
+from shiftaddaug.runs.longer import CALLBACKS, MAX_EPOCHS, SUPERNET, as_short, ended_by, is_over, refuse_finished
+from shiftaddaug.runs.named import LAST, checkpoint_in, trained, was_debugged
 from shiftaddaug.runs.resumed import refuse_incomplete
 from shiftaddaug.settings import shown
 
@@ -30,21 +31,24 @@ FOUND = "SHIFTADDAUG_RESUMED"
 """Variable of the environment, in which the first process of a run tells the others which checkpoint it resumes."""
 
 
-def find_checkpoint(ckpt_path: str, log_dir: Path, config: Mapping[str, Any]) -> Path:
+def find_checkpoint(ckpt_path: str, log_dir: Path, config: Mapping[str, Any], trains: bool = True) -> Path:
     """Return the file that `ckpt_path` means.
 
     Args:
-        ckpt_path: of a file, or of a run's folder; or `last`, the last checkpoint of the newest run that was stopped
-            and trains the same.
+        ckpt_path: of a file, or of a run's folder; or `last`, which means the newest run that was stopped and trains
+            the same. A run stands for its last checkpoint.
         log_dir: of all runs.
         config: of the run that resumes it, as plain containers.
+        trains: whether it is trained further; else a run stands for its best checkpoint, where it has one.
 
     Raises:
         UserError: no such file, or no checkpoint to resume under `log_dir`.
     """
     if ckpt_path == LAST:
-        return _find_last(log_dir, config)
-    path = checkpoint_in(Path(ckpt_path).expanduser())
+        last = _find_last(log_dir, config)
+        return last if trains else trained(last.parent)
+    stands_for = checkpoint_in if trains else trained
+    path = stands_for(Path(ckpt_path).expanduser())
     if path.parent.is_dir():
         remove_halves(path.parent)
     if not path.is_file():
@@ -54,7 +58,10 @@ def find_checkpoint(ckpt_path: str, log_dir: Path, config: Mapping[str, Any]) ->
 
 
 def _find_last(log_dir: Path, config: Mapping[str, Any]) -> Path:
-    """Return the newest checkpoint that a run may go on from; if there is none, the newest, which others refuse."""
+    """Return the newest checkpoint that a run may go on from; if there is none, the most similar, which others refuse.
+
+    That is the one whose configuration differs in the fewest keys, the newest of several.
+    """
     found = _last_ones(log_dir)
     if not found:
         raise UserError(f"ckpt_path=last: no checkpoints/last.ckpt in any run under {log_dir}")
@@ -62,6 +69,10 @@ def _find_last(log_dir: Path, config: Mapping[str, Any]) -> Path:
         return Path(told)
     at_work = running(log_dir)
     stopped = _stopped(found, at_work)
+    same = next((path for path in stopped if _differing(path, config) == 0), None)
+    if same is not None:
+        return same
+    _refuse_done(found, at_work, config)
     if not stopped and at_work:
         raise UserError(
             f"ckpt_path=last: no run under {log_dir} was stopped and has not finished; {max(at_work)} is still training"
@@ -71,7 +82,27 @@ def _find_last(log_dir: Path, config: Mapping[str, Any]) -> Path:
             f"ckpt_path=last: all runs under {log_dir} that left a checkpoint have finished, the newest in "
             f"{found[0].parents[1]}; leave it out to train anew, or name that one and a larger trainer.max_epochs"
         )
-    return next((path for path in stopped if _trains_the_same(path, config)), stopped[0])
+    return min(stopped, key=lambda path: _differing(path, config))
+
+
+def _refuse_done(found: Iterable[Path], at_work: Collection[Path], config: Mapping[str, Any]) -> None:
+    """Refuse to look for a stopped run where one that trains the same has finished, or is at work.
+
+    Raises:
+        UserError: naming its folder.
+    """
+    for run, path in ((path.absolute().parents[1], path) for path in found):
+        if run in at_work and _differing(path, config) == 0:
+            raise UserError(f"ckpt_path={LAST}: the run of these overrides is still training ({run})")
+        if is_over(run) and _differing(path, config) == 0:
+            epochs = read_config(path).get("trainer", {}).get("max_epochs")
+            further = f"{MAX_EPOCHS} above {epochs}, which trains it further"
+            options = [] if ended_by(run).startswith(CALLBACKS) else [further]
+            options += [] if SUPERNET in config else ["train=false, which deploys and tests it"]
+            raise UserError(
+                f"ckpt_path={LAST}: the run of these overrides has finished ({run})"
+                + (f"; options: ckpt_path={run} with {', or with '.join(options)}" if options else "")
+            )
 
 
 def resumable(ckpt_path: str, log_dir: Path) -> list[Path]:
@@ -109,11 +140,12 @@ def _finished_runs(folders: Iterable[Path]) -> set[Path]:
     return finished
 
 
-def _trains_the_same(path: Path, config: Mapping[str, Any]) -> bool:
+def _differing(path: Path, config: Mapping[str, Any]) -> float:
+    """Return on how many keys a checkpoint's run trains differently; one that cannot be read is unlike all others."""
     try:
-        return first_difference(read_config(path), config) is None
-    except UserError:  # damaged
-        return False
+        return sum(1 for _ in differences(read_config(path), config))
+    except UserError:
+        return math.inf
 
 
 def check_resumed(settings: "RunSettings") -> None:
@@ -127,11 +159,12 @@ def check_resumed(settings: "RunSettings") -> None:
     """
     if settings.top.ckpt_path is None:
         return
-    path = find_checkpoint(str(settings.top.ckpt_path), Path(settings.paths.log_dir), settings.trained)
+    trains = settings.top.train
+    path = find_checkpoint(str(settings.top.ckpt_path), Path(settings.paths.log_dir), settings.trained, trains)
     content = _read_plainly(path)
     theirs = content["config"]
-    refuse_other_run(path, {"config": theirs}, settings.trained)
-    if not settings.top.train:  # its weights are deployed as they are, whenever they were saved
+    refuse_other_run(path, {"config": theirs}, settings.trained, settings.typed, trains)
+    if not trains:  # its weights are deployed as they are, whenever they were saved
         return
     refuse_finished(path, theirs, settings.config)
     _refuse_half_epoch(path, content)
@@ -246,10 +279,23 @@ def _unreadable(path: Path, error: Exception) -> UserError:
     return UserError(f"ckpt_path={path}: not a readable checkpoint, perhaps truncated ({reason})")
 
 
-def refuse_other_run(path: Path, checkpoint: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+def refuse_other_run(
+    path: Path,
+    checkpoint: Mapping[str, Any],
+    config: Mapping[str, Any],
+    typed: Sequence[str] = (),
+    trains: bool = True,
+) -> None:
     """Refuse to resume what was not the same run: half of it would be the one, half the other.
 
     A run that has finished may get more epochs.
+
+    Args:
+        path: of the checkpoint.
+        checkpoint: with the configuration of its run.
+        config: of the training that resumes it.
+        typed: overrides of the refused command. The command in the answer keeps those that any run may change.
+        trains: whether it is trained further, or deployed as it is.
 
     Raises:
         UserError: naming the first key that differs, and both values.
@@ -258,7 +304,7 @@ def refuse_other_run(path: Path, checkpoint: Mapping[str, Any], config: Mapping[
     difference = first_difference(theirs, as_short(path, theirs, config))
     if difference is not None:
         key, was, is_now = difference
-        remedy = to_resume(path, difference) or "repeat the overrides of the run that is resumed"
+        remedy = Refused(path, theirs, config, tuple(typed), trains).remedy(difference)
         raise UserError(
             f"ckpt_path={path}: was trained with {key}={_short(was)}, this run has {key}={_short(is_now)}; {remedy}"
         )

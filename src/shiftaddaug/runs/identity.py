@@ -6,7 +6,7 @@ Each asks here whether two configurations train alike. A key that is not named h
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -96,13 +96,17 @@ def first_difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> tupl
     Args:
         theirs, ours: as plain containers, interpolations resolved.
     """
+    return next(differences(theirs, ours), None)
+
+
+def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield each key on which two configurations train differently, and both values, as `first_difference` does."""
     values = [identity(config) for config in (theirs, ours)]
     for key in sorted(values[0] | values[1], key=_place):
         was, is_now = (ADDED.get(key) if found.get(key) is None else found[key] for found in values)
         same = was == is_now or _in_its_run(was, theirs) == _in_its_run(is_now, ours)
         if not same and not _are_one_path(key, was, is_now):
-            return key, was, is_now
-    return None
+            yield key, was, is_now
 
 
 def identity(config: Mapping[str, Any], also: Iterable[str] = ()) -> dict[str, Any]:

@@ -16,13 +16,27 @@ MAX_EPOCHS, MAX_TIME = "trainer.max_epochs", "trainer.max_time"
 LENGTHENED = "lengthened_from"
 """Key of run.json: `trainer.max_epochs` of the finished runs that this one trains further, the first one first. Such a
 run is none that was as long from its beginning: it is never taken for one."""
+SUPERNET = "supernet"
+"""Key of the configuration of a search's supernet, which is no run that `train=false` deploys."""
+CALLBACKS = "callbacks."
+"""Beginning of what `ended_by` says where a callback has ended a training: it would end a longer one, too."""
 
 log = logging.getLogger(__name__)
 
 
 def is_over(run: Path) -> bool:
     """Whether a run has results, and no time limit has ended it before its last epoch."""
-    return (run / RESULTS).exists() and _read(run / RESULTS).get(ENDED_BY) != MAX_TIME
+    return (run / RESULTS).exists() and not was_cut_short(run)
+
+
+def was_cut_short(run: Path) -> bool:
+    """Whether a time limit has ended a run before its last epoch."""
+    return ended_by(run) == MAX_TIME
+
+
+def ended_by(run: Path) -> str:
+    """Return the key of what has ended a run; nothing where that is unknown, or it goes on."""
+    return str(_read(run / RESULTS).get(ENDED_BY, ""))
 
 
 def has_more_time(run: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
@@ -35,7 +49,7 @@ def has_more_time(run: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any])
         theirs, ours: its configuration, and that of the run which would resume it.
     """
     limits = [_seconds(_of_trainer(config, "max_time")) for config in (theirs, ours)]
-    return _read(run / RESULTS).get(ENDED_BY) == MAX_TIME and (limits[1] is None or limits[1] > (limits[0] or 0))
+    return was_cut_short(run) and (limits[1] is None or limits[1] > (limits[0] or 0))
 
 
 def is_longer(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
@@ -73,12 +87,12 @@ def refuse_finished(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, An
     run = _run(path)
     if not (run / RESULTS).exists():
         return
-    epochs, ended_by = _of_trainer(theirs, "max_epochs"), str(_read(run / RESULTS).get(ENDED_BY))
+    epochs, by = _of_trainer(theirs, "max_epochs"), ended_by(run)
     longer, more_time = is_longer(path, theirs, ours), has_more_time(run, theirs, ours)
-    if ended_by.startswith("callbacks."):
+    if by.startswith(CALLBACKS):
         raise UserError(
-            f"ckpt_path={path}: {ended_by} has ended that run before {MAX_EPOCHS}={epochs}, and would end it again "
-            f"whatever {MAX_EPOCHS}; options: a run from the beginning, with other keys of {ended_by}"
+            f"ckpt_path={path}: {by} has ended that run before {MAX_EPOCHS}={epochs}, and would end it again "
+            f"whatever {MAX_EPOCHS}; options: a run from the beginning, with other keys of {by}"
         )
     if not is_over(run) and not more_time:
         limit = shown(_of_trainer(theirs, "max_time"))
@@ -97,7 +111,7 @@ def refuse_finished(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, An
     elif not more_time:
         raise UserError(
             f"ckpt_path={path}: that run has finished: there is nothing left to train; options: {MAX_EPOCHS} above "
-            f"{epochs}"
+            f"{epochs}{'' if SUPERNET in ours else ', or train=false, which deploys and tests it'}"
         )
 
 

@@ -8,7 +8,7 @@ from shiftaddaug.report.results import RESULTS, RUN, read_json
 LAST = "last"
 """`ckpt_path=last`: of a training, the newest run that was stopped; of an evaluation, the newest that has finished."""
 TARGET, ARCHITECTURE = "target", "architecture.json"
-CHECKPOINTS, LAST_CHECKPOINT = "checkpoints", "last.ckpt"
+CHECKPOINTS, BEST_CHECKPOINT, LAST_CHECKPOINT = "checkpoints", "best.ckpt", "last.ckpt"
 
 
 def was_debugged(run: Path) -> bool:
@@ -26,8 +26,11 @@ def checkpoint_in(path: Path) -> Path:
 
 
 def trained(path: Path) -> Path:
-    """Return the best checkpoint of a run, or its last one, given its folder; anything else as it is."""
-    places = (path / CHECKPOINTS / name for name in ("best.ckpt", LAST_CHECKPOINT))
+    """Return the best checkpoint of a run, or its last one, given its folder or that of its checkpoints.
+
+    Anything else is returned as it is.
+    """
+    places = (folder / name for folder in (path / CHECKPOINTS, path) for name in (BEST_CHECKPOINT, LAST_CHECKPOINT))
     return next((place for place in places if place.exists()), path)
 
 

@@ -176,11 +176,12 @@ def _resumed_checkpoint(settings: RunSettings, task: Training) -> tuple[Path | N
     """Return the checkpoint that a run resumes, and the epochs of the finished runs that it trains further."""
     if settings.top.ckpt_path is None:
         return None, []
-    path = find_checkpoint(str(settings.top.ckpt_path), Path(settings.paths.log_dir), settings.trained)
+    trains = settings.top.train
+    path = find_checkpoint(str(settings.top.ckpt_path), Path(settings.paths.log_dir), settings.trained, trains)
     checkpoint = read_checkpoint(path)
-    refuse_other_run(path, checkpoint, settings.trained)
-    refuse_unlike(path, checkpoint, task, settings.top.train)
-    if not settings.top.train:
+    refuse_other_run(path, checkpoint, settings.trained, settings.typed, trains)
+    refuse_unlike(path, checkpoint, task, trains)
+    if not trains:
         return path, []
     log.info("resuming %s", path)
     theirs = checkpoint["config"]

@@ -76,7 +76,7 @@ def found(settings: RunSettings, held: ExitStack) -> RunSettings:
     named = settings.top.ckpt_path
     if named is None:
         return settings
-    path = find_checkpoint(str(named), Path(settings.paths.log_dir), settings.trained)
+    path = find_checkpoint(str(named), Path(settings.paths.log_dir), settings.trained, settings.top.train)
     if "LOCAL_RANK" not in os.environ:
         os.environ[FOUND] = str(path)
         if named == LAST:

@@ -27,8 +27,6 @@ from shiftaddaug.runs.settings import TopLevel as TrainTopLevel
 from shiftaddaug.runs.target_plan import outputs_of, target_plan
 from shiftaddaug.settings import CheckpointPath, check_group
 
-SUPERNET = "supernet"
-"""Key of a run's configuration that says what a searched supernet trains."""
 OWN_GROUPS = ("space", "search", "limits")
 """Groups of configs/search.yaml that a training has not."""
 SAMPLER = "shiftaddaug.nas.sandwich.SampleSandwich"

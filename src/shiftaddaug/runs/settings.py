@@ -252,7 +252,7 @@ def read_groups(
     if not top.train and top.ckpt_path is None:
         raise UserError(
             "train=false: deploys and tests the weights of a checkpoint, and ckpt_path=null names none; options: "
-            "ckpt_path=RUN/checkpoints/best.ckpt"
+            "ckpt_path=RUN, a run's folder, which stands for its best checkpoint"
         )
     paths = check_group("paths", config["paths"], PathsSettings)
     net, arch = check_net(config["net"], catalogue), archs.check_arch(config["arch"], catalogue)

@@ -17,8 +17,8 @@ from shiftaddaug.nets.supernet import Supernet
 from shiftaddaug.operators.base import Operator
 from shiftaddaug.operators.mult.operator import Mult
 from shiftaddaug.runs.checkpoints import read_checkpoint
+from shiftaddaug.runs.longer import SUPERNET
 from shiftaddaug.runs.prepare import Prepared, training_options
-from shiftaddaug.runs.search_settings import SUPERNET
 from shiftaddaug.runs.settings import RunSettings
 from shiftaddaug.tasks.base import Objective
 

@@ -17,10 +17,11 @@ from shiftaddaug.report.results import RESULTS, print_table, shortest_path, writ
 from shiftaddaug.report.space import print_space, save_space
 from shiftaddaug.runs.held import hold
 from shiftaddaug.runs.importing import importing_torch
+from shiftaddaug.runs.longer import SUPERNET
 from shiftaddaug.runs.memory import check_memory
 from shiftaddaug.runs.places import refuse_begun_run
 from shiftaddaug.runs.repeated import found, going_on
-from shiftaddaug.runs.search_settings import SUPERNET, SearchSettings, supernet_config
+from shiftaddaug.runs.search_settings import SearchSettings, supernet_config
 from shiftaddaug.runs.settings import RunSettings, read_settings
 from shiftaddaug.seeding import derive_seed
 
