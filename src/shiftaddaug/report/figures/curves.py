@@ -18,6 +18,7 @@ def draw(folder: Path) -> "Figure | None":
     if "train/loss" not in metrics:
         return None
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     headline = headline_in(folder)
     panels = {"loss": LOSSES, headline.title: (f"train/{headline.name}", f"val/{headline.name}")}
@@ -27,6 +28,7 @@ def draw(folder: Path) -> "Figure | None":
             if name in metrics:
                 axes.plot(list(metrics[name]), list(metrics[name].values()), marker=".", label=name)
         axes.set(xlabel="epoch", ylabel=label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
         if axes.get_lines():
             axes.legend()
