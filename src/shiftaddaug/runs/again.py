@@ -79,7 +79,7 @@ class Refused:
     """A command that would resume, or deploy, a checkpoint of a run that trains otherwise."""
 
     path: Path
-    """Of the checkpoint."""
+    """File of the checkpoint."""
     theirs: Mapping[str, Any]
     """The configuration in the checkpoint."""
     ours: Mapping[str, Any]
