@@ -90,6 +90,7 @@ def test_a_profilers_report_is_in_the_trainers_folder(
     options = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     trainer = build_trainer({**config, "default_root_dir": str(tmp_path)}, **options)
     trainer.fit(make_task(), loader([make_batch()]))
+    caplog.clear()  # of what Lightning says where no run before has quietened it
     with caplog.at_level("INFO"):
         say_profile(trainer)
     assert "run_training_batch" in (tmp_path / "fit-profile.txt").read_text()
