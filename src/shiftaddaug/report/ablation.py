@@ -11,6 +11,9 @@ from shiftaddaug.files import write_csv, write_whole
 from shiftaddaug.report.recorded import SPLITS, columns, headline_of
 from shiftaddaug.tasks.figures import Figure
 
+LENGTH = "@"
+"""Part of a row's name: how many epochs its runs have, where these are not the study's (`mf_direct@24`)."""
+
 
 def summarise(
     results: Sequence[Mapping[str, Any]], baseline: str, as_long: Mapping[tuple[str, str], str | None] = {}

@@ -12,6 +12,7 @@ from shiftaddaug.catalogue import catalogue_of
 from shiftaddaug.errors import DAMAGE, UserError, reason_of
 from shiftaddaug.files import read_yaml, remove_halves, write_whole
 from shiftaddaug.hybrid.remap_file import with_remap_file
+from shiftaddaug.report.ablation import LENGTH
 from shiftaddaug.report.recorded import read_results
 from shiftaddaug.report.results import CONFIG, RESULTS, read_json
 from shiftaddaug.runs.absolute import with_absolute_paths
@@ -28,8 +29,6 @@ PLAN = "ablation.json"
 """File in the study's folder: the overrides that all its runs share."""
 LOCK = ".lock"
 """File in the study's folder: two calls at once would run everything twice."""
-LENGTH = "@"
-"""Part of a row's name: how many epochs its runs have, where these are not the study's (`mf_direct@24`)."""
 
 
 @dataclass(frozen=True)

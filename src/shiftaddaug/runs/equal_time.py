@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from shiftaddaug.runs.cells import LENGTH, Cell
+from shiftaddaug.report.ablation import LENGTH
+from shiftaddaug.runs.cells import Cell
 
 
 def longer_row(baseline: str, row: str, op: str, results: Sequence[Mapping[str, Any]]) -> str | None:
     """Return the name of the baseline's row that has as many epochs as fit into the time of another row.
 
-    The first seed that has both decides, so that a study that goes on trains no other lengths.
+    The smallest seed that has both decides: more seeds train no other lengths, unless a smaller one comes later.
 
     Args:
         baseline: the row without the mechanism.

@@ -3,14 +3,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shiftaddaug.report.ablation import LENGTH
 from shiftaddaug.report.results import as_number, read_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TABLE, RUNS, SPLIT = "table.csv", "runs.csv", "test "
-BAR, LENGTH = "#8fb3d9", "@"
-"""The colour of bars, and what the names of baselines of another length have (`runs/cells.py`)."""
+BAR = "#8fb3d9"
+"""The colour of bars."""
 
 
 def draw(folder: Path) -> "Figure | None":
